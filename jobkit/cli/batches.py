@@ -53,7 +53,7 @@ def batch() -> None:
 def list_batches(limit: int, as_json: bool) -> None:
     """List batches, newest first."""
     found = jobkit.connect().batch_infos(limit)
-    out.listing(as_json, found, BATCH_COLUMNS, empty=NO_BATCHES)
+    out.listing(as_json, found, {**BATCH_COLUMNS, **out.SHORT_ID}, empty=NO_BATCHES)
 
 
 @batch.command()

@@ -30,7 +30,8 @@ def history(words: tuple[str, ...], order: str, limit: int, reopens: bool, as_js
     kit = jobkit.connect()
     page = kit.page(query)
     reopened = kit.reopen_archived([job.id for job in page.jobs]) if reopens else {}
-    columns = {name: cell for name, cell in JOB_COLUMNS.items() if name != "Progress"} | {"State": state_of}
+    columns = {name: cell for name, cell in JOB_COLUMNS.items() if name != "Progress"}
+    columns |= {**out.SHORT_ID, "State": state_of}
     out.listing(as_json, page.jobs, columns, empty="No such jobs in the archive.")
     for job_id, left_out in reopened.items():
         if left_out:

@@ -119,7 +119,12 @@ def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, 
     def progress(job: JobSnapshot) -> Cell:
         return starts[job.id].sentence(out.now()) if job.id in starts else JOB_COLUMNS["Progress"](job)
 
-    columns = {**JOB_COLUMNS, "State": lambda job: state_of(job, job.worker in seen), "Progress": progress}
+    columns = {
+        **JOB_COLUMNS,
+        **out.SHORT_ID,
+        "State": lambda job: state_of(job, job.worker in seen),
+        "Progress": progress,
+    }
     out.listing(as_json, found, columns, empty="" if found else _nothing(kit, query))
 
 

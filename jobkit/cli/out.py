@@ -34,6 +34,9 @@ SHOWN_ID = 8
 #: Characters of the shortest prefix that finds a job.
 LEAST_ID = 4
 
+#: The column of a list with the beginning of ids, which commands take for the whole.
+SHORT_ID: Mapping[str, Callable[[Any], str]] = {"Id": lambda each: str(each.id[:SHOWN_ID])}
+
 GLYPHS: dict[str, tuple[str, str]] = {
     JobState.SCHEDULED: ("◷", "magenta"),
     JobState.QUEUED: ("○", "bright_black"),

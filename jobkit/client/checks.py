@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
+from jobkit.client.handle import Handle
 from jobkit.model import InvalidParams, JobNotFound
 from jobkit.model.format import duration, seconds_in
 from jobkit.tasks.params import checked, one_of
@@ -20,7 +21,10 @@ MAX_REASON = 1000
 
 def unknown_job(job_id: str) -> JobNotFound:
     """The error for the id of a job that the store does not have."""
-    return JobNotFound(f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired")
+    hint = "; an id has at least 16 characters" if len(job_id) < 16 else ""
+    return JobNotFound(
+        f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired{hint}"
+    )
 
 
 def unknown_batch(batch_id: str) -> JobNotFound:
@@ -30,6 +34,8 @@ def unknown_batch(batch_id: str) -> JobNotFound:
 
 def job_id(value: object) -> str:
     """An id, whether known or not. Raises InvalidParams if it is not a text."""
+    if isinstance(value, Handle):
+        raise InvalidParams(f"job_id must be the id of a job: give job.id, not {short_repr(value, 60)}", "job_id")
     return str(checked("job_id", value, "str"))
 
 

@@ -90,6 +90,11 @@ class FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for ty
     def __get__(self, obj: Any, objtype: Any = None) -> Any:
         return super().__get__(obj, objtype) if obj is None else self.of(obj, obj._shown)
 
+    def __set__(self, obj: Any, val: Any) -> None:
+        if obj is not None and not obj._is_telling:
+            raise AttributeError(f"{self.name} of a {type(obj).__name__} cannot be set: it follows what happens")
+        super().__set__(obj, val)  # type: ignore[no-untyped-call,unused-ignore]  # param's
+
 
 def from_snapshot(read: str | Callable[[Any], Any], doc: str) -> Any:
     """Return a `FromSnapshot`; the annotation of the attribute says what reading it gives."""
@@ -116,6 +121,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
     id: str
     _waiting: tuple[S, ...] = ()  # to be published
     _told: Mapping[str, Any] = {}  # what param itself holds as the parameters' values
+    _is_telling = False  # while param's own books are written
     _cards: tuple[threading.Event, ...] = ()  # set when a card that a notebook shows has become static
     _generation = 0  # `background.generation` of the process in which it moves
     _renewed = 0  # that of the forked process that its locks belong to
@@ -205,7 +211,11 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
         now = {name: read(self, snapshot) for name, read in _readers(type(self)).items()}
         changed = {name: value for name, value in now.items() if name not in self._told or value != self._told[name]}
         self._told = {**self._told, **changed}
-        self.param.update(**changed)
+        self._is_telling = True
+        try:
+            self.param.update(**changed)
+        finally:
+            self._is_telling = False
 
     def _settle(self) -> None:
         """Let the parameters and the cards that a notebook shows take their last form while the cell that waits still

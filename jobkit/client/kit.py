@@ -37,7 +37,7 @@ from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
 from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
-from jobkit.model.neighbours import HasNeighbours
+from jobkit.model.neighbours import HasNeighbours, similar
 from jobkit.model.notify_rule import kinds_of
 from jobkit.run.inside import context
 from jobkit.settings import Settings
@@ -65,14 +65,16 @@ def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
         how: the method of `Connection` that runs it; the one for coroutines ends in `_async`.
         service: the path from the kit to what has the verb.
     """
-    service_of = attrgetter(service)
+    service_of, verb.__qualname__ = attrgetter(service), f"kit.{verb.__name__}"  # as Python's own errors name it
 
     @wraps(verb)
     def blocking(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
         return getattr(kit._connection, how)(verb, service_of(kit), *args, **kwargs)
 
     def coroutine(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return getattr(kit._connection, f"{how}_async")(verb, service_of(kit), *args, **kwargs)
+        made = getattr(kit._connection, f"{how}_async")(verb, service_of(kit), *args, **kwargs)
+        made.__qualname__ = f"kit.aio.{verb.__name__}"  # as Python's warning names it if it is never awaited
+        return made
 
     blocking.coroutine = coroutine  # type: ignore[attr-defined]
     return blocking
@@ -121,10 +123,9 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     _internal = frozenset(
         {
-            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec",
-            "delete_batch", "expected_starts", "failed_snapshots", "forget_group", "groups_of", "handle", "hub",
-            "log_hits", "log_slice", "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos",
-            "queue_reasons",
+            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch",
+            "expected_starts", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_hits",
+            "log_slice", "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "queue_reasons",
             "register_pools", "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many",
             "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_sealed", "submit_trial", "verbs",
             "waits_for_many",
@@ -373,8 +374,8 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         return travelled_kit, (_mark_of(self), self.settings.namespace, self.settings.masked_url)
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else "open"
-        return f"<Kit {self.settings.masked_url} namespace={self.settings.namespace} {state}>"
+        place = f"{self.settings.masked_url} namespace={self.settings.namespace}"
+        return f"<Kit {place} {'closed' if self.is_closed else 'open'}>"
 
     def _cell(self) -> Any:
         jobs, said = Jobs(self, ()), repr(self)
@@ -438,7 +439,7 @@ class AioKit(AioSubmitVerbs):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         coroutine = getattr(getattr(type(self._kit), name, None), "coroutine", None)
         if coroutine is None:
-            raise AttributeError(f"kit.aio has no verb {name!r}")
+            raise AttributeError(f"kit.aio has no verb {name!r}{similar(self, name)}")
         return partial(coroutine, self._kit)
 
 

@@ -125,7 +125,7 @@ def prepare(
         work = work_of(name, options, {**defaults, **bound}, codec, lambda: options.version)
         call, cwd = Call(None, (), bound), ""
     else:
-        bound = task.signature.bind(args, kwargs, name)
+        bound = task.signature.bind(args, kwargs, name, OPTIONS["submission"])
         work = work_of(name, options, bound, codec, lambda: task.code_version)
         # What travels by value must not be imported, so the bare function goes, not the TaskDef around it. It may
         # import what lies beside the notebook or script, where the worker's machine has it.

@@ -250,3 +250,7 @@ class AioSubmitVerbs(Listed):
     async def study(self, objective: Callable[..., Any] | str | None = None, **definition: Any) -> Study:
         """Search for the best arguments of an objective; returns a live `Study`. See `Kit.study`."""
         return await asyncio.to_thread(partial(SubmitVerbs.study, self, objective, **definition))  # type: ignore[arg-type]
+
+
+for _name in ("submit", "map", "sweep", "notebook", "study"):
+    getattr(AioSubmitVerbs, _name).__qualname__ = f"kit.aio.{_name}"  # as Python's warning names it if never awaited

@@ -27,7 +27,7 @@ from jobkit.tasks.specs import ParamSpec
 
 T = TypeVar("T")
 
-#: Characters of an id, and most characters of a cell of text.
+#: Characters of an id in a sentence, and most characters of a cell of text.
 _ID, _CELL = 8, 60
 
 #: Rows that are printed.
@@ -208,7 +208,7 @@ def _result(job: JobSnapshot) -> str:
 
 #: Columns of snapshots.
 JOB_COLUMNS: Columns = {
-    "Id": lambda job: job.id[:_ID],
+    "Id": lambda job: job.id,
     "State": lambda job: job.state,
     "Task": lambda job: job.spec.task,
     "Progress": _progress,
@@ -227,7 +227,7 @@ def counted(batch: BatchInfo) -> str:
 
 #: Columns of `BatchInfo`s.
 BATCH_COLUMNS: Columns = {
-    "Id": lambda batch: batch.id[:_ID],
+    "Id": lambda batch: batch.id,
     "State": lambda batch: batch.state,
     "Done": lambda batch: percent(batch.progress),
     "Jobs": lambda batch: batch.spec.size,

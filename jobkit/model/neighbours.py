@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +84,25 @@ NAMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
 NAMES = {**NAMES, "BoundKit": NAMES["Kit"]}  # `kit.options(...)`
 
 
+def similar(obj: object, name: str) -> str:
+    """Return ": did you mean `submit`?" if an object has no public attribute of this name, but one like it, else ""."""
+    if name[0] == "_" or name in (known := dir(obj)):
+        return ""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f": did you mean `{close[0]}`?" if close else ""
+
+
 class HasNeighbours:
     """Base of objects that answer other libraries' names with an `AttributeError` that has jobkit's."""
 
     if not TYPE_CHECKING:  # to a type checker any name would be right
 
         def __getattr__(self, name: str) -> Any:
-            for base in type(self).__mro__:
-                what, names = NAMES.get(base.__name__, ("", {}))
+            known = [NAMES[base.__name__] for base in type(self).__mro__ if base.__name__ in NAMES]
+            for what, names in known:
                 if name in names:
                     raise AttributeError(f"{what} has no `{name}`: use `{names[name]}`")
+            if hint := similar(self, name):
+                what = known[0][0] if known else f"{type(self).__name__} object"
+                raise AttributeError(f"{what} has no `{name}`{hint}")
             return object.__getattribute__(self, name)  # raises the usual error, or that of a property

@@ -28,7 +28,7 @@ from jobkit.model import InvalidParams, JobSpec, SignatureError
 from jobkit.tasks.code import Packer
 from jobkit.tasks.references import Need, Reference, put_at, put_in, taken_out
 from jobkit.tasks.sources import Source, Sources, install
-from jobkit.tasks.unsendable import told
+from jobkit.tasks.unsendable import advice, told
 
 #: What follows the isolation in the record of a job with variables, a seed, large parts, or a kit. Workers that do not
 #: know one refuse the job, instead of running it without.
@@ -335,7 +335,7 @@ def _which(
         try:
             codec.encode(value)
         except InvalidParams as refused:
-            return InvalidParams(f"argument {name} cannot be sent: {refused}", name.strip("'"))
+            return InvalidParams(f"argument {name} cannot be sent: {refused}{advice(value)}", name.strip("'"))
     if function is not None:
         try:
             codec.encode(function)

@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
+from jobkit.model.format import many
 from jobkit.tasks.params import check, field_of
 from jobkit.tasks.specs import ParamSpec, choice_of, hints_of, is_secret_kind, spec_of, with_default
 from jobkit.tasks.values import is_struct, plain, with_part
@@ -47,10 +48,12 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     defaults: Mapping[str, Any] = {}
     omits_defaults: bool = False
 
-    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any], function: str = "") -> dict[str, Any]:
+    def bind(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], function: str = "", options: Collection[str] = ()
+    ) -> dict[str, Any]:
         """Return all arguments of the call by name, checked and converted, with defaults.
 
-        `function` is its name for the message about missing arguments.
+        `function` is its name for messages, and `options` are names that belong into `.options(...)`.
 
         Extra positional and keyword arguments are under the names of the function's `*args` (a tuple) and `**kwargs` (a
         dict), unchecked, as in `inspect.BoundArguments.arguments`. Defaults are not checked. A default that is only
@@ -72,7 +75,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             elif self.var_keyword:
                 extra[name] = value
             else:
-                self._refuse_name(name)
+                self._refuse_name(name, options)
         defaults = self.defaults
         for spec in self.params:
             name = spec.name
@@ -83,9 +86,9 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             elif spec.required:
                 self._refuse_missing(name, given, function)
         if len(args) > len(self.positional) and not self.var_positional:
-            most = len(self.positional)
+            most = many(len(self.positional), "argument")
             raise InvalidParams(
-                f"takes at most {most} argument{'s' * (most != 1)} by position, but {len(args)} were given"
+                f"{_called(function)}takes at most {most} by position, but {len(args)} were given".lstrip()
             )
         if self.var_positional:
             bound[self.var_positional] = tuple(args[len(self.positional) :])
@@ -153,18 +156,23 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         if not function:
             raise InvalidParams(f"missing argument {first!r}", first)
         missing = [s.name for s in self.params if s.required and s.name not in given and s.name not in self.defaults]
-        called_as = f"{function}()" if function.isidentifier() else function
         *others, last = missing
         names = f"s {', '.join(others)} and {last}" if others else f" {last}"
         known = ", ".join(self._specs)
-        raise InvalidParams(f"{called_as} misses the argument{names}; its parameters are: {known}", first)
+        raise InvalidParams(f"{_called(function)}misses the argument{names}; its parameters are: {known}", first)
 
-    def _refuse_name(self, name: str) -> None:
+    def _refuse_name(self, name: str, options: Collection[str] = ()) -> None:
         if name in self._specs:
             raise InvalidParams(f"argument {name!r} can only be given by position", name)
         close, names = close_names(name, self._specs), ", ".join(self._specs) or "none"
         hint = f"; for resources write task.options({written})" if (written := as_resources(name)) else ""
+        hint = f"; it is an option: write .options({name}=...).submit(...)" if name in options else hint
         raise InvalidParams(f"unexpected argument {name!r}{close}; the parameters are: {names}{hint}", name)
+
+
+def _called(function: str) -> str:
+    """Return the beginning of a message: the name of a function as a call, or "" without one."""
+    return f"{function}() " if function.isidentifier() else f"{function} "
 
 
 #: Accepts anything: for builtins without a signature.

@@ -54,6 +54,13 @@ def _hint(value: Any) -> str:
     )
 
 
+def advice(value: Any) -> str:
+    """Return what to do about an argument that cannot be sent, behind the reason; "" for a container of others."""
+    if isinstance(value, (list, tuple, dict, set)):
+        return ""
+    return "; give a list" if isinstance(value, types.GeneratorType) else f"; {_hint(value)} inside the function"
+
+
 #: Names of the functions on the way, name, value and place of the variable, and why it cannot be sent.
 _Found = tuple[list[str], str, Any, str, InvalidParams]
 

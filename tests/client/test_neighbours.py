@@ -89,3 +89,28 @@ def test_a_job_has_the_exception_that_its_result_raises(kit: Kit) -> None:
     assert isinstance(error.__cause__, ZeroDivisionError)
     with MemoryKit(at_once=False) as waiting, pytest.raises(TimeoutError, match="is still queued after 0 ms"):
         waiting.submit(work).exception(0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sentence"),
+    [
+        ("Job", "resutl", "a Job has no `resutl`: did you mean `result`?"),
+        ("Batch", "as_complted", "a Batch has no `as_complted`: did you mean `as_completed`?"),
+        ("TaskDef", "sumbit", "a task has no `sumbit`: did you mean `submit`?"),
+        ("Kit", "worker", "a Kit has no `worker`: did you mean `workers`?"),
+        ("Job", "qqqqq", "'Job' object has no attribute 'qqqqq'"),
+        ("Job", "_resul", "'Job' object has no attribute '_resul'"),
+    ],
+)
+def test_a_typing_error_is_answered_with_the_name_that_was_meant(
+    objects: dict[str, Any], kind: str, name: str, sentence: str
+) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(objects[kind], name)
+
+    assert str(caught.value) == sentence
+
+
+def test_a_typing_error_in_a_verb_of_coroutines_is_answered_too(kit: Kit) -> None:
+    with pytest.raises(AttributeError, match=r"kit\.aio has no verb 'sumbit': did you mean `submit`\?"):
+        kit.aio.sumbit  # noqa: B018

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,11 @@ import jobkit
 from jobkit import InvalidParams, Job, Kit
 
 Verb = Callable[[Kit, Job], Any]
+
+
+def called(n: int = 0) -> int:
+    return n
+
 
 REFUSED: dict[str, tuple[Verb, str]] = {
     "a state that is a number": (lambda kit, _: kit.jobs(state=5), "state must be one of scheduled, .*, not 5"),  # type: ignore[arg-type]
@@ -25,6 +31,17 @@ REFUSED: dict[str, tuple[Verb, str]] = {
     "an id": (lambda kit, _: kit.get([]), r"job_id must be text, not \[\]"),  # type: ignore[arg-type]
     "an id to look at": (lambda kit, _: kit.snapshot({}), "job_id must be text, not {}"),  # type: ignore[arg-type]
     "an id to cancel": (lambda kit, _: kit.cancel(5), "job_id must be text, not 5"),  # type: ignore[arg-type]
+    "a job for an id": (lambda kit, job: kit.cancel(job), "job_id must be the id of a job: give job.id, not <Job"),  # type: ignore[arg-type]
+    "an option for an argument": (
+        lambda kit, _: kit.submit(called, queue="gpu"),
+        r"unexpected argument 'queue'; .*; it is an option: write \.options\(queue=\.\.\.\)\.submit\(\.\.\.\)$",
+    ),
+    "too many arguments": (
+        lambda kit, _: kit.submit(called, 1, 2),
+        r"called\(\) takes at most 1 argument by position, but 2",
+    ),
+    "a generator": (lambda kit, _: kit.submit(sum, (n for n in [1])), "cannot be sent: .*; give a list"),
+    "a lock": (lambda kit, _: kit.submit(len, threading.Lock()), "cannot be sent: .*; make it inside the function"),
     "an id to retry": (lambda kit, _: kit.retry(None), "job_id must be text, not None"),  # type: ignore[arg-type]
     "ids": (lambda kit, _: kit.delete(5), "job_ids must be a list of ids, not 5"),  # type: ignore[arg-type]
     "a reason that is no text": (
@@ -72,3 +89,29 @@ def test_any_timeout_is_accepted(kit: Kit, timeout: Any) -> None:
 
 def test_one_id_is_accepted_like_a_list_of_one(kit: Kit) -> None:
     assert kit.delete(kit.submit(len, "abc").id) == [True]
+
+
+def test_the_beginning_of_an_id_is_answered_with_its_length(kit: Kit) -> None:
+    with pytest.raises(jobkit.JobNotFound, match="no job .* is kept here: .*; an id has at least 16 characters"):
+        kit.get(kit.submit(len, "abc").id[:8])
+
+
+def test_what_follows_a_job_cannot_be_set(kit: Kit) -> None:
+    job = kit.submit(len, "abc")
+
+    with pytest.raises(AttributeError, match="state of a Job cannot be set: it follows what happens"):
+        job.state = "failed"  # type: ignore[assignment]
+    assert job.state == "succeeded"
+
+
+def test_python_names_verbs_as_users_type_them(kit: Kit) -> None:
+    with pytest.raises(TypeError, match=r"kit\.jobs\(\) got an unexpected keyword argument 'status'"):
+        kit.jobs(status="failed")  # type: ignore[call-arg]
+    for call in (kit.aio.jobs(), kit.aio.stats(), kit.aio.submit(len, "abc")):
+        assert call.__qualname__.startswith("kit.aio.")
+        call.close()
+
+
+def test_a_number_to_loop_over_is_answered_with_a_range() -> None:
+    with pytest.raises(TypeError, match=r"something to loop over, not int: write progress\(range\(10\)\)"):
+        jobkit.progress(10)  # type: ignore[call-overload]

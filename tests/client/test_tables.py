@@ -35,10 +35,10 @@ def test_what_a_kit_lists_prints_as_a_table_and_is_what_it_was(kit: Kit) -> None
     batch.wait(60)
 
     assert lines(kit.batches())[0] == ["Id", "State", "Done", "Jobs", "Submitted", "Task", "Name", "Counts"]
-    assert lines(kit.batches())[1][:4] == [batch.id[:8], "succeeded", "100", "%"]
+    assert lines(kit.batches())[1][:4] == [batch.id, "succeeded", "100", "%"]
     assert ["score", "n=", "lr=0.1", "Score", "a", "model"] in lines(kit.tasks())
     assert [line[:3] for line in lines(kit.jobs(task="score"))[1:]] == [
-        [job.id[:8], "succeeded", "score"] for job in kit.jobs(task="score")
+        [job.id, "succeeded", "score"] for job in kit.jobs(task="score")
     ]
     assert lines(kit.stats())[0][:2] == [str(kit.stats()["jobs"]["succeeded"]), "succeeded"]
     assert repr(kit.jobs(task="no_such")) == "No jobs."

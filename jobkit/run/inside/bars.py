@@ -57,7 +57,8 @@ def progress(
     if isinstance(iterable, AsyncIterable):
         return AsyncProgress(iterable, desc, total)
     if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
-        raise TypeError(f"progress() needs something to loop over, not {type(iterable).__name__}")
+        hint = f": write progress(range({iterable}))" if isinstance(iterable, int) else ""
+        raise TypeError(f"progress() needs something to loop over, not {type(iterable).__name__}{hint}")
     return Progress(iterable, desc, total)
 
 
