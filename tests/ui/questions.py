@@ -105,6 +105,33 @@ def the_results(walk: Walk) -> str:
     return saved.value.path().read_text("utf-8").splitlines()[0]
 
 
+def is_the_queue_stuck(walk: Walk) -> str:
+    """Return the row of the queue on the page of workers."""
+    walk.click(".tab:has-text('Workers')")
+    return walk.sees(".jk-workers tbody tr:has(.name:text-is('gpu'))")
+
+
+def what_uses_memory(walk: Walk) -> str:
+    """Return the jobs with the most memory, on the page of workers."""
+    walk.click(".tab:has-text('Workers')")
+    return walk.sees(".jk-workers .most", "Most memory")
+
+
+def what_runs_on_a_host(walk: Walk) -> str:
+    """Return a host with its workers and jobs, on the page of workers."""
+    walk.click(".tab:has-text('Workers')")
+    return walk.sees(".jk-workers .host:has(.job)")
+
+
+def tell_me(walk: Walk) -> str:
+    """Return what the bell in the header then says."""
+    walk.page.context.grant_permissions(["notifications"])
+    walk.click(".jk-nav .bell")
+    walk.sees(".jk-nav .bell[aria-pressed=true]")
+    return walk.page.locator(".jk-nav .bell").get_attribute("title") or ""
+
+
+#: The last four are also tested beside their pages.
 QUESTIONS: dict[str, Callable[[Walk], str]] = {
     "Why does my job wait?": why_it_waits,
     "Whose jobs failed last night, why, and were they retried?": whose_jobs_failed,
@@ -114,4 +141,8 @@ QUESTIONS: dict[str, Callable[[Walk], str]] = {
     "What are the best arguments of the sweep?": the_best_arguments,
     "Who cancelled it?": who_cancelled,
     "Download a sweep's results.": the_results,
+    "Is the GPU queue stuck?": is_the_queue_stuck,
+    "What uses memory?": what_uses_memory,
+    "What runs on host B?": what_runs_on_a_host,
+    "Tell me when it is done.": tell_me,
 }

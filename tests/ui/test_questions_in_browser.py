@@ -68,6 +68,7 @@ def place() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 ANSWERS = {
+    "why_it_waits": "no worker serves queue gpu",
     "whose_jobs_failed": "2 attempts · KeyError: 'orders'",
     "what_changed": "lr 0.1 → 0.01",
     "how_long_it_takes": "usually 10 m",
@@ -78,7 +79,11 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("question", QUESTIONS.values(), ids=lambda question: question.__name__)
+@pytest.mark.parametrize(
+    "question",
+    [each for each in QUESTIONS.values() if each.__name__ in ANSWERS],
+    ids=lambda question: question.__name__,
+)
 def test_the_answer_is_at_most_two_clicks_away(
     place: tuple[str, dict[str, str]], window: Window, question: Callable[[Walk], str]
 ) -> None:
@@ -87,5 +92,5 @@ def test_the_answer_is_at_most_two_clicks_away(
 
     said = question(walk)
 
-    assert ANSWERS.get(question.__name__, "") in said
+    assert ANSWERS[question.__name__] in said
     assert walk.clicks + walk.searches <= 2
