@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, as_json_option, out
+from jobkit.cli import FAILED, as_json_option, out
 from jobkit.client.tables import BATCH_COLUMNS, NO_BATCHES, counted
 from jobkit.model import JobNotFound
 from jobkit.model.batch import OPEN, BatchInfo
@@ -18,25 +17,16 @@ from jobkit.model.format import duration, percent
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
-#: Maximum number of batches that a prefix or a name is looked for in.
-_LISTED = 10_000
-
 _id = click.argument("which", metavar="ID_OR_NAME")
 
 
 def find_batch(kit: Kit, which: str) -> BatchInfo:
     """Return the batch whose id is, or begins with, `which`; else the newest one of this name."""
     try:
-        return kit.batch_info(which)
+        return kit.find_batch(which)
     except JobNotFound:
-        found = kit.batch_infos(_LISTED)
-    if re.fullmatch(r"[0-9a-f]{4,16}", which):
-        matching = [batch for batch in found if batch.id.startswith(which)]
-        if len(matching) > 1:
-            raise BadInput(f"several ids begin with {which!r}: {', '.join(batch.id for batch in matching[:5])}")
-        if matching:
-            return matching[0]
-    named = [batch for batch in found if batch.spec.name == which]
+        pass
+    named = kit.batch_infos(1, name=which)
     if not named:
         raise JobNotFound(f"no batch {which!r} is kept here; `jobkit batch list` lists the kept batches")
     return named[0]
@@ -48,7 +38,7 @@ def batch() -> None:
 
 
 @batch.command(name="list")
-@click.option("--limit", "-n", type=click.IntRange(1, _LISTED), default=50, show_default=True, help="Maximum number.")
+@click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number.")
 @as_json_option
 def list_batches(limit: int, as_json: bool) -> None:
     """List batches, newest first."""

@@ -8,14 +8,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from msgspec.structs import replace
 
-from jobkit.cli import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago as ago_at
 from jobkit.model.table import Cell, aligned, written
@@ -31,8 +29,6 @@ T = TypeVar("T")
 #: Characters of an id in tables.
 SHOWN_ID = 8
 
-#: Characters of the shortest prefix that finds a job.
-LEAST_ID = 4
 
 #: The column of a list with the beginning of ids, which commands take for the whole.
 SHORT_ID: Mapping[str, Callable[[Any], str]] = {"Id": lambda each: str(each.id[:SHOWN_ID])}
@@ -186,20 +182,12 @@ def ago(at: datetime | None) -> str:
 
 
 def find(kit: Kit, prefix: str) -> str:
-    """Return the id of the job whose id is, or begins with, `prefix`. Raises JobNotFound, or BadInput if several do."""
-    from jobkit.store.query import Query
+    """Return the id of the job whose id is, or begins with, `prefix`. Raises JobNotFound, or InvalidParams."""
+    from jobkit.client.checks import LEAST_ID
 
     try:
-        return kit.snapshot(prefix).id
+        return kit.find_id(prefix)
     except JobNotFound:
-        if len(prefix) < LEAST_ID:
-            raise BadInput(
-                f"{prefix!r} is not the id of a job; a prefix of an id needs at least {LEAST_ID} characters"
-            ) from None
-    matching = (s.id for s in snapshots(kit, Query(search=prefix, limit=200)) if s.id.startswith(prefix))
-    found = list(islice(matching, 5))
-    if not found:
-        raise JobNotFound(f"no job {prefix!r} is kept here; `jobkit jobs` lists the kept jobs")
-    if len(found) > 1:
-        raise BadInput(f"several ids begin with {prefix!r}: {', '.join(found)}; give a longer prefix")
-    return found[0]
+        short = len(prefix) < LEAST_ID
+        hint = f"give at least {LEAST_ID} characters" if short else "`jobkit jobs` lists the kept jobs"
+        raise JobNotFound(f"no job {prefix!r} is kept here; {hint}") from None

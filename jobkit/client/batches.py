@@ -14,7 +14,7 @@ from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
 from jobkit.client.stop_rules import StopRule, judge_of, sends_rules
 from jobkit.client.study import STUDY_TASK, unbegun
-from jobkit.model import TERMINAL, JobEvent, JobState, StoreUnavailable
+from jobkit.model import TERMINAL, JobEvent, JobNotFound, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.settings import user_name
 from jobkit.store.batches import subscription
@@ -37,13 +37,14 @@ class BatchVerbs:
         """The batch with that id, from whichever process it came, live.
 
         Args:
+            batch_id: the id, or its first characters (at least 4).
             limit: read at most so many of its jobs, the first ones.
 
         Raises:
-            JobNotFound: it is not kept.
+            JobNotFound: it is not kept. InvalidParams: several ids begin so.
         """
         most = checked("limit", limit, "int", min=1, nullable=True)
-        batch: Batch = Batch(self._kit, None, self._connection.call(self.batch_info, batch_id))
+        batch: Batch = Batch(self._kit, None, self._connection.call(self.find_batch, batch_id))
         self.load(batch, most or 0)
         return batch
 
@@ -81,6 +82,16 @@ class BatchVerbs:
         if job is None or job.spec.task != STUDY_TASK:
             raise checks.unknown_batch(batch_id)
         return unbegun(job)
+
+    async def find_batch(self, prefix: str) -> BatchInfo:
+        """`batch_info` of the batch whose id is `prefix`, or the only one of the newest 10,000 that begins with it."""
+        try:
+            return await self.batch_info(prefix)
+        except JobNotFound as missing:
+            if not checks.is_prefix(prefix):
+                raise
+            found = {info.id: info for info in await self.batch_infos(10_000) if info.id.startswith(prefix)}
+            return found[checks.only_one(list(found)[:5], prefix, missing)]
 
     async def batch_infos(
         self, limit: int = 50, *, name: str | None = None, owner: str | None = None

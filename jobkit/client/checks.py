@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -19,6 +20,10 @@ _EVER_S = 1e9
 MAX_REASON = 1000
 
 
+#: Characters of the shortest prefix that finds a job or batch.
+LEAST_ID = 4
+
+
 def unknown_job(job_id: str) -> JobNotFound:
     """The error for the id of a job that the store does not have."""
     hint = "; an id has at least 16 characters" if len(job_id) < 16 else ""
@@ -30,6 +35,20 @@ def unknown_job(job_id: str) -> JobNotFound:
 def unknown_batch(batch_id: str) -> JobNotFound:
     """The error for the id of a batch that the store does not have."""
     return JobNotFound(f"no batch {batch_id[:60]!r} is kept here: it was never submitted, or its jobs are gone")
+
+
+def is_prefix(text: str) -> bool:
+    """Return True for what may be the first characters of an id: at least `LEAST_ID`, and no whole id of jobkit's."""
+    return len(text) >= LEAST_ID and re.fullmatch(r"[0-9a-f]{16}", text) is None
+
+
+def only_one(ids: Sequence[str], prefix: str, missing: JobNotFound) -> str:
+    """Return the only one of the ids that begin with a prefix. Raises `missing` if there is none, or InvalidParams."""
+    if not ids:
+        raise missing
+    if len(ids) > 1:
+        raise InvalidParams(f"several ids begin with {prefix!r}: {', '.join(ids)}; give a longer prefix")
+    return ids[0]
 
 
 def job_id(value: object) -> str:

@@ -36,6 +36,7 @@ from jobkit.client.studies import StudyVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
+from jobkit.client.wakeful import wakeful
 from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours, similar
 from jobkit.model.notify_rule import kinds_of
@@ -50,12 +51,6 @@ from jobkit.tasks.shown import Shown
 S = TypeVar("S")
 T = TypeVar("T")
 P = ParamSpec("P")
-
-#: A kernel that awaits a job sees an interrupt within so many seconds.
-_WAKE_S = 0.25
-
-_waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
-_ticking: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
@@ -174,6 +169,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     jobs = in_thread("_reader", JobReader.jobs)
     tasks = in_thread("_reader", JobReader.tasks)
     page = on_loop("verbs", Verbs.page)
+    find_id = on_loop("verbs", Verbs.find_id)
     snapshot = on_loop("verbs", Verbs.snapshot)
     counts = on_loop("verbs", Verbs.counts)
     stats = on_loop("verbs", Verbs.stats)
@@ -195,6 +191,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     batch = in_thread("_batches", BatchVerbs.batch)
     batches = in_thread("_batches", BatchVerbs.batches)
     batch_info = on_loop("_batches", BatchVerbs.batch_info)
+    find_batch = on_loop("_batches", BatchVerbs.find_batch)
     batch_infos = on_loop("_batches", BatchVerbs.batch_infos)
     cancel_batch = on_loop("_batches", BatchVerbs.cancel_batch)
     delete_batch = in_thread("_batches", BatchVerbs.delete_batch)
@@ -400,7 +397,7 @@ class AioKit(AioSubmitVerbs):
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""
-        with _wakeful(), contextlib.nullcontext() if job._is_over else context.waiting([job.id], blocks=False):
+        with wakeful(), contextlib.nullcontext() if job._is_over else context.waiting([job.id], blocks=False):
             await asyncio.shield(asyncio.wrap_future(job._ended))
         return await self._value(job)
 
@@ -418,7 +415,7 @@ class AioKit(AioSubmitVerbs):
         unended, is_job = deque(jobs), context.active() is not None
         for _ in jobs:
             awaited = open_ids(unended) if is_job else []
-            with _wakeful(), context.waiting(awaited, blocks=False) if awaited else contextlib.nullcontext():
+            with wakeful(), context.waiting(awaited, blocks=False) if awaited else contextlib.nullcontext():
                 job, end = await ended.get()
             end.result()
             if job.snapshot.state is not JobState.SUCCEEDED:
@@ -441,34 +438,6 @@ class AioKit(AioSubmitVerbs):
         if coroutine is None:
             raise AttributeError(f"kit.aio has no verb {name!r}{similar(self, name)}")
         return partial(coroutine, self._kit)
-
-
-@contextlib.contextmanager
-def _wakeful() -> Iterator[None]:
-    """Let the running loop wake up now and then, in the kernel of a notebook.
-
-    ipykernel's handler of SIGINT schedules the end of the cell with `call_soon`, which does not wake a loop that sleeps
-    in `select`: without this, stopping a cell that awaits a job takes until the job says something.
-    """
-    if "ipykernel" not in sys.modules:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-
-    def tick() -> None:
-        if _waiting.get(loop):
-            loop.call_later(_WAKE_S, tick)
-        else:
-            _ticking.discard(loop)
-
-    _waiting[loop] = _waiting.get(loop, 0) + 1
-    if loop not in _ticking:
-        _ticking.add(loop)
-        tick()
-    try:
-        yield
-    finally:
-        _waiting[loop] -= 1
 
 
 #: Open kits of this process, by the mark of their namespace (`RedisStore.place`).

@@ -23,7 +23,7 @@ from jobkit.client.tables import Tasks
 from jobkit.codec import is_reference
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.files.file_store import JobFolder, opened
-from jobkit.model import InvalidParams, JobSpec, JobState, LogLine, ResultExpired
+from jobkit.model import InvalidParams, JobNotFound, JobSpec, JobState, LogLine, ResultExpired
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
 from jobkit.store.values import ArtifactInfo
@@ -43,10 +43,18 @@ class JobReader:
     def get(self, job_id: str) -> Job:
         """The job with that id, from whichever process it came, with its whole past.
 
+        Args:
+            job_id: the id, or its first characters (at least 4), as a card shows them.
+
         Raises:
-            JobNotFound: it is not kept.
+            JobNotFound: it is not kept. InvalidParams: several ids begin so.
         """
-        return self._connection.job(checks.job_id(job_id))
+        try:
+            return self._connection.job(checks.job_id(job_id))
+        except JobNotFound:
+            if not checks.is_prefix(job_id):
+                raise
+        return self._connection.job(self._connection.call(self._connection.verbs.find_id, job_id))
 
     def last(self) -> Job | None:
         """The job that was submitted last, or None."""

@@ -67,6 +67,10 @@ T = TypeVar("T")
 _WAITING, _FIRST_S, _LATER_S = 1_000, 0.5, 15.0
 
 
+#: Ids that a message names.
+_NAMED = 5
+
+
 class Verbs(LogVerbs):
     """See the module's docstring. Every method may raise `StoreUnavailable`.
 
@@ -99,6 +103,22 @@ class Verbs(LogVerbs):
         if found is None:
             raise checks.unknown_job(job_id)
         return found
+
+    async def find_id(self, prefix: str) -> str:
+        """Return the id of the job whose id is `prefix`, or the only one that begins with it, as cards show it.
+
+        Raises:
+            JobNotFound: no kept job has such an id. InvalidParams: several have.
+        """
+        if any(await self.store.snapshots([checks.job_id(prefix)])):
+            return prefix
+        query, cursor, found = Query(search=prefix, limit=200), "", list[str]()
+        while checks.is_prefix(prefix) and len(found) < _NAMED:
+            page = await self.page(replace(query, cursor=cursor))
+            found += [job.id for job in page.jobs if job.id.startswith(prefix)]
+            if not (cursor := page.next_cursor):
+                break
+        return checks.only_one(found[:_NAMED], prefix, checks.unknown_job(prefix))
 
     def use_index(self) -> None:
         """Use an index for queries that Redis is slow at; on the background loop. The first such query fills it."""

@@ -17,6 +17,14 @@ class JobkitError(Exception):
         no job '5f0c1234aabbccdd' is kept here: it was never submitted, was removed, or has expired
     """
 
+    _lines: Sequence[str] = ()  # of an error in a job, for people
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of it."""
+        from jobkit.model.raised_here import shown
+
+        return shown(self, self._lines)
+
 
 #: Maximum length of an `InvalidParams` message in characters. Messages show the value, which may be megabytes.
 _MESSAGE_LIMIT = 2_000
@@ -85,13 +93,7 @@ class JobFailed(JobkitError):
     def __init__(self, message: str, error: object = None, lines: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.error = error
-        self._lines = lines  # of the error, for people
-
-    def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows of it."""
-        from jobkit.model.raised_here import shown
-
-        return shown(self, self._lines)
+        self._lines = lines
 
 
 class JobCancelled(JobkitError):

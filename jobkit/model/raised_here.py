@@ -1,4 +1,4 @@
-"""A failed job's exception as IPython shows it: the frames of the job, then the user's line that wanted its result.
+"""An exception of jobkit as IPython shows it: the frames of a failed job, then the user's line that raised it.
 
 Without `_render_traceback_` IPython shows the frames that raised it, which are jobkit's, and none of the job.
 """
@@ -13,7 +13,17 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LIBRARY = os.path.dirname(linecache.__file__)
+
+#: Folders of the code between a user's line and the place where it failed.
+_HIDDEN = tuple(
+    folder + os.sep
+    for folder in (
+        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+        os.path.join(_LIBRARY, "asyncio"),
+        os.path.join(_LIBRARY, "concurrent"),
+    )
+)
 
 #: The type at the begin of a headline.
 _TYPE = re.compile(r"^[\w.]+(?=: |$)")
@@ -35,11 +45,11 @@ def shown(error: BaseException, of_job: Sequence[str]) -> list[str]:
 
 
 def _own_lines(error: BaseException, shell: Any) -> Iterator[str]:
-    """Yield place and code of the frames that wanted the result, without those of jobkit and of IPython."""
+    """Yield place and code of the user's frames, without those of jobkit, of its event loop and of IPython."""
     label = getattr(getattr(shell, "compile", None), "format_code_name", lambda filename: None)
     for at, line in traceback.walk_tb(error.__traceback__):
         filename, name = at.f_code.co_filename, at.f_code.co_name
-        if filename.startswith(_PACKAGE) or f"{os.sep}IPython{os.sep}" in filename:
+        if filename.startswith(_HIDDEN) or f"{os.sep}IPython{os.sep}" in filename:
             continue
         cell = label(filename)
         place = f"{' '.join(cell)}, line {line}" if cell else f"{os.path.basename(filename)}:{line}"

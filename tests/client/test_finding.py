@@ -42,6 +42,22 @@ def test_a_handle_of_a_running_job_is_live_too(kit: Kit, place: dict[str, str]) 
         assert again.state == "succeeded"
 
 
+def test_the_first_characters_of_an_id_find_the_only_job_or_batch_that_has_them(kit: Kit) -> None:
+    ids = ["abcd000000000001", "abcd100000000002"]
+    jobs = [kit.options(id=job_id).submit(len, "abc") for job_id in ids]
+    batch = kit.map(len, ["a", "b"])
+
+    assert kit.get("abcd1") is jobs[1]
+    assert kit.batch(batch.id[:8]).id == batch.id
+    with pytest.raises(jobkit.InvalidParams, match=r"several ids begin with 'abcd': .*; give a longer prefix"):
+        kit.get("abcd")
+    for missing in ("abc", "abcd2", "abcd000000000003"):
+        with pytest.raises(jobkit.JobNotFound, match=f"no job '{missing}' is kept here"):
+            kit.get(missing)
+    with pytest.raises(jobkit.JobNotFound, match="no batch 'abcd1' is kept here"):
+        kit.batch("abcd1")
+
+
 def test_one_kit_has_one_handle_for_a_job(kit: Kit) -> None:
     job = kit.submit(len, "abc")
 

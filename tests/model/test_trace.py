@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.model import ErrorKind, JobFailed
+from jobkit.model import ErrorKind, JobFailed, JobkitError
 from jobkit.model.snapshot import JobError
 from jobkit.model.trace import chain_of, lines_of, picture_of
 from jobkit.run.inside.tracebacks import describe
+from jobkit.testing import MemoryKit
 
 TRACE = """Traceback (most recent call last):
   File "/home/ada/train.py", line 61, in load
@@ -197,3 +198,14 @@ def test_a_failed_job_is_shown_in_a_cell_with_its_own_frames_and_the_line_that_w
     with pytest.raises(JobFailed) as info:
         raise JobFailed("no more is known")
     assert info.value._render_traceback_()[-1] == "JobFailed: no more is known"
+
+
+def test_every_exception_of_jobkit_is_shown_in_a_cell_with_the_users_lines_only() -> None:
+    with MemoryKit() as kit:
+        for wrong in (lambda: kit.get("5f0c1234aabbccdd"), lambda: kit.jobs(state="over")):
+            with pytest.raises(JobkitError) as info:
+                wrong()
+
+            _, *lines, last = info.value._render_traceback_()
+            assert [line.split(":")[0] for line in lines[::2]] == ["  test_trace.py"] * 2
+            assert last == f"{type(info.value).__name__}: {info.value}"
