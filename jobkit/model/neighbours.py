@@ -42,6 +42,8 @@ NAMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
             **dict.fromkeys(("ready", "done", "is_finished"), "batch.is_terminal"),
             **dict.fromkeys(("status", "state", "successful", "failed", "completed_count"), "batch.counts"),
             **dict.fromkeys(("revoke", "abort"), "batch.cancel()"),
+            **dict.fromkeys(("best", "best_job", "best_estimator_"), "max(batch, key=lambda job: job.result())"),
+            **dict.fromkeys(("best_params", "best_params_"), "max(batch, key=lambda job: job.result()).params"),
             "retry": "batch.retry_failed()",
         },
     ),

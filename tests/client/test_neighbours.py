@@ -52,6 +52,12 @@ def test_a_name_of_another_library_is_answered_with_one_that_exists(
         assert hasattr(things[thing], attribute), names[name]
 
 
+def test_the_best_job_of_a_sweep_is_found_as_the_answer_to_best_params_says(kit: Kit) -> None:
+    batch = kit.sweep(work, n=[1, 2, 5])
+
+    assert eval(NAMES["Batch"][1]["best_params_"], {"batch": batch}) == {"n": 1}
+
+
 def test_other_names_are_missing_as_usual(objects: dict[str, Any]) -> None:
     for each in objects.values():
         kind = type(each).__name__

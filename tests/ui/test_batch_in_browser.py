@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,11 @@ def test_the_best_row_is_marked_and_chosen_columns_are_kept_and_saved(
     page = window.open(url, width=1000, height=860)
     best = page.locator(".jk-batch .rows .row.best .top")
     wait_until(lambda: best.all_inner_texts() == ["0.25"], what="the lowest loss")
+
+    boxes = [row.bounding_box() or {} for row in page.locator(".jk-batch .rows .row").all()]
+    assert {box["height"] for box in boxes} == {boxes[0]["height"]}
+    tops = [box["y"] for box in boxes]
+    assert {round(after - before) for before, after in itertools.pairwise(tops)} == {round(boxes[0]["height"])}
 
     page.select_option(".jk-batch [aria-label='Mark the best']", label="highest steps")
     wait_until(lambda: best.all_inner_texts() == ["160"], what="the most steps")

@@ -180,6 +180,15 @@ def test_metrics_are_columns_beside_the_results_and_a_name_tells_which_is_the_be
     ]
 
 
+def test_a_measure_of_validation_is_better_than_one_of_training_and_its_plot_comes_first() -> None:
+    found = [MetricsSummary(n=1, newest={"train/acc": 0.99 - n / 100, "val/acc": 0.9 + n / 100}) for n in (1, 2)]
+    model = BatchModel([job(n, "succeeded", "None", metrics=newest) for n, newest in enumerate(found, 1)])
+
+    assert model.better() == ["val/acc", "highest"]
+    assert model.best() == ["val/acc", ["best", 0.92, "n=2"], ["lowest", 0.91, "n=1"]]
+    assert (model.plot() or {})["y"] == "val/acc"
+
+
 def test_jobs_of_several_tasks_have_their_task_as_the_first_argument() -> None:
     other = job(2, "succeeded", "2", params={"depth": 3, "method": "rk4"})
     model = BatchModel([job(1, "succeeded", "1"), replace(other, spec=replace(other.spec, task="fit"))])

@@ -34,6 +34,7 @@ MAX_METRICS = 8
 #: Words in names of numbers of which the lowest, or the highest, is the best.
 _LOW = frozenset(("loss", "error", "err", "rmse", "mse", "mae", "mape", "perplexity", "latency", "cost", "regret"))
 _HIGH = frozenset(("score", "accuracy", "acc", "auc", "f1", "r2", "precision", "recall", "reward", "iou", "throughput"))
+_TRAINING = re.compile(r"(?<![a-z])train")
 
 #: Groups of errors.
 MAX_ERRORS = 5
@@ -239,12 +240,12 @@ class BatchModel:
         }
 
     def best(self) -> list[Any] | None:
-        """Return the name of the first number among the results, then word, value and arguments of its two ends, the
-        better one first."""
+        """Return the name of the number that `better` names, or of the first one among the results, then word, value
+        and arguments of its two ends, the better one first."""
         if self.is_list:
             return None
-        for name in self.values:
-            found = [(values[name], i) for i, values in self._shown.items() if is_number(values.get(name))]
+        for name in [*(self.better() or ())[:1], *self.values]:
+            found = [(value, i) for i in self._shown if is_number(value := self._numbers_of(i).get(name))]
             if len(found) > 1:
                 ends = {"lowest": min(found, key=itemgetter(0)), "highest": max(found, key=itemgetter(0))}
                 best = direction_of(name)
@@ -256,14 +257,20 @@ class BatchModel:
         return None
 
     def better(self) -> list[str] | None:
-        """Return the column in which the best is marked at first and its direction; None if no name says which."""
-        directions = ((name, direction_of(name)) for name in self.numbers)
-        return next(([name, direction] for name, direction in directions if direction), None)
+        """Return the column in which the best is marked at first and its direction; None if no name says which.
+
+        Values of training data are taken only if there are no others.
+        """
+        named = [[name, direction] for name in self.numbers if (direction := direction_of(name))]
+        return min(named, key=lambda pair: bool(_TRAINING.search(pair[0].lower())), default=None)
 
     @property
     def numbers(self) -> list[str]:
         """Names of values of the results, then those of metrics that are no such value."""
         return [*self.values, *(name for name in self.metrics if name not in self.values)]
+
+    def _numbers_of(self, i: int) -> dict[str, Any]:
+        return {**self.snapshots[i].metrics.newest, **self._shown.get(i, {})}
 
     def _point(self, i: int) -> str:
         params = self._params(self.snapshots[i])
@@ -341,7 +348,7 @@ class BatchModel:
     def row(self, i: int) -> list[Any]:
         """`[place, face, cells, progress, started]`, with a cell for each of `columns`."""
         snapshot = self.snapshots[i]
-        shown = {**snapshot.metrics.newest, **self._shown.get(i, {})}
+        shown = self._numbers_of(i)
         spec = snapshot.spec
         if self.is_list:
             args = [spec.title or spec.task, params_brief(spec.params)]
@@ -377,7 +384,7 @@ class BatchModel:
         return layout(*self.points(), chosen)
 
     def points(self) -> tuple[list[Point], list[str], list[str]]:
-        """Return the jobs that have numbers, the arguments, and the names of the numbers."""
+        """Return the jobs that have numbers, the arguments, and the names of the numbers, that of the best first."""
         points, known = [], dict.fromkeys(self.numbers, False)
         for i, values in self._shown.items():
             snapshot = self.snapshots[i]
@@ -390,6 +397,8 @@ class BatchModel:
                 numbers.setdefault("duration (s)", (snapshot.finished_at - snapshot.started_at).total_seconds())
             points.append(Point(i, self._params(snapshot), numbers))
         names = [name for name, has_numbers in known.items() if has_numbers]
+        best = (self.better() or [""])[0]
+        names.sort(key=lambda name: name != best)
         return points, self.args, [*names, "duration (s)"] if names else []
 
 
