@@ -15,7 +15,7 @@ from typing import Any
 
 _LIBRARY = os.path.dirname(linecache.__file__)
 
-#: Folders of the code between a user's line and the place where it failed.
+#: Folders with frames that are hidden.
 _HIDDEN = tuple(
     folder + os.sep
     for folder in (
