@@ -147,6 +147,7 @@ def test_each_block_that_is_not_run_says_why() -> None:
                 action, reason = example.parsed
                 assert action == "next", place(page, example.line)
                 assert len(reason or "") > 10, place(page, example.line)
+                assert all((ROOT / path).exists() for path in re.findall(r"tests/[\w/.]+", reason)), reason
 
 
 def without_blocks(text: str) -> str:
