@@ -47,12 +47,17 @@ def queue_reasons(
 ) -> dict[str, list[QueueReason]]:
     """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known.
 
+    If all workers are lost, jobs that ran on them wait, too: the next worker queues them again.
+
     Args:
         queues, workers, blocked: as the store returns them, see `QueueRecords`.
     """
     found: dict[str, list[QueueReason]] = {}
+    are_lost = bool(workers) and not any(worker.is_alive for worker in workers)
     for name, numbers in queues.items():
         if not numbers.get("queued"):
+            if are_lost and (count := numbers.get("running")):
+                found[name] = [QueueReason(f"{count:,} ran on lost workers; {no_worker_text([name])}", "warning")]
             continue
         lines = [line for line in blocked if line.queue == name]
         reasons = [reason for line in lines for reason in _reasons(line, workers, pools)]
@@ -80,7 +85,7 @@ def queue_state(numbers: Mapping[str, int], reasons: Sequence[QueueReason], *, i
     if is_paused:
         return "paused"
     if any(reason.level == "warning" for reason in reasons):
-        return "partly stuck" if numbers.get("running") else "stuck"
+        return "partly stuck" if numbers.get("running") and numbers.get("queued") else "stuck"
     if reasons:
         return "full"
     return "working" if numbers.get("running") or numbers.get("queued") else "idle"

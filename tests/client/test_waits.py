@@ -101,6 +101,15 @@ def test_a_queue_without_workers_says_so_once_with_the_command_unless_a_pool_sta
     assert queue_reasons({"gpu": {"queued": 3}}, [], [], [replace(pool, is_removed=True)])["gpu"]
 
 
+def test_jobs_that_ran_on_workers_that_are_all_lost_wait_for_a_worker() -> None:
+    lost, queues = worker(is_alive=False), {"gpu": {"queued": 0, "running": 3}}
+
+    assert queue_reasons(queues, [lost], []) == {
+        "gpu": [QueueReason("3 ran on lost workers; no worker serves queue gpu: run `jobkit worker -q gpu`", "warning")]
+    }
+    assert queue_reasons(queues, [lost, worker()], []) == queue_reasons(queues, [], []) == {}
+
+
 def test_the_state_of_a_queue_tells_whether_waiting_helps() -> None:
     stuck, full = [QueueReason("no worker", "warning")], [QueueReason("all busy")]
 

@@ -277,6 +277,8 @@ class StatsJson(Struct):
     queues: dict[str, dict[str, int]]
     workers: int
     slots: int
+    busy: int
+    lost: int
     running: int
     refused: str
 

@@ -3,7 +3,8 @@
 /** A chart with its newest value: fill it by `showLoad`. */
 function loadChart(name) {
   const n = {line: svg("path", {class: "curve"}), area: svg("path", {class: "under"}), value: h("span", {class: "newest"})};
-  const picture = svg("svg", {viewBox: "0 0 59 35", preserveAspectRatio: "none", "aria-hidden": "true"}, n.area, n.line);
+  const picture = svg("svg", {viewBox: "0 0 59 35", preserveAspectRatio: "none", role: "img"}, n.area, n.line);
+  n.picture = picture;
   return {n, el: h("span", {class: "load", hidden: true}, h("span", {class: "of", text: name}), picture, n.value)};
 }
 
@@ -17,7 +18,7 @@ function showLoad({n, el}, spark, step_s, words) {
   n.line.setAttribute("d", `M${points.join("L")}`);
   n.area.setAttribute("d", `M${points[0].split(",")[0]},35L${points.join("L")}L59,35Z`);
   put(n.value, words(spark.last));
-  el.title = `The last ${duration(Math.round(count * step_s))}, up to ${words(spark.top)}`;
+  n.picture.setAttribute("aria-label", el.title = `The last ${duration(Math.round(count * step_s))}, up to ${words(spark.top)}`);
 }
 
 const inPercent = (value) => `${number(Math.round(value))} %`, inBytes = (mib) => bytes(mib * 1048576);

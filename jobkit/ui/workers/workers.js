@@ -2,7 +2,8 @@
 
 const WORKER_FACES = {working: "succeeded", busy: "running", draining: "retrying", lost: "failed"};
 const WORKER_WORDS = {working: "Ready", busy: "Working", draining: "Draining", lost: "Lost"};
-const QUEUE_FACES = {stuck: "failed", "partly stuck": "failed", paused: "retrying", full: "queued", working: "running"};
+/** States of queues that are marked; jobs that run are in a column. */
+const QUEUE_FACES = {stuck: "failed", "partly stuck": "failed", paused: "retrying", full: "queued"};
 
 /** Jobs of a worker that are listed. */
 const WORKER_JOBS = 8;
@@ -25,9 +26,9 @@ class Workers extends FeedPage {
     n.alerts = h("div", {class: "alerts", role: "status"});
     n.most = h("span", {class: "most"});
     this.order = radios(WORKER_ORDERS, (order) => this.reorder(order), {"aria-label": "Order of workers", class: "segments small"});
-    n.find = h("input", {type: "search", class: "field find", placeholder: "Host, worker, queue or job", "aria-label": "Find workers", maxlength: 200, hidden: true, oninput: () => this.narrow()});
+    n.find = h("input", {type: "search", class: "find", placeholder: "Host, worker, queue or job", "aria-label": "Find workers", maxlength: 200, hidden: true, oninput: () => this.narrow()});
     n.none = h("p", {class: "muted", text: "No worker matches", role: "status", hidden: true});
-    n.head = h("div", {class: "heading", hidden: true}, h("h2", {text: "Workers"}), n.most, h("span", {class: "spring"}), n.find, this.order.el);
+    n.head = h("div", {class: "heading", hidden: true}, h("h2", {text: "Workers"}), h("span", {class: "spring"}), n.find, this.order.el);
     n.list = h("div", {class: "hosts", role: "list", "aria-label": "Hosts", hidden: true});
     n.queues = new FeedTable([name("Queue"), count("Waiting", "queued"), count("Scheduled", "scheduled"), count("Running", "running"), count("Workers", "workers"), ["Resources in use", "", (line) => resources(line.has)], pause("queue")]);
     n.tasks = new FeedTable([name("Task"), pause("task")]);
@@ -35,7 +36,7 @@ class Workers extends FeedPage {
     n.taskBox = h("section", {"aria-label": "Paused tasks", hidden: true}, h("h2", {text: "Paused tasks"}), n.tasks.el);
     this.pools = new PoolList(this);
     this.order.mark("");
-    return [n.alerts, n.sum, n.queueBox, n.taskBox, this.pools.el, n.head, n.none, n.list];
+    return [n.alerts, h("div", {class: "overview"}, n.sum, n.most), n.queueBox, n.taskBox, this.pools.el, n.head, n.none, n.list];
   }
 
   show({sum, heaviest, hosts, queues, pools, tasks, alerts, alive}) {
@@ -76,7 +77,7 @@ class Workers extends FeedPage {
     this.tick();
   }
 
-  inOrder(items) { return this.by ? [...items].sort((a, b) => b[this.by] - a[this.by]) : items; }
+  inOrder(items) { return this.by ? [...items].sort((a, b) => (b[this.by] || 0) - (a[this.by] || 0)) : items; }
 
   /** Show the hosts. Rows do not move under the pointer or the focus, unless `isAsked`. */
   showHosts(hosts, isAsked = false) {

@@ -66,7 +66,7 @@ def picture(
     jobs = _jobs(running, {w.id: w for w in alive}, loads or {}, defaults or {})
     rows = {w.id: _worker(w, jobs.get(w.id, []), (loads or {}).get(w.id)) for w in (*alive, *dead)}
     for worker in dead:
-        mine = rows[worker.id]["jobs"] = [job | {"became": _UNNOTICED} for job in jobs.get(worker.id, [])]
+        mine = rows[worker.id]["jobs"] = [job | {"became": _UNNOTICED, "face": ""} for job in jobs.get(worker.id, [])]
         mine += [_lost(one, defaults or {}) for one in (lost or {}).get(worker.id, ())]
     listed = [job for some in jobs.values() for job in some if job["rss_bytes"]]
     return {
