@@ -421,7 +421,7 @@ def _lost_jobs(beat: str, text: str) -> dict[str, int]:
     """Return the attempts of lost jobs by id; {} if a heartbeat came after these losses."""
     since, *lost = text.split("\n")
     pairs = [entry.partition(":") for entry in lost if since == beat]
-    return {job_id: int(attempt) for attempt, _, job_id in pairs}
+    return {job_id: int(attempt) for attempt, _, job_id in pairs if attempt.isdecimal()}
 
 
 def texts(record: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -193,7 +193,7 @@ def test_stop_may_apply_to_one_queue_and_release_jobs_now(bench: Bench) -> None:
     job.cancel()
 
 
-def test_a_draining_worker_is_shown_and_no_longer_counted(bench: Bench) -> None:
+def test_a_draining_worker_is_counted_with_its_busy_slots_alone(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_DRAIN="60")
     job = bench.kit.submit(jobs.until, bench.file(), bench.file("sign"))
     bench.started()
@@ -205,7 +205,9 @@ def test_a_draining_worker_is_shown_and_no_longer_counted(bench: Bench) -> None:
     )
 
     assert (info.pid, info.is_alive, info.takes_jobs) == (worker.pid, True, False)
-    assert bench.kit.stats()["workers"] == bench.kit.queues()["default"]["workers"] == 0
+    stats = bench.kit.stats()
+    assert (stats["workers"], stats["slots"], stats["busy"]) == (1, 1, 1)
+    assert stats["queues"]["default"]["workers"] == 0
     (bench.folder / "sign").touch()
     assert job.wait(60)
     assert worker.wait(60) == 0

@@ -197,7 +197,8 @@ local function note_loss(rec)
   local beat, known = unpack(try('HMGET', key, 'beat', 'lost'))
   if not beat then return end
   if string.match(known or '', '^[^\n]+') ~= beat then known = beat end
-  if select(2, string.gsub(known, '\n', '')) < LOST_LISTED then
+  local _, count = string.gsub(known, '\n', '')
+  if count < LOST_LISTED then
     call('HSET', key, 'lost', known .. '\n' .. rec.attempt .. ':' .. rec.id)
   end
 end
