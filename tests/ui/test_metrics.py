@@ -20,6 +20,7 @@ from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.job_feed import CardControl
 from jobkit.ui.jobs.board import row
+from jobkit.ui.live.shared_feed import CALM_S, CURVES_S
 from tests.support import wait_until
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
@@ -77,6 +78,22 @@ def test_curves_come_as_a_whole_and_then_in_parts(stage: Stage, running: str) ->
         {"n": 2, "curves": {"loss": [[5, 6], [5, 6], [], []], "acc": [[0, 1], [None, "inf"], [], []]}}
     ]
     told.control.stop()
+
+
+def test_curves_that_many_sessions_show_move_once_a_second(stage: Stage, running: str, told: Told) -> None:
+    curves = Curves()
+    stage.measure(running, curves, loss=points(0, 3))
+    wait_until(lambda: told.whole.get("metrics") or told.parts, what="the first line")
+    feed = told.control._subscriber.feed  # type: ignore[union-attr]  # it follows a job
+    assert feed._calm.window_s == CURVES_S
+
+    others = [Told(stage, running) for _ in range(12)]
+    stage.measure(running, curves, loss=points(3, 6))
+
+    wait_until(lambda: all(each.parts or each.curves["loss"][0][-1] == 5 for each in others), what="the second line")
+    assert feed._calm.window_s == CALM_S
+    for each in others:
+        each.control.stop()
 
 
 def test_a_card_that_missed_a_line_reads_the_curves_again(stage: Stage, running: str, told: Told) -> None:

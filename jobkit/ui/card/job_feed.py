@@ -29,7 +29,7 @@ from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.question import AnswerForm, read_question
 from jobkit.ui.card.tell import tell_state
 from jobkit.ui.live.control import Control
-from jobkit.ui.live.shared_feed import CURVES_S, Deliver, Pacer, SharedFeed, Subscriber, answered, soon
+from jobkit.ui.live.shared_feed import CALM_S, CURVES_S, Deliver, Pacer, SharedFeed, Subscriber, answered, soon
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -44,6 +44,9 @@ EMPTY = dict.fromkeys(
 
 #: Seconds between two looks at what blocks a job: a storm of news of pauses costs no more than some looks.
 _AFTER_NEWS_S = 0.1
+
+#: Sessions whose curves move every `CURVES_S`; those of more every `CALM_S`.
+_FEW = 12
 
 
 class JobFeed(SharedFeed[Subscriber]):
@@ -62,7 +65,7 @@ class JobFeed(SharedFeed[Subscriber]):
         self.model: CardModel | None = None
         """None until the job has been read. Changes on the background loop."""
         self._missing = ""
-        self._charts = self.paced(CURVES_S, self.flush, is_prompt=False)
+        self._calm = self.paced(CURVES_S, self.flush, is_prompt=False)
         self._gates = self.paced(_AFTER_NEWS_S, self._look_at_gates)
         self._health = self.paced(0.0, self._look_at_health)
         self._questions = self.paced(0.0, self._read_question)
@@ -151,7 +154,7 @@ class JobFeed(SharedFeed[Subscriber]):
         elif self.model is not None:
             if self.model.take(event):
                 is_chart = event.type is EventType.LOGGED and "metrics" in event.data
-                (self._charts if is_chart else self.pacer).poke()
+                self._poke_calmly() if is_chart else self.poke()
                 if self.model.has_other_question:
                     self._questions.poke()
             if self.model.needs_snapshot or self.model.curves.is_behind:
@@ -233,7 +236,12 @@ class JobFeed(SharedFeed[Subscriber]):
                 facts["beat"] = None if age_s is None else (age_s, _now())
                 facts["load"] = (await self.kit.verbs.store.loads([view.snapshot.worker])).get(view.snapshot.worker)
             view.learn(_now(), **facts)
-        self.poke()
+        self._poke_calmly()
+
+    def _poke_calmly(self) -> None:
+        """Flush what can wait, with other feeds that can."""
+        self._calm.window_s = CURVES_S if len(self.subscribers) <= _FEW else CALM_S
+        self._calm.poke()
 
     def flush(self) -> None:
         if self.model is not None and self.model.is_dirty:

@@ -26,7 +26,7 @@ from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.retries import read_retries
-from jobkit.ui.live.shared_feed import CURVES_S, NEWS_S, QueryFeed, Subscriber, answered
+from jobkit.ui.live.shared_feed import CALM_S, NEWS_S, QueryFeed, Subscriber, answered
 
 #: Seconds between two reads of the counters, at least.
 _COUNTS_S = 0.5
@@ -367,7 +367,7 @@ class BoardFeed(QueryFeed[Subscriber]):
     def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         super().__init__(kit, query, only)
         self._news = self.paced(NEWS_S, self.flush)
-        self._curves = self.paced(CURVES_S, self.flush, is_prompt=False)
+        self._curves = self.paced(CALM_S, self.flush, is_prompt=False)
         self._starts = self.paced(_STARTS_S, self.look_at_starts)
         self._retries = self.paced(_STARTS_S, self._look_at_retries)
 

@@ -35,8 +35,9 @@ _FILLING_S = 1.5
 #: Seconds between two updates of progress in a table, at least: people see no more.
 NEWS_S = 0.2
 
-#: Seconds between two updates of curves, at least: each is a message to every session.
-CURVES_S = 0.5
+#: Seconds between two updates of curves, at least: each is a message to every session. `CALM_S`: of curves in tables,
+#: and of those that many sessions show.
+CURVES_S, CALM_S = 0.5, 1.0
 
 #: New jobs that a `QueryFeed` reads at once; the others follow.
 _READ = 200
@@ -434,11 +435,9 @@ def poke_feeds(kit: Kit, kind: type[F]) -> None:
 class Pacer:
     """Calls `work` soon and then at most once in each `window_s` of the loop's clock, which may be changed.
 
-    For one event loop's thread. Windows of different feeds begin together, so that their texts travel together.
-    If `work` returns a coroutine, one runs at a time; a request during it follows it (`is_due`).
-
-    Args:
-        is_prompt: whether the first call after a pause comes at once; else at the end of the window.
+    For one event loop's thread. Windows of different feeds begin together, so that their texts travel together. The
+    first call after a pause comes at once if `is_prompt`, else at the end of a window. If `work` returns a coroutine,
+    one runs at a time; a request during it follows it (`is_due`).
     """
 
     def __init__(self, window_s: float, work: Work, runners: Runners, *, is_prompt: bool = True) -> None:
