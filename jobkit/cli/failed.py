@@ -102,17 +102,7 @@ def list_groups(states: tuple[str, ...], task: str | None, everything: bool, as_
     kit = jobkit.connect()
     found = kit.failures(states, task=task, limit=_LISTED)
     shown = [group for group in found if states or everything or group.state.needs_a_look]
-    columns: dict[str, Callable[[FailureGroup], str]] = {
-        "GROUP": lambda group: group.id,
-        "STATE": lambda group: str(group.state),
-        "JOBS": lambda group: f"{group.jobs:,}",
-        "SEEN": lambda group: f"{group.count:,}",
-        "LAST": lambda group: out.ago(group.last_seen),
-        "TASK": lambda group: group.task,
-        "WHERE": lambda group: group.where,
-        "ERROR": lambda group: group.title,
-    }
-    out.listing(as_json, shown, columns, empty="No open failures.")
+    out.listing(as_json, shown, found._columns, empty="No open failures.")
     hidden = len(found) - len(shown)
     if hidden and not as_json:
         out.echo(f"{hidden} more {'is' if hidden == 1 else 'are'} muted or resolved: --all", err=True)

@@ -11,8 +11,8 @@ import click
 import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, out
 from jobkit.client import Kit
+from jobkit.client.pools import Pools
 from jobkit.model.format import duration
-from jobkit.pools.info import PoolInfo
 from jobkit.pools.launcher import ENGINES
 from jobkit.settings import Settings
 from jobkit.store.pools import PoolUnit
@@ -80,18 +80,7 @@ def add(name: str | None, options: Sequence[str], **given: Any) -> None:
 def list_(as_json: bool = False) -> None:
     """List pools."""
     infos = jobkit.connect().pool_infos()
-    columns: dict[str, Callable[[PoolInfo], str]] = {
-        "POOL": lambda info: info.name,
-        "ENGINE": lambda info: info.engine,
-        "QUEUES": lambda info: ", ".join(info.spec.queues) if info.spec else "",
-        "STATE": lambda info: info.state,
-        "WANTED": lambda info: f"{info.wanted}{'' if info.fixed is None else ' (fixed)'}",
-        "PENDING": lambda info: str(info.pending),
-        "RUNNING": lambda info: str(info.running),
-        "MAX": lambda info: str(info.spec.max) if info.spec else "",
-        "HOURS": lambda info: f"{info.worker_hours:.1f}",
-    }
-    out.listing(as_json, infos, columns, empty="No pools. `jobkit pool add NAME --on ENGINE --max N` adds one.")
+    out.listing(as_json, infos, Pools._columns, empty=Pools._empty)
     for info in infos if not as_json else ():
         if info.sentence:
             out.echo(f"{info.name}: {info.sentence}", err=True)

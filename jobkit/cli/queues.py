@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from jobkit.client import Kit
-    from jobkit.model.limits import Rule
     from jobkit.tasks.info import TaskInfo
 
 #: Shortest time between two updates, in seconds.
@@ -193,14 +192,8 @@ def limit(
     if kind is None:
         if concurrency is not None or rate is not None or off:
             raise BadInput("give a queue or task: jobkit limit queue NAME, or jobkit limit task NAME")
-        columns: dict[str, Callable[[Rule], str]] = {
-            "LIMIT OF": lambda rule: rule.gate.replace(":", " ", 1),
-            "CONCURRENCY": lambda rule: str(rule.n or ""),
-            "RATE": lambda rule: rule.rate,
-            "RUNNING": lambda rule: str(rule.held),
-        }
-        empty = "No limits. `jobkit limit queue NAME --concurrency 2` adds one."
-        return out.listing(as_json, kit.limits(), columns, empty=empty)
+        found = kit.limits()
+        return out.listing(as_json, found, found._columns, empty=found._empty)
     if name is None:
         raise BadInput(f"give the name of the {kind}: jobkit limit {kind} NAME")
     if off:

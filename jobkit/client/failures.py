@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from jobkit.client import checks
 from jobkit.client.connection import Connection
+from jobkit.client.tables import Failures
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot
 from jobkit.tasks.params import checked
 
@@ -19,7 +20,7 @@ class FailureVerbs:
 
     async def failures(
         self, state: str | Sequence[str] | None = None, task: str | None = None, limit: int = 100
-    ) -> list[FailureGroup]:
+    ) -> Failures:
         """Failed jobs in groups: of one task, with the same type of error at the same place. That failed last first.
 
         Args:
@@ -29,7 +30,7 @@ class FailureVerbs:
         """
         names = checks.states(state, GroupState)
         most = checked("limit", limit, "int", min=1, max=10_000)
-        return await self._connection.store.failures.groups(names, task or "", most)
+        return Failures(await self._connection.store.failures.groups(names, task or "", most))
 
     async def failure(self, group: str) -> FailureGroup:
         """One group by its id.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jobkit.client import checks
 from jobkit.client.connection import Connection
+from jobkit.client.tables import Rules
 from jobkit.model import InvalidParams, Pause, Rule
 from jobkit.model.limits import parse_rate
 from jobkit.settings import checked_name
@@ -61,9 +62,9 @@ class LimitVerbs:
         change = {"n": None, "count": None, "period_ms": None}
         await self._connection.store.set_rule(gate_of(queue, task), change)
 
-    async def limits(self) -> list[Rule]:
+    async def limits(self) -> Rules:
         """Return the limits set by `limit`, by name; `held` is how many attempts run under it now."""
-        return [rule for rule in await self._connection.store.rules() if rule.n or rule.count]
+        return Rules(rule for rule in await self._connection.store.rules() if rule.n or rule.count)
 
     # -- pausing ------------------------------------------------------------------------------------------------------
 

@@ -8,16 +8,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
 from jobkit.client.connection import Connection
 from jobkit.client.handle import Handle, from_snapshot, named_by_id
 from jobkit.client.loop import background
+from jobkit.client.tables import Table
 from jobkit.client.waits import pool_infos
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import duration
+from jobkit.model.table import Columns
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.spec import PoolSpec, checked_pool_name, pool_spec
 from jobkit.store.events import EventHub
@@ -129,6 +131,26 @@ class Pool(Handle[PoolInfo]):
         return f"<b>{html.escape(info.name)}</b>: {html.escape(about)}{numbers}{said}<table>{rows}</table>"
 
 
+class Pools(Table, list[Pool]):
+    """Pools by name: a list that prints and shows itself as a table."""
+
+    _columns: ClassVar[Columns] = {
+        "Pool": lambda info: info.name,
+        "Engine": lambda info: info.engine,
+        "Queues": lambda info: ", ".join(info.spec.queues) if info.spec else "",
+        "State": lambda info: info.state,
+        "Wanted": lambda info: f"{info.wanted}{'' if info.fixed is None else ' (fixed)'}",
+        "Pending": lambda info: info.pending,
+        "Running": lambda info: info.running,
+        "Max": lambda info: info.spec.max if info.spec else None,
+        "Hours": lambda info: f"{info.worker_hours:.1f}",
+    }
+    _empty = "No pools. `jobkit pool add NAME --on ENGINE --max N` adds one."
+
+    def _items(self) -> Sequence[Any]:
+        return [pool.snapshot for pool in self]
+
+
 class PoolVerbs:
     """Verbs about pools; coroutines for the background loop. Each may raise `StoreUnavailable`.
 
@@ -206,9 +228,9 @@ class PoolVerbs:
         for name, table in self._connection.settings.pools.items():
             await self._store(pool_spec(name, **table))
 
-    async def pools(self) -> list[Pool]:
+    async def pools(self) -> Pools:
         """Return all pools, by name."""
-        return [self._handle(info) for info in await self.pool_infos()]
+        return Pools([self._handle(info) for info in await self.pool_infos()])
 
     async def pool_infos(self) -> list[PoolInfo]:
         """Return the state of all pools, by name."""

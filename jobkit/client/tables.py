@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any, ClassVar, TypeVar
 
 from jobkit.client.handle import ui
-from jobkit.model import JobSnapshot, JobState
+from jobkit.model import FailureGroup, JobSnapshot, JobState, Rule
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import duration, many, params_brief, percent, progress_line, size, value_brief
 from jobkit.model.people import AuditEntry
@@ -238,6 +238,37 @@ BATCH_COLUMNS: Columns = {
 }
 
 NO_BATCHES = "No batches. task.map(...) and task.sweep(...) make one."
+
+
+# -- failures, limits --------------------------------------------------------------------------------------------------
+
+
+class Failures(Table, list[FailureGroup]):
+    """Groups of failures."""
+
+    _columns: ClassVar[Columns] = {
+        "Group": lambda group: group.id,
+        "State": lambda group: str(group.state),
+        "Jobs": lambda group: group.jobs,
+        "Seen": lambda group: group.count,
+        "Last": lambda group: group.last_seen,
+        "Task": lambda group: group.task,
+        "Where": lambda group: group.where,
+        "Error": lambda group: group.title,
+    }
+    _empty = "No failures."
+
+
+class Rules(Table, list[Rule]):
+    """Limits that were set while the system runs."""
+
+    _columns: ClassVar[Columns] = {
+        "Limit of": lambda rule: rule.gate.replace(":", " ", 1),
+        "Concurrency": lambda rule: rule.n or None,
+        "Rate": lambda rule: rule.rate,
+        "Running": lambda rule: rule.held,
+    }
+    _empty = "No limits. `jobkit limit queue NAME --concurrency 2` adds one."
 
 
 # -- the audit trail ---------------------------------------------------------------------------------------------------

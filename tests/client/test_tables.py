@@ -47,6 +47,23 @@ def test_what_a_kit_lists_prints_as_a_table_and_is_what_it_was(kit: Kit) -> None
     assert json.loads(json.dumps(kit.stats()))["jobs"] == kit.stats()["jobs"]
 
 
+def fail() -> None:
+    raise ValueError("no such thing")
+
+
+def test_limits_failures_and_pools_are_tables_too(kit: Kit) -> None:
+    kit.submit(fail).wait(60)
+    kit.limit(queue="gpu", concurrency=2)
+
+    limit, failure = (next(line for line in lines(table)[1:]) for table in (kit.limits(), kit.failures(task="fail")))
+
+    kit.unlimit(queue="gpu")
+    assert limit == ["queue", "gpu", "2", "0"]
+    assert failure[1] == "open"
+    assert failure[-4:] == ["ValueError:", "no", "such", "thing"]
+    assert repr(kit.pools()) == "No pools. `jobkit pool add NAME --on ENGINE --max N` adds one."
+
+
 async def test_coroutines_give_the_same_tables(kit: Kit) -> None:
     assert type(await kit.aio.workers()) is type(kit.workers()) is Workers
     assert type(await kit.aio.stats()) is Stats
