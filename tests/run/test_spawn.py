@@ -92,11 +92,12 @@ async def test_a_module_that_starts_a_thread_is_not_forked_from(
     assert len(large.body) >= 3_000_000
 
 
-async def test_the_time_of_the_import_does_not_count_for_the_timeout(make: object, heard: Heard) -> None:
-    runner = await make("time.sleep(0.5)", start_method="spawn", spares=0)  # type: ignore[operator]
+async def test_the_time_of_the_import_is_told_and_does_not_count_for_the_timeout(make: object, heard: Heard) -> None:
+    runner = await make("time.sleep(0.7)", start_method="spawn", spares=0)  # type: ignore[operator]
 
     outcome = await runner.run(assign(None, ref="spawned_tasks:where", timeout_s=0.3), heard)
     assert outcome.outcome == "succeeded"
+    assert [message for *_, message in heard.news] == ["starting its process", ""]
 
     error = failure(await runner.run(assign(time.sleep, 100, timeout_s=0.2), heard))
     assert error.kind is ErrorKind.TIMEOUT

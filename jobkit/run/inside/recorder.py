@@ -206,7 +206,7 @@ class Recorder:
             self._total = total
         if message is not KEEP:
             self._said = _text(message)
-        self._has_moved = True
+        self._phase, self._has_moved = "", True
         self._send_or_wait()
 
     def enter_phase(self, text: str) -> bool:
@@ -340,6 +340,7 @@ class Recorder:
 
         A first bar with a description starts a new phase of the job: the message of an earlier `report` is cleared.
         """
+        self._phase = ""
         if not self._bars and bar.message:
             self._said = ""
         resumed, self._resumed = self._resumed, None

@@ -22,6 +22,7 @@ from jobkit.model.snapshot import JobError
 from jobkit.run.attempt import Assignment, Outcome, failed, timed_out
 from jobkit.run.ended import STAGES_LIMIT_S, TOO_LONG, incomplete
 from jobkit.run.inside.answers import Reply
+from jobkit.run.inside.imports import LONG_S
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import Sink, tamed
@@ -75,7 +76,7 @@ class ProcessAttempt:
         self._parts: list[bytes] = []  # of a large value
         self._most_bytes = (assignment.result_bytes or math.inf) + frames.PART_BYTES
         self._has_lines = False
-        self._has_limit = False
+        self._has_limit = self._is_start_told = False
 
     def begin(self, child: ChildProcess, *, is_last: bool) -> None:
         """Send the call to a process. `is_last`: it ends with this job."""
@@ -84,13 +85,22 @@ class ProcessAttempt:
         if child.is_ready:
             self.on_ready()
         else:
+            self._later(LONG_S, self._tell_of_start)
             self._later(START_LIMIT_S, self._look_at_start)
 
     def on_ready(self) -> None:
         """The process is set up: the job begins."""
+        if self._is_start_told:
+            self._is_start_told = False
+            self._sink.progress(None, None, "")
         if self.assignment.timeout_s is not None and not self._has_limit:
             self._has_limit = True
             self._later(self.assignment.timeout_s, self.stop, "timeout")
+
+    def _tell_of_start(self) -> None:
+        if self._child is not None and not self._child.is_ready:
+            self._is_start_told = True
+            self._sink.progress(None, None, "starting its process")
 
     def _look_at_start(self) -> None:
         if self._child is not None and not self._child.is_ready:

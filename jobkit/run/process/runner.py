@@ -100,11 +100,12 @@ class ProcessRunner:
     async def start(self) -> None:
         """Start the zygote and import the task modules in it. Raises JobkitError if one cannot be imported."""
         self._is_closed = False
-        await self._ready()
+        if self._ahead.current() is None:
+            await self._ready()
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         try:
-            zygote = await self._ready()
+            zygote = self._with_libraries(assignment) or await self._ready()
         except (Shortage, Died) as error:
             return unstarted(str(error))
         except JobkitError as error:
@@ -212,23 +213,24 @@ class ProcessRunner:
         """Give an attempt a process: a warm one, a spare, or a new one."""
         job = attempt.assignment
         kind = _kind(job) if job.reuse > 1 else None
-        # Libraries read variables when they are imported: those of the job must be there before. And what was imported
-        # for others is not to count for its memory.
-        is_bare = bool(job.environ) or job.memory_limit_bytes is not None
-        source = (None if is_bare else self._ahead.current()) or zygote
+        is_bare = _is_bare(job)
         usable = [child for child in self._waiting if child.is_usable and not (is_bare and child.libraries)]
         # The warm process that worked last, so that those that are not needed come to their end.
         warm = [child for child in usable if kind is not None and child.kind == kind][-1:]
-        spares = [child for child in usable if child.kind is None and child.key in source.forked]
+        spares = [child for child in usable if child.kind is None and child.key in zygote.forked]
         try:
-            child = next(iter(warm + spares), None) or self._fork(source, is_bare=is_bare)
+            child = next(iter(warm + spares), None) or self._fork(zygote, is_bare=is_bare)
         except OSError as error:
             attempt.finish(unstarted(shortage(error) or str(error)))
             return
         self._waiting.pop(child, None)
         child.kind = kind
         attempt.begin(child, is_last=child.jobs + 1 >= job.reuse)
-        self._fill(source)
+        self._fill(zygote)
+
+    def _with_libraries(self, job: Assignment) -> ZygoteLink | None:
+        """Return the zygote that has imported libraries, if there is one and the job may have them."""
+        return None if _is_bare(job) else self._ahead.current()
 
     def _fork(self, zygote: ZygoteLink, *, is_bare: bool = False) -> ChildProcess:
         self._keys += 1
@@ -283,8 +285,9 @@ class ProcessRunner:
                 self._imports_libraries = False
                 self._libraries.clear()
                 self._ahead.drop()
-            if self._zygote is not None and self._zygote.is_alive:
-                self._begin(unread, self._zygote)
+            zygote = self._with_libraries(unread.assignment) or self._zygote
+            if zygote is not None and zygote.is_alive:
+                self._begin(unread, zygote)
             else:
                 unread.on_orphaned("the worker closed")
 
@@ -310,6 +313,15 @@ class ProcessRunner:
                 await self._zygote.close()
             if not self._attempts:
                 return
+
+
+def _is_bare(job: Assignment) -> bool:
+    """Return whether nothing may be imported before the job comes.
+
+    Libraries read variables when they are imported: those of the job must be there before. And what was imported for
+    others is not to count for its memory.
+    """
+    return bool(job.environ) or job.memory_limit_bytes is not None
 
 
 def _kind(assignment: Assignment) -> object:
