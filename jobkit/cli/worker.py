@@ -21,6 +21,8 @@ import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, age, as_json_option, out
+from jobkit.client.loop import background
+from jobkit.client.losses import lost_jobs
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, checked_name
@@ -352,6 +354,9 @@ def workers(with_dead: bool, as_json: bool) -> None:
     out.listing(as_json, found, known._columns_for(found), empty=known._empty)
     if known and not as_json:
         out.echo(Fleet.of(known).sentence, err=True)
+        for worker_id, jobs in background.call(lost_jobs(kit.verbs.store, found)).items():
+            for lost in jobs:
+                out.echo(f"{worker_id} was lost with job {lost.id[:8]}, which {lost.sentence}", err=True)
 
 
 @click.command()

@@ -36,7 +36,7 @@ class LostJob(msgspec.Struct, frozen=True):
                 return "failed with it"
             case JobState.CANCELLED:
                 return "was cancelled"
-        return f"{job.state.value} in attempt {job.attempt}"
+        return f"{job.state} in attempt {job.attempt}"
 
 
 async def lost_jobs(store: RedisStore, workers: Iterable[WorkerInfo]) -> dict[str, list[LostJob]]:

@@ -27,7 +27,7 @@ def test_the_job_of_a_killed_worker_runs_again_when_its_lease_expires(bench: Ben
     wait_until(lambda: not is_alive(pid), what="the dead worker's child to die")
     bench.started(times=2)
     (lost,) = [worker for worker in bench.kit.workers() if worker.state == "lost"]
-    assert (lost.pid, lost.lost_jobs) == (first.pid, {job.id: 1})
+    assert (lost.pid, lost.lost_jobs, lost.memory_bytes > 0) == (first.pid, {job.id: 1}, True)
     (bench.folder / "go").touch()
     assert job.result(60) == "done"
     assert (job.attempt, job.snapshot.losses, job.snapshot.releases, job.snapshot.retried) == (2, 1, 0, 0)
