@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from jobkit.client.loop import background
+from jobkit.model import JobSpec
+from jobkit.store.values import Submission
 from jobkit.ui import PAGES, Dashboard
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
@@ -47,9 +50,15 @@ def page(stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
 
 def test_the_menu_the_order_pause_and_the_actions_of_a_job_are_in_reach_of_a_thumb(stage: Stage, page: Any) -> None:
     failed = fill(stage)
+    background.call(stage.store.submit([Submission(JobSpec(f"m{n}", "many"), b"") for n in range(60)]))
     page.wait_for_selector(".row[data-face=failed]")
     page.select_option("select[aria-label=Order]", "task")
     page.wait_for_function("location.search.includes('sort=task')")
+    page.tap(".foot button:has-text('Next')")
+    page.wait_for_selector(".foot:has-text('Page 2')")
+    buttons = page.locator(".foot button:visible").all()
+    assert len(buttons) == 2  # First and Previous
+    assert all(each.bounding_box()["x"] + each.bounding_box()["width"] <= 390 for each in buttons)
 
     page.tap("[aria-label=Menu]")
     page.tap(".tab:has-text('Workers')")
