@@ -9,6 +9,7 @@ from typing import Any
 import panel as pn
 import pytest
 
+import jobkit
 import jobkit.ui
 from jobkit.client.loop import background
 from jobkit.model import StoreUnavailable
@@ -133,6 +134,15 @@ def test_a_page_that_fails_to_build_is_a_sentence_and_others_work(
     assert "no such table" in caplog.text
     dashboard.go("jobs")
     assert dashboard.page == "jobs"
+
+
+def test_a_page_whose_kit_is_closed_says_stopped_and_logs_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    with jobkit.connect("sync://") as kit:
+        dashboard = Dashboard(kit)
+
+    wait_until(lambda: dashboard._nav.status == "stopped", what="the page")
+
+    assert "could not be updated" not in caplog.text
 
 
 def test_a_page_that_comes_and_goes_is_named_when_it_is_there(stage: Stage) -> None:

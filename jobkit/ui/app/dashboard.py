@@ -197,9 +197,10 @@ class Dashboard(Viewer):
         self._hidden = {slug for slug, page in self._pages.items() if page.is_shown is not None}
         self._name_pages()
         self._layout: Any = None
-        unlisten = kit.hub.on_status(lambda is_live: self._bridge.push(lambda: self._connected(is_live)))
+        self._hub = kit.hub  # of a closed kit it can still be read
+        unlisten = self._hub.on_status(lambda is_live: self._bridge.push(lambda: self._connected(is_live)))
         self._bridge.on_close(unlisten)
-        self._show_status(kit.hub.is_live)  # after that, so that no change falls between the two
+        self._show_status(self._hub.is_live)  # after that, so that no change falls between the two
         if kit.settings.login and person.name:
             self._bridge.on_close(background.spawn(self._leave_with_role(person)).cancel)
         self.param.watch(lambda *_: self._turn(), ["page", "job"])
@@ -343,7 +344,7 @@ class Dashboard(Viewer):
             background.spawn(self._find_pages())
 
     def _show_status(self, is_live: bool) -> None:
-        away = "stopped" if self._kit.hub.stopped else "reconnecting"  # the banner says why it was stopped
+        away = "stopped" if self._hub.stopped else "reconnecting"  # the banner says why it was stopped
         self._nav.status = "live" if is_live else away
 
     # -- on the background loop -------------------------------------------------------------------------------------
