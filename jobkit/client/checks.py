@@ -26,10 +26,7 @@ LEAST_ID = 4
 
 def unknown_job(job_id: str) -> JobNotFound:
     """The error for the id of a job that the store does not have."""
-    hint = "; an id has at least 16 characters" if len(job_id) < 16 else ""
-    return JobNotFound(
-        f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired{hint}"
-    )
+    return JobNotFound(f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired")
 
 
 def unknown_batch(batch_id: str) -> JobNotFound:

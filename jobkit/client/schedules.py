@@ -35,7 +35,7 @@ from jobkit.store.events import EventHub
 from jobkit.store.schedules import PartsNotKept
 from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission
 from jobkit.tasks.call import with_own_seed
-from jobkit.tasks.options import Duration, SharedOptions, takes
+from jobkit.tasks.options import Duration, SharedOptions, SubmitOptions, takes
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
@@ -240,6 +240,11 @@ class ScheduleVerbs:
         """`schedule`, as pages use it, with its further arguments as `given` and perhaps another owner."""
         name = given.get("name")
         times, rules, options = _sorted({key: value for key, value in given.items() if key != "name"})
+        for each in options if params is None else ():
+            if each not in SubmitOptions.__annotations__:
+                close = close_names(each, tuple(SubmitOptions.__annotations__))
+                advice = f"arguments of the task stand in a dict: kit.schedule(task, {{{each!r}: ...}}, ...)"
+                raise InvalidParams(f"{each!r} is no option of a schedule{close}; {advice}", each)
         now_ms = self._connection.call(self._connection.store.now_ms)
         when = timing(**times, now_ms=now_ms)
         wanted = "" if name is None else checked_name("name", name)

@@ -40,6 +40,14 @@ REFUSED: dict[str, tuple[Verb, str]] = {
         lambda kit, _: kit.submit(called, 1, 2),
         r"called\(\) takes at most 1 argument by position, but 2",
     ),
+    "an argument for an option of a schedule": (
+        lambda kit, _: kit.schedule(called, n=1, every=30),  # type: ignore[call-arg]
+        r"'n' is no option of a schedule; arguments of the task stand in a dict: kit\.schedule\(task, \{'n': ",
+    ),
+    "an option of a schedule": (
+        lambda kit, _: kit.schedule(called, tmeout=1, every=30),  # type: ignore[call-arg]
+        r"'tmeout' is no option of a schedule \(did you mean 'timeout'\?\)",
+    ),
     "a generator": (lambda kit, _: kit.submit(sum, (n for n in [1])), "cannot be sent: .*; give a list"),
     "a lock": (lambda kit, _: kit.submit(len, threading.Lock()), "cannot be sent: .*; make it inside the function"),
     "an id to retry": (lambda kit, _: kit.retry(None), "job_id must be text, not None"),  # type: ignore[arg-type]
@@ -89,11 +97,6 @@ def test_any_timeout_is_accepted(kit: Kit, timeout: Any) -> None:
 
 def test_one_id_is_accepted_like_a_list_of_one(kit: Kit) -> None:
     assert kit.delete(kit.submit(len, "abc").id) == [True]
-
-
-def test_the_beginning_of_an_id_is_answered_with_its_length(kit: Kit) -> None:
-    with pytest.raises(jobkit.JobNotFound, match="no job .* is kept here: .*; an id has at least 16 characters"):
-        kit.get(kit.submit(len, "abc").id[:8])
 
 
 def test_what_follows_a_job_cannot_be_set(kit: Kit) -> None:

@@ -148,7 +148,7 @@ def test_errors_are_raised_before_anything_is_stored(kit: Kit) -> None:
         ({"every": 5, "missed_limit": 0}, "missed_limit must be a whole number from 1 to 500"),
         ({"every": 5, "count": 0}, "count must be"),
         ({"every": 5, "name": "a name"}, "name must be 1 to 200 characters"),
-        ({"every": 5, "colour": "red"}, "unknown option 'colour'"),
+        ({"every": 5, "colour": "red"}, "'colour' is no option of a schedule"),
         ({"params": {"a": done}, "every": 5}, "cannot be a job"),
     ]:
         with pytest.raises(jobkit.InvalidParams, match=says):

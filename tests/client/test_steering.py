@@ -57,8 +57,7 @@ def test_a_moved_handle_shows_its_new_queue_live(kit: Kit) -> None:
     wait_until(lambda: (job.queue, job.snapshot.spec.priority) == ("default", 3), what="the handle to follow")
     assert kit.move([job.id, "missing"], queue="gpu") == {
         job.id: f"job {job.id} has already succeeded; only waiting jobs can be moved",
-        "missing": "no job 'missing' is kept here: it was never submitted, was removed, or has expired; an id has at "
-        "least 16 characters",
+        "missing": "no job 'missing' is kept here: it was never submitted, was removed, or has expired",
     }
 
 
