@@ -23,22 +23,28 @@ _PAUSE_S = 3.0
 
 def measure(place: Place) -> list[Row]:
     library = _LIBRARY if importlib.util.find_spec("sklearn") is not None else _INSTEAD
-    place.flush()
-    rounds = []
-    with running(jobkit_worker(2), place), jobkit.connect(place.url, secret=SECRET) as kit:
-        until(kit.workers, "the worker")
-        for number in range(place.pick(5, 2)):
-            time.sleep(_PAUSE_S * (number > 0 and not place.is_quick))
-            rounds.append(_round(kit, _fold(library)))
-    first, *later = rounds
+    first, *later = _rounds(place, library)
+    without = _rounds(place, library, JOBKIT_IMPORT_AHEAD="0")[1:]
     what = f"5 folds that import {library}: submit to first step"
     return [
         row(f"{what}, round 1", "jobkit", [first["step"]], "s"),
         most(f"{what}, rounds 2 to 5", [found["step"] for found in later], "s", 0.3),
+        row(f"{what}, rounds 2 to 5", "jobkit, import_ahead off", [found["step"] for found in without], "s"),
         *(row(f"- of which {part}, rounds 2 to 5", "jobkit", [found[part] for found in later], "s") for part in _PARTS),
         row("- of which import, round 1", "jobkit", [first["import"]], "s"),
         row("5 folds, submit to last result, rounds 2 to 5", "jobkit", [found["all"] for found in later], "s"),
     ]
+
+
+def _rounds(place: Place, library: str, **environment: str) -> list[dict[str, float]]:
+    place.flush()
+    with running(jobkit_worker(2), place, **environment), jobkit.connect(place.url, secret=SECRET) as kit:
+        until(kit.workers, "the worker")
+        found = []
+        for number in range(place.pick(5, 2)):
+            time.sleep(_PAUSE_S * (number > 0 and not place.is_quick))
+            found.append(_round(kit, _fold(library)))
+    return found
 
 
 _PARTS = ("claim", "fork and unpickle", "import", "news")

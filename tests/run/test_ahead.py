@@ -234,6 +234,30 @@ async def test_a_job_that_runs_outlives_the_replacement_of_its_zygote(
 
 
 @needs_forks
+@pytest.mark.parametrize("kind", ["cancel", "kill"])
+async def test_a_job_with_libraries_can_be_stopped_like_any_other(
+    runner: ProcessRunner, installed: Any, kind: str
+) -> None:
+    installed("wanted")
+    await imported(runner, "wanted")
+    zygote = await ready(runner)
+    heard = Heard()
+
+    def wait() -> None:
+        import time
+
+        print("runs")
+        time.sleep(100)
+
+    running = asyncio.create_task(runner.run(assign(wait), heard))
+    await until(lambda: heard.texts, "the job to run")
+    runner.stop("j1", kind)
+
+    assert (await running).outcome == "cancelled"
+    assert (await imported(runner, "wanted"))[0] == zygote
+
+
+@needs_forks
 async def test_the_death_of_the_zygote_with_libraries_leaves_the_other_one(
     runner: ProcessRunner, installed: Any
 ) -> None:

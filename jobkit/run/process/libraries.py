@@ -28,12 +28,10 @@ class Libraries:
 
     Args:
         launch: starts a zygote that imports these modules.
-        on_change: called when it was replaced; with None if there is none any more.
+        on_change: called when it was replaced, or there is none any more.
     """
 
-    def __init__(
-        self, launch: Callable[[Sequence[str]], Awaitable[ZygoteLink]], on_change: Callable[[ZygoteLink | None], None]
-    ) -> None:
+    def __init__(self, launch: Callable[[Sequence[str]], Awaitable[ZygoteLink]], on_change: Callable[[], None]) -> None:
         self._launch, self._on_change = launch, on_change
         self._known: dict[str, None] = {}  # what jobs have imported, those that did so first first
         self._refused: set[str] = set()
@@ -111,13 +109,13 @@ class Libraries:
                 return
             self._put_aside()
             self._zygote, imported = zygote, names
-            self._on_change(zygote)
+            self._on_change()
 
     def drop(self) -> None:
         """Go on without a zygote, until a job imports something."""
         self._put_aside()
         self._known.clear()
-        self._on_change(None)
+        self._on_change()
 
     def _put_aside(self) -> None:
         if self._zygote is not None:

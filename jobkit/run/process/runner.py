@@ -67,7 +67,7 @@ class ProcessRunner:
     ) -> None:
         self.executable, self._is_on_demand = executable, is_on_demand
         self._start_method = "spawn" if start_method == "auto" and not own.FORK_IS_SAFE else start_method
-        self._ahead = Libraries(self._launch_with, self._on_libraries)
+        self._ahead = Libraries(self._launch_with, self._replace_spares)
         self._libraries: dict[str, None] = {}  # that recent jobs have imported, for processes that are no forks
         self._imports_libraries = imports_ahead  # False if some of them end a process that has the others
         self._preload = tuple(preload)
@@ -256,9 +256,6 @@ class ProcessRunner:
                     del self._libraries[name]
                 return  # jobs take turns that import more than one process may: each would have all spares replaced
             self._replace_spares()  # those that wait, unless they still import
-
-    def _on_libraries(self, zygote: ZygoteLink | None) -> None:
-        self._replace_spares()
 
     def _replace_spares(self) -> None:
         for child in [child for child in self._waiting if child.kind is None and child.is_ready]:
