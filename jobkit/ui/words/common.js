@@ -79,8 +79,9 @@ function usualWidth(elapsed, typical) {
 function number(value) {
   if (value == null || !Number.isFinite(value)) return "";
   if (Number.isInteger(value)) return value.toLocaleString("en-US");
-  return Math.abs(value) >= 1000 ? value.toLocaleString("en-US", {minimumFractionDigits: 1, maximumFractionDigits: 1})
-    : String(Number(value.toPrecision(4)));
+  if (Math.abs(value) >= 1000) return value.toLocaleString("en-US", {minimumFractionDigits: 1, maximumFractionDigits: 1});
+  const short = Number(value.toPrecision(4));
+  return Math.abs(short) >= 1e-4 ? String(short) : short.toExponential().replace(/-(\d)$/, "-0$1");  // as Python writes it
 }
 
 /** `1 job`, `2,000 jobs`. */

@@ -32,6 +32,7 @@ test("times and sizes are written for people", () => {
   assert.deepEqual([3, 12, 3600, -1].map(timeLeft), ["a few seconds left", "about 15 s left", "about 1 h left", ""]);
   assert.deepEqual([0, 999, 1234, 2_500_000].map(bytes), ["0 B", "999 B", "1.2 kB", "2.5 MB"]);
   assert.deepEqual([1234567, 0.123456, null].map(number), ["1,234,567", "0.1235", ""]);
+  assert.deepEqual([0, 0.0001, 0.00009999999, -0.00001, 1.23456e-12].map(number), ["0", "0.0001", "0.0001", "-1e-05", "1.235e-12"]);
   assert.equal(ticking(9.99), "9 s");
   assert.deepEqual([0, 100, 200, 400].map((seconds) => usualWidth(seconds, 200)), ["0%", "40%", "80%", "90%"]);  // never full
 });
