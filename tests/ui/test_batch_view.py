@@ -180,6 +180,17 @@ def test_metrics_are_columns_beside_the_results_and_a_name_tells_which_is_the_be
     ]
 
 
+def test_colours_follow_the_order_of_the_jobs_not_that_in_which_their_results_arrive() -> None:
+    args = [{"n": n, "method": method} for method in ("rk4", "euler") for n in (1, 2)]
+    jobs = [job(i, "succeeded", "dict of 2: loss, model", params=params) for i, params in enumerate(args)]
+    model = BatchModel(jobs)
+
+    for i in reversed(range(len(jobs))):
+        model.show(i, {"json": {"loss": 0.5}})
+
+    assert (model.plot() or {})["series"] == ["rk4", "euler"]
+
+
 def test_a_measure_of_validation_is_better_than_one_of_training_and_its_plot_comes_first() -> None:
     found = [MetricsSummary(n=1, newest={"train/acc": 0.99 - n / 100, "val/acc": 0.9 + n / 100}) for n in (1, 2)]
     model = BatchModel([job(n, "succeeded", "None", metrics=newest) for n, newest in enumerate(found, 1)])

@@ -386,7 +386,7 @@ class BatchModel:
     def points(self) -> tuple[list[Point], list[str], list[str]]:
         """Return the jobs that have numbers, the arguments, and the names of the numbers, that of the best first."""
         points, known = [], dict.fromkeys(self.numbers, False)
-        for i, values in self._shown.items():
+        for i, values in sorted(self._shown.items()):  # so that each value has the same colour on every card
             snapshot = self.snapshots[i]
             measured = {name: value for name, value in snapshot.metrics.newest.items() if name in self.metrics}
             numbers = {name: float(value) for name, value in {**measured, **values}.items() if is_number(value)}
