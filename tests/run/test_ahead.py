@@ -172,6 +172,20 @@ async def test_what_makes_forks_unsafe_is_left_out(
 
 
 @needs_forks
+async def test_a_worker_with_many_unsafe_libraries_tries_no_more(
+    runner: ProcessRunner, installed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.run.process.libraries._UNSAFE_MOST", 1)
+    installed("unsafe", "import sys; sys.modules['polars'] = sys")
+    installed("safe")
+
+    runner._ahead.want(["unsafe", "safe"])
+
+    assert await ready(runner) is None
+    await imported(runner, "safe")
+
+
+@needs_forks
 async def test_a_library_that_ends_its_process_ends_no_job(
     runner: ProcessRunner, installed: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

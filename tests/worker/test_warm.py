@@ -1,4 +1,4 @@
-"""`reuse=` as an option of a task or submission, with a real worker."""
+"""Processes that earlier jobs have prepared: `reuse=`, and libraries imported ahead, with a real worker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pytest
 
 from jobkit.model import InvalidParams
+from tests.support import PORTABLE, wait_until
 
 from . import jobs
 from .conftest import Bench
@@ -60,3 +61,27 @@ def test_a_worker_can_be_set_to_spawn(bench: Bench) -> None:
     bench.worker(JOBKIT_START_METHOD="spawn")
 
     assert bench.kit.submit(jobs.count_up, 3).result(60) == 4
+
+
+@pytest.mark.skipif(PORTABLE, reason="does not fork")
+def test_a_library_that_a_job_has_imported_is_there_for_later_jobs_in_their_own_processes(bench: Bench) -> None:
+    def job() -> tuple[bool, int]:
+        import importlib
+        import os
+        import sys
+
+        is_there = "numpy" in sys.modules
+        importlib.import_module("numpy")
+        return is_there, os.getpid()
+
+    bench.worker("-c", "1")
+    ends: list[tuple[bool, int]] = []
+
+    def has_it() -> bool:
+        ends.append(tuple(bench.kit.submit(job).result(60)))
+        return ends[-1][0]
+
+    wait_until(has_it)
+
+    assert not ends[0][0]
+    assert len({pid for _, pid in ends}) == len(ends)

@@ -21,6 +21,8 @@ logger = logging.getLogger("jobkit.worker")
 KEPT_S = 3600.0
 #: So many names are remembered, so that none is tried twice.
 _KNOWN_MOST = 1000
+#: After so many unsafe ones nothing more is tried: each costs a start of a zygote.
+_UNSAFE_MOST = 10
 
 
 class Libraries:
@@ -102,6 +104,9 @@ class Libraries:
             except UnsafeLibrary as error:
                 logger.info("%s is not imported ahead of jobs, because %s", error.library, error)
                 self._refused.add(error.library)
+                self._is_off = len(self._refused) >= _UNSAFE_MOST
+                if self._is_off:
+                    return
                 continue
             except JobkitError as error:
                 logger.warning("what jobs have imported is not imported ahead of the next ones: %s", error)
