@@ -40,7 +40,6 @@ OPTIONAL = {
     "pyarrow",  # the extra `archive`
     "pytest",  # jobkit.testing
     "ray",  # the extra `ray`
-    "threadpoolctl",  # scikit-learn, whose threads are then limited, needs it
     "urllib3",  # for its errors; the extra `kubernetes` needs it
     "typing_extensions",  # only for types; type checkers bring it
 }

@@ -29,7 +29,7 @@ from jobkit.settings import Settings, checked_name
 from jobkit.store.binary import check_system
 from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.system.hardware import cores
-from jobkit.system.threads import share_threads
+from jobkit.system.threads import share_machine
 from jobkit.tasks import option_values
 from jobkit.tasks.registry import registry
 
@@ -143,7 +143,7 @@ def worker(
             settings = attach(settings) if embedded else ensure_running(settings, only_looks=True)
             revive = None if embedded else _reviving(settings)
         slots = slots or max(2, cores())
-        share_threads(slots * processes)  # before a module of tasks is imported, which may import NumPy
+        share_machine(processes)
         status = run_worker(
             settings,
             tasks=tasks,

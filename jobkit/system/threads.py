@@ -1,13 +1,16 @@
-"""Threads of BLAS and OpenMP: each job of a worker gets its share of the processors.
+"""Threads of BLAS and OpenMP: the jobs that run at once share the processors.
 
 Without this each of eight jobs starts as many threads as there are processors, and all of them wait for each other.
-Libraries read their number of threads from the environment when they are loaded, so a worker sets it first.
+A job that runs alone has all of them. Libraries read their number of threads from the environment when they are
+loaded; in those that are loaded already it is set.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
+from typing import Any
 
 from jobkit.system.hardware import cores
 
@@ -20,27 +23,42 @@ _APPLE = "VECLIB_MAXIMUM_THREADS"
 #: Variables of one library. Set by the user, they come before the common one.
 _OWN = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
+_workers = 1  # of one command line, which share the processors, too
+_loaded: list[Any] = []  # the controller of the libraries of this process, and of processes that are forked from it
 
-def share_threads(jobs: int) -> None:
-    """Let libraries of this process, and of its children, use the processors divided by the number of jobs at once.
 
-    Variables that the user has set stay.
+def share_machine(workers: int) -> None:
+    """Divide the processors among this process and others like it."""
+    global _workers
+    _workers = workers
+
+
+def share(jobs: int) -> int:
+    """Return the number of threads for each of the jobs that run at once in this worker."""
+    return max(1, cores() // (jobs * _workers))
+
+
+def look_at_libraries() -> None:
+    """Find the libraries that are loaded, once: it takes up to 20 ms. Processes that are forked need not."""
+    if not _loaded and not sys.modules.keys().isdisjoint(("numpy", "torch")):
+        from threadpoolctl import ThreadpoolController
+
+        _loaded.append(ThreadpoolController())
+
+
+def apply_threads(environ: Mapping[str, str], most: int) -> None:
+    """Apply a job's own numbers of threads, else `most` unless the user has set one for the worker.
+
+    Code of the user that has set a lower number for a library, in a module of tasks, keeps it.
     """
-    if _COMMON not in os.environ:
-        share = str(max(1, cores() // jobs))
-        os.environ[_COMMON] = share
-        os.environ.setdefault(_APPLE, share)
-
-
-def apply_threads(environ: Mapping[str, str]) -> None:
-    """Apply the numbers of threads of a job's own environment to libraries that were loaded before it.
-
-    Needs `threadpoolctl`; without it, and for what is no number, those libraries keep the worker's number.
-    """
-    for name in (_COMMON, *_OWN):
-        if environ.get(name, "").isdecimal():
-            try:
-                from threadpoolctl import threadpool_limits
-            except ImportError:
-                return
-            threadpool_limits(int(environ[name]) or None, user_api=None if name == _COMMON else "blas")
+    is_free = os.environ.keys().isdisjoint((_COMMON, *_OWN))
+    if is_free:
+        os.environ[_COMMON] = str(most)
+        os.environ.setdefault(_APPLE, str(most))
+    look_at_libraries()
+    for library in _loaded[0].lib_controllers if _loaded else ():
+        if is_free:
+            library.set_num_threads(min(most, library.get_num_threads() or most))
+        for name in (_COMMON, *(_OWN if library.user_api == "blas" else ())):
+            if environ.get(name, "").isdecimal():
+                library.set_num_threads(int(environ[name]) or cores())

@@ -12,23 +12,33 @@ from .conftest import Bench
 #: A module whose import loads NumPy into the process that all others are forked from.
 TASKS = """
 import os
+import time
+from pathlib import Path
 import numpy
 import jobkit
 from threadpoolctl import threadpool_info
 
 @jobkit.task
-def threads():
-    return os.environ["OMP_NUM_THREADS"], [each["num_threads"] for each in threadpool_info()]
+def threads(until=""):
+    numbers = os.environ["OMP_NUM_THREADS"], [each["num_threads"] for each in threadpool_info()]
+    while until and not Path(until).exists():
+        time.sleep(0.01)
+    return numbers
 """
 
 
-def test_jobs_share_the_processors_unless_the_user_says_otherwise(bench: Bench, tmp_path: Path) -> None:
+def test_jobs_that_run_at_once_share_the_processors_unless_the_user_says_so(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "with_numpy.py").write_text(TASKS)
-    bench.worker("-c", "1", "-t", "with_numpy", PYTHONPATH=str(tmp_path))
+    bench.worker("-c", "100", "-t", "with_numpy", PYTHONPATH=str(tmp_path))
     wait_until(lambda: "threads" in bench.kit.tasks(), what="the worker to make its tasks known")
 
-    alone, all_threads = bench.kit.submit("threads").result(60)
-    said, own_threads = bench.kit.options(env={"OMP_NUM_THREADS": 1}).submit("threads").result(60)
+    first = bench.kit.submit("threads", until=str(tmp_path / "end"))
+    wait_until(lambda: first.state == "running", what="the first job to run")
+    beside, beside_all = bench.kit.submit("threads").result(60)
+    said, said_all = bench.kit.options(env={"OMP_NUM_THREADS": 1}).submit("threads").result(60)
+    (tmp_path / "end").touch()
+    alone, alone_all = first.result(60)
 
-    assert (alone, set(all_threads)) == (str(cores()), {cores()})
-    assert (said, set(own_threads)) == ("1", {1})
+    assert (alone, set(alone_all)) == (str(cores()), {cores()})
+    assert (beside, set(beside_all)) == (str(max(1, cores() // 2)), {max(1, cores() // 2)})
+    assert (said, set(said_all)) == ("1", {1})

@@ -78,10 +78,10 @@ class ProcessAttempt:
         self._has_lines = False
         self._has_limit = self._is_start_told = False
 
-    def begin(self, child: ChildProcess, *, is_last: bool) -> None:
-        """Send the call to a process. `is_last`: it ends with this job."""
+    def begin(self, child: ChildProcess, *, is_last: bool, threads: int) -> None:
+        """Send the call to a process. `is_last`: it ends with this job. `threads`: of BLAS and OpenMP, at most."""
         self._child = child
-        child.begin(self, frames.written(frames.JobOrder(self.assignment, self._spool, is_last)))
+        child.begin(self, frames.written(frames.JobOrder(self.assignment, self._spool, is_last, threads)))
         if child.is_ready:
             self.on_ready()
         else:

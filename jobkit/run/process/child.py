@@ -40,6 +40,7 @@ from jobkit.run.process import frames
 from jobkit.run.process.last_words import ASKED, BUSY, LastWords
 from jobkit.run.process.state import HIDDEN, ProcessState
 from jobkit.system import death, own, processes
+from jobkit.system.hardware import cores
 from jobkit.system.memory import offer_to_kernel, peak_rss_bytes
 from jobkit.system.threads import apply_threads
 
@@ -306,7 +307,7 @@ class _Life:
         guard.context.kit_settings = job.kit_settings
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)
-        apply_threads(job.environ)
+        apply_threads(job.environ, order.threads or cores())
         context.own_process(guard.context)
         spent_s = _spent_s()
         self._imports = imports = ImportWatch(partial(_tell_import, guard.context))

@@ -60,11 +60,12 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 class JobOrder(msgspec.Struct, frozen=True):
     """One job for a child. With a number behind it, `spool` is the path of a large artifact on its way to the parent,
-    with 0 that of a large result; with the last job the process ends."""
+    with 0 that of a large result; with the last job the process ends. `threads`: of BLAS and OpenMP, at most."""
 
     assignment: Assignment
     spool: str
     is_last: bool
+    threads: int = 0
 
 
 class EndReport(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ from jobkit.run.process.zygote_link import Died, Spawned, ZygoteLink, spawn
 from jobkit.run.shortage import Shortage, shortage
 from jobkit.system import own, processes
 from jobkit.system.memory import KernelKills, counter_file
+from jobkit.system.threads import share
 from jobkit.tasks.call import read_head
 
 logger = logging.getLogger("jobkit.worker")
@@ -225,7 +226,7 @@ class ProcessRunner:
             return
         self._waiting.pop(child, None)
         child.kind = kind
-        attempt.begin(child, is_last=child.jobs + 1 >= job.reuse)
+        attempt.begin(child, is_last=child.jobs + 1 >= job.reuse, threads=share(len(self._attempts)))
         self._fill(zygote)
 
     def _with_libraries(self, job: Assignment) -> ZygoteLink | None:

@@ -44,6 +44,7 @@ from jobkit.system import memory, processes
 from jobkit.system.death import Guard, adopt_orphans
 from jobkit.system.link import Link
 from jobkit.system.own import FORK_IS_SAFE
+from jobkit.system.threads import look_at_libraries
 
 #: How often to look whether what was killed is gone, and how long at most.
 _DYING_MS, _DYING_LIMIT_S = 2, 2.0
@@ -99,6 +100,7 @@ def main(fd: int, modules: list[str], start: str, files: int, libraries: list[st
         processes.kill(processes.descendants(os.getpid()))
         end.recv(1)  # until the worker has read it: then it closes its end
         os._exit(3)
+    look_at_libraries()
     zygote = Zygote(link, late, adopts, forks=start != "spawn" or FORK_IS_SAFE)
     gc.collect()
     gc.freeze()
