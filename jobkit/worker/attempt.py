@@ -115,6 +115,12 @@ class RunningAttempt:
             self._summary = asyncio.get_running_loop().call_later(SUMMARY_S, self.sum_up)
         self.wake()
 
+    def measured_before(self, lines: Sequence[bytes]) -> None:
+        """Go on from the metrics of earlier attempts: the store forgets their summary when this one starts."""
+        if lines:
+            self.curves = Curves(lines)
+            self._more["metrics"] = self.curves.summary().to_wire()
+
     def sum_up(self) -> None:
         """Send the summary of its metrics soon, if they have changed."""
         if self._summary is not None:

@@ -30,7 +30,6 @@ from jobkit.attempts import (
 from jobkit.codec import Codec
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import ErrorKind, SignatureError, StoreUnavailable
-from jobkit.model.metrics import Curves
 from jobkit.parts import PartStore, PartUnavailable
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.process.leftovers import Orphans
@@ -206,7 +205,7 @@ class RunningJobs:
             if claimed.attempt > 1:
                 await self.job_files.continue_log(claimed)
                 [lines] = await self._once_reachable(self._store.metrics, [spec.id])
-                attempt.curves = Curves(lines) if lines else None
+                attempt.measured_before(lines)
             given = located = environment = None
             made = ""
             if spec.needs:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import pytest
 import jobkit
 from jobkit.client.kit import Kit
 from jobkit.model import JobSpec
+from jobkit.model.metrics import Curves
 from jobkit.store.values import Claimed
 from jobkit.worker import attempt as attempt_module
 from tests.support import wait_until
@@ -70,6 +71,23 @@ async def test_points_go_with_each_news_and_their_summary_now_and_then_and_at_th
     told = [each.more["metrics"]["newest"] if each and each.has_numbers else None for each in news]
     assert told == [{"loss": 0.0}, None, None, {"loss": 2.0}]
     assert attempt.take_news() is None
+
+
+async def test_the_summary_of_earlier_attempts_goes_with_the_first_news_of_the_next_one() -> None:
+    curves, unused = Curves(), cast(Any, None)
+    curves.add({"loss": [(0, 0, 0.5)]})
+    line = curves.take()
+    assert line is not None
+    claimed = Claimed(JobSpec("a", "train"), "token", 2)
+    attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, None)
+
+    attempt.measured_before([line.stored.encode()])
+    attempt.progress(1, 2, "")
+
+    news = attempt.take_news()
+    assert news is not None
+    assert news.more["metrics"]["newest"] == {"loss": 0.5}
+    assert news.metrics is None
 
 
 def test_an_attempt_after_a_killed_worker_goes_on_from_its_step(bench: Bench) -> None:
