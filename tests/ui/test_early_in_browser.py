@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import panel as pn
 import pytest
 
 from tests.support import wait_until
@@ -73,3 +74,15 @@ def test_a_document_has_the_rows_as_text_and_only_if_home_is_all_that_it_shows(u
     assert early(f"{url}?q=state:failed") is not None
     assert early(f"{url}?page=workers") is None
     assert early(f"{url}?job={job_id}") is None
+
+
+def test_a_document_that_other_people_get_too_has_nothing_of_the_first_session(
+    url: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.submit()
+    monkeypatch.setattr(pn.state, "_sessions", {})
+    monkeypatch.setattr(pn.state, "_session_key_funcs", {})
+    monkeypatch.setattr(pn.config, "reuse_sessions", True)
+
+    assert early(url) is None
+    assert early(f"{url}?q=state:failed") is None

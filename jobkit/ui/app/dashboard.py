@@ -378,9 +378,13 @@ class Dashboard(Viewer):
     # -- how it shows itself ----------------------------------------------------------------------------------------
 
     def _early_parts(self) -> list[Any]:
-        """Return the components that are shown if these can be drawn before Panel is loaded, else []."""
+        """Return the components that are shown if these can be drawn before Panel is loaded, else [].
+
+        A session whose document others get, too (`--reuse-sessions`), must not tell them what its person sees.
+        """
         shown = [self._nav, self._banner, *self._holders[self.page]]
-        return shown if not self.job and [type(each).__name__ for each in shown] == [*assets.HOME] else []
+        is_home = not self.job and [type(each).__name__ for each in shown] == [*assets.HOME]
+        return shown if is_home and not pn.config.reuse_sessions else []
 
     def _early(self) -> dict[str, Any]:
         return {type(each).__name__: each.values() for each in self._early_parts()}
