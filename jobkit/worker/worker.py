@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import arq.worker
-from redis.exceptions import RedisError
 
 from jobkit.codec import Codec
 from jobkit.model import StoreUnavailable
@@ -28,11 +27,11 @@ from jobkit.settings import Settings
 from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
-from jobkit.store.wire import read_claimed
 from jobkit.worker.about import STOPS, RecycleLimits, RetryPause, identify, lasting_facts
 from jobkit.worker.attempt import RunningAttempt, newest
 from jobkit.worker.blocked_loop import attend
 from jobkit.worker.helpers import Helpers, end
+from jobkit.worker.inbox import Inbox
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.load import LoadSampler
 from jobkit.worker.running import RunningJobs
@@ -103,14 +102,22 @@ class JobWorker(arq.worker.Worker):
         self._spool = Spool(settings, self.codec, self.info.id)
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
-        self._received, self._wait_s = 0, math.inf
+        self._wait_s = math.inf
         self._load = LoadSampler.of(info, runner.trees, settings.heartbeat)
         self._stop = ""  # one of `STOPS`
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive
         self._scheduler = Scheduler(self.store, self.codec, self.pause)
         self._revoked: StoreUnavailable | None = None
-        self._is_listening = False  # to its channel, by which jobs may be handed over
+        self.inbox = Inbox(
+            self.store,
+            info,
+            self.running,
+            self._scheduler,
+            self.pause,
+            on_stop=self._take_request,
+            on_cut=self._revive_server,
+        )
 
     # -- life -------------------------------------------------------------------------------------------------------
 
@@ -130,7 +137,7 @@ class JobWorker(arq.worker.Worker):
             outages=self._outages,
         )
         if self._watch is not None:
-            attend(self._watch, self.info, self.store, self.running, keeper, lambda: self._received, self.walltime)
+            attend(self._watch, self.info, self.store, self.running, keeper, lambda: self.inbox.received, self.walltime)
         starting = self.loop.create_task(self.running.runner.start(), name="jobkit-runner")  # beside the introduction
         try:
             await self._begin(keeper)
@@ -143,7 +150,7 @@ class JobWorker(arq.worker.Worker):
                 with contextlib.suppress(StoreUnavailable):
                     await self._scheduler.look()
             helpers = [
-                self.helpers.run("inbox", self._read_inbox()),
+                self.helpers.run("inbox", self.inbox.read()),
                 self.helpers.run("removal of files", self.running.job_files.tidy()),
                 self.helpers.run("facts", self.running.facts.keep()),
                 self.helpers.run("durations", self.running.durations.keep(self.settings.heartbeat)),
@@ -240,14 +247,14 @@ class JobWorker(arq.worker.Worker):
 
     async def _is_burst_over(self) -> bool:
         """Nothing runs here, nothing waits in our queues, and nothing is left over."""
-        if self.running.attempts or self.running.endings or self.store.has_left or not self._is_listening:
+        if self.running.attempts or self.running.endings or self.store.has_left or not self.inbox.is_listening:
             return False
         queues = await self.store.queues()
         waiting = (queues.get(name, {}) for name in self.info.queues)
         if any(queue.get("queued") or queue.get("scheduled") for queue in waiting):
             return False
         # What was handed over stands in no line, and may not be here yet: the follower of the job that has just ended.
-        return not self.running.attempts and await self.store.handed(self.info.id) <= self._received
+        return not self.running.attempts and await self.store.handed(self.info.id) <= self.inbox.received
 
     def _is_at_limit(self) -> bool:
         return self.recycle.is_used_up(self._ended)
@@ -294,8 +301,8 @@ class JobWorker(arq.worker.Worker):
         """Wait for jobs that were handed over before this worker left the lines. If they were neither run nor given
         back, they would wait for their lease to end, and count as lost."""
         deadline = time.monotonic() + _HANDED_LIMIT_S
-        while self._received < handed and time.monotonic() < deadline:
-            if not self._is_listening:
+        while self.inbox.received < handed and time.monotonic() < deadline:
+            if not self.inbox.is_listening:
                 return
             await asyncio.sleep(0.005)
 
@@ -342,12 +349,12 @@ class JobWorker(arq.worker.Worker):
             self._kept = newest([*self._kept, *kept])
         free = self._free(running := len(self.running.attempts) - len(endings))
         awaited, lent = self.running.awaited(), max(0, self.info.slots - running + len(self.running.lenders))
-        received = self._received
+        received = self.inbox.received
         if not takes or self._stop:
             # It has left the lines. But its jobs cannot end before those that they wait for.
             free = received = 0
             takes = lends and bool(awaited) and self._stop != "now"
-        claims = takes and self._is_listening
+        claims = takes and self.inbox.is_listening
         if not self._news and not self._kept and not endings and not claims:
             self._wait_s = float("inf")
             return
@@ -381,64 +388,6 @@ class JobWorker(arq.worker.Worker):
         free = min(self.info.slots + len(self.running.lenders), 2 * self.info.slots) - running
         free = self.running.capacity.room(free, running, self.running.runner.room)
         return self.recycle.room(free, self._ended + running)
-
-    async def _read_inbox(self) -> None:
-        """Read the worker's channel until cancelled, through every cut of the connection."""
-        failures = 0
-        while True:
-            pubsub = self.store.redis.pubsub()
-            try:
-                # Let no job be handed over before the subscription; the next claim offers the free slots again.
-                self._received = 0
-                await self.store.claim(self.info, 0, -1)
-                await pubsub.subscribe(self.store.channel("inbox", self.info.id))
-                async for message in pubsub.listen():
-                    if message["type"] == "message":
-                        self._take_message(message["data"])
-                    elif message["type"] == "subscribe":
-                        self._is_listening, failures = True, 0
-                        self.running.wake.set()
-                        self._scheduler.wake()
-                        self.running.asker.look()
-            except (RedisError, OSError, StoreUnavailable) as error:
-                if failures == 0:
-                    logger.warning("the worker's channel was cut (%s); coming back", type(error).__name__)
-                self._is_listening = False
-                await self._revive_server()
-                await self.pause.wait(failures)
-                failures += 1
-            finally:
-                self._is_listening = False
-                with contextlib.suppress(RedisError, OSError):
-                    await pubsub.aclose()  # type: ignore[no-untyped-call]
-
-    def _take_message(self, message: bytes) -> None:
-        """Obey a message; one that cannot be read, of another program that writes to this Redis, is left out."""
-        try:
-            self._on_message(message)
-        except Exception as error:
-            logger.warning("a message to this worker is left out: %s: %.300s", type(error).__name__, error)
-
-    def _on_message(self, message: bytes) -> None:
-        """`J...`: a job that a submit hands over; `C...`: cancel; `A...`: the same at a checkpoint; `S...`: stop;
-        `T`: a new schedule; `Q...`: an answer; else a wake-up."""
-        kind = message[:1]
-        if kind == b"J":
-            claimed = read_claimed(message[1:])
-            self._received += 1
-            self.running.launch(claimed)
-        elif kind == b"C":
-            self.running.cancel(message[1:].decode("utf-8", "replace"))
-        elif kind == b"A":
-            self.running.ask(message[1:].decode("utf-8", "replace"))
-        elif kind == b"Q":
-            self.running.asker.look(message[1:].decode("utf-8", "replace"))
-        elif kind == b"S":
-            self._take_request(message[1:].decode("utf-8", "replace"))
-        elif kind == b"T":
-            self._scheduler.wake()
-        else:
-            self.running.wake.set()
 
     def _count(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         if outcome.outcome == "succeeded":

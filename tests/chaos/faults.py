@@ -97,8 +97,8 @@ def _first_counters() -> None:
     _every(1, "jobkit.ui.jobs.board", "Board", "load", load)()  # after a cut the whole page is read
 
 
-def _on_message(worker: Any, message: bytes) -> None:
-    worker._on_message(message)
+def _on_message(inbox: Any, message: bytes) -> None:
+    inbox.obey(message)
 
 
 def _die(*_: Any) -> None:
@@ -248,7 +248,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # A strange message ends a worker's inbox.
     "brittle inbox": Fault(
-        patch=_every(1, "jobkit.worker.worker", "JobWorker", "_take_message", lambda _, *args: _on_message(*args)),
+        patch=_every(1, "jobkit.worker.inbox", "Inbox", "take", lambda _, *args: _on_message(*args)),
         case="strange bytes",
         shows="a worker said",
     ),

@@ -283,7 +283,7 @@ class Worker(JobWorker):
     async def _is_burst_over(self) -> bool:
         """As arq has it: also deferred jobs, and those that run elsewhere, have ended."""
         self._wait_s = min(self._wait_s, self._bridge.tick_s)
-        if self.running.attempts or self.running.endings or not self._is_listening:
+        if self.running.attempts or self.running.endings or not self.inbox.is_listening:
             return False
         try:
             return await self._bridge.turn() == 0 and not self.running.attempts
@@ -291,7 +291,7 @@ class Worker(JobWorker):
             return False
 
     def _is_at_limit(self) -> bool:
-        is_full = self.burst and 0 <= self.max_burst_jobs <= self._jobs_started() and self._is_listening
+        is_full = self.burst and 0 <= self.max_burst_jobs <= self._jobs_started() and self.inbox.is_listening
         return (is_full and not self.running.attempts and not self.running.endings) or super()._is_at_limit()
 
     def _free(self, running: int) -> int:
