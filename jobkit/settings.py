@@ -377,21 +377,9 @@ def _list(value: Any) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _seconds(value: Any) -> float:
+def _seconds(value: Any, least: float = 0, most: float = 10**9) -> float:
     found = seconds_in(value)
-    return float(_number(float, 0, value if found is None else found))
-
-
-def _heartbeat(value: Any) -> float:
-    if not 1 <= (found := _seconds(value)) <= 3600:
-        raise ValueError
-    return found
-
-
-def _slots(value: Any) -> int:
-    if (found := int(_number(int, 0, value))) > 10_000:
-        raise ValueError
-    return found
+    return float(_number(float, least, value if found is None else found, most))
 
 
 def _key(value: Any) -> str:
@@ -409,10 +397,10 @@ def _size(value: Any) -> int:
     return int(found)
 
 
-def _number(kind: type, least: int, value: Any) -> float | int:
+def _number(kind: type, least: float, value: Any, most: float = 10**9) -> float | int:
     number: float | int = kind(value)
     is_cut = kind is int and isinstance(value, float) and number != value
-    if is_cut or isinstance(value, bool) or not least <= number < 10**9:
+    if is_cut or isinstance(value, bool) or not least <= number <= most:
         raise ValueError
     return number
 
@@ -482,8 +470,8 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "bool": (_flag, "true or false"),
     "int": (partial(_number, int, 1), "a whole number from 1"),
     "keep": (partial(_number, int, 0), "a whole number from 0"),
-    "slots": (_slots, "a whole number from 0 to 10,000"),
-    "stream_heartbeat": (_heartbeat, "1 second to 1 hour"),
+    "slots": (partial(_number, int, 0, most=10_000), "a whole number from 0 to 10,000"),
+    "stream_heartbeat": (partial(_seconds, least=1, most=3600), "1 second to 1 hour"),
     "mercure_key": (_key, "text"),
     "archive": (lambda value: _place(_text(value)), "a directory or URL"),
     "archive_files": (lambda value: _size(value), 'a size like "10MB", or 0'),

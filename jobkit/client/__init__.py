@@ -1,6 +1,7 @@
 """The client: `Kit` submits and finds jobs; `Job`, `Batch`, `Study`, `Schedule` and `Pool` are live handles."""
 
-from jobkit.client.batch import Batch, as_completed, wait
+from jobkit.client.batch import Batch
+from jobkit.client.completion import as_completed, wait
 from jobkit.client.job import Job
 from jobkit.client.kit import AioKit, Kit
 from jobkit.client.pools import Pool

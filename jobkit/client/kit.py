@@ -19,8 +19,9 @@ from functools import partial, wraps
 from operator import attrgetter
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from jobkit.client.batch import Batch, Jobs, open_ids
+from jobkit.client.batch import Batch, Jobs
 from jobkit.client.batches import BatchVerbs
+from jobkit.client.completion import open_ids
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.failures import FailureVerbs

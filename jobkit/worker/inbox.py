@@ -19,7 +19,7 @@ from jobkit.worker.scheduler import Scheduler
 logger = logging.getLogger("jobkit.worker")
 
 
-class Inbox:
+class WorkerInbox:
     """Reads the worker's channel.
 
     Args:

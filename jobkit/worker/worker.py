@@ -31,7 +31,7 @@ from jobkit.worker.about import STOPS, RecycleLimits, RetryPause, identify, last
 from jobkit.worker.attempt import RunningAttempt, newest
 from jobkit.worker.blocked_loop import attend
 from jobkit.worker.helpers import Helpers, end
-from jobkit.worker.inbox import Inbox
+from jobkit.worker.inbox import WorkerInbox
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.load import LoadSampler
 from jobkit.worker.running import RunningJobs
@@ -109,7 +109,7 @@ class JobWorker(arq.worker.Worker):
         self._watch, self._revive = watch, revive
         self._scheduler = Scheduler(self.store, self.codec, self.pause)
         self._revoked: StoreUnavailable | None = None
-        self.inbox = Inbox(
+        self.inbox = WorkerInbox(
             self.store,
             info,
             self.running,

@@ -248,7 +248,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # A strange message ends a worker's inbox.
     "brittle inbox": Fault(
-        patch=_every(1, "jobkit.worker.inbox", "Inbox", "take", lambda _, *args: _on_message(*args)),
+        patch=_every(1, "jobkit.worker.inbox", "WorkerInbox", "take", lambda _, *args: _on_message(*args)),
         case="strange bytes",
         shows="a worker said",
     ),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 PARTS = {
-    "inbox": ("jobkit.worker.inbox", "Inbox", "read"),
+    "inbox": ("jobkit.worker.inbox", "WorkerInbox", "read"),
     "heartbeat": ("jobkit.worker.lease", "LeaseKeeper", "beat"),
     "scheduler": ("jobkit.worker.scheduler", "Scheduler", "keep"),
     "durations": ("jobkit.worker.about", "Durations", "keep"),
