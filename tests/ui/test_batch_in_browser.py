@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobkit.client.batch import Batch
+from jobkit.ui.card.batch_feed import BatchFeed
 from jobkit.ui.card.cards import BatchCard
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, text_of
@@ -81,6 +82,25 @@ def test_the_best_row_is_marked_and_chosen_columns_are_kept_and_saved(
     assert saved.value.path().read_text().splitlines()[0] == "n,state,loss,steps,duration_s,note,id"
     page.reload()
     wait_until(lambda: heads.all_inner_texts()[:5] == names, what="the same columns again")
+
+
+def test_a_batch_says_in_one_line_why_its_jobs_wait_and_copies_its_id(
+    stage: Stage, serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BatchFeed, "LOOK_S", 0.05)
+    batch_id, first, *_ = stage.batch(*({"n": n} for n in range(3)))
+    stage.start(first)
+    stage.beat(slots=1)
+    page = window.open(serve(lambda: BatchCard(stage.kit.batch(batch_id))), width=390, height=700)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    line, words = page.locator(".jk-batch .meta"), "2 wait for a free slot: the one slot is busy"
+    wait_until(lambda: line.text_content() == f"{words} · {batch_id[:8]}", what="the reason and the id")
+    assert (line.bounding_box() or {})["height"] < 24
+    assert not page.locator(".jk-batch .notice").is_visible()
+    shot(page, "batch-waits")
+    page.get_by_title("Copy the id").click()
+    wait_until(lambda: page.evaluate("navigator.clipboard.readText()") == batch_id, what="the whole id")
 
 
 @pytest.mark.parametrize("scheme", by_default(["light", "dark"]))

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
+from jobkit.model.batch import BatchSpec
 from jobkit.model.format import local_time
 from jobkit.model.metrics import MetricsSummary
 from jobkit.model.result import told
@@ -292,3 +293,27 @@ def test_a_batch_that_is_saved_while_it_runs_says_of_when_it_is() -> None:
     html = batch_html(BatchModel([job(1, "running"), job(2)]), AT)
 
     assert f"as of {local_time(AT, seconds=True)}; " in html
+
+
+def test_a_batch_says_why_jobs_wait_quietly_while_others_run_and_keeps_its_id() -> None:
+    reason = {"level": "info", "text": "2 wait for a free slot: the one slot is busy"}
+    jobs = [job(1, "running"), job(2), job(3)]
+    model = BatchModel(jobs, spec=BatchSpec("0123456789abcdef", "train", 3))
+    model.alert = reason
+
+    head = model.head(AT)
+    assert (head["waits"], head["alert"]) == (reason["text"], None)
+    html = batch_html(model, AT)
+    assert f'<p class="m">{reason["text"]} · as of' in html
+    assert ' · <code title="0123456789abcdef">01234567</code></p>' in html
+
+    model.alert = {"level": "warning", "text": "Queue default is paused"}
+    assert (model.head(AT)["waits"], model.head(AT)["alert"]) == ("", model.alert)
+
+    model.alert = reason
+    model.take(0, job(1, "succeeded", "0.5"))
+    assert (model.head(AT)["waits"], model.head(AT)["alert"]) == ("", reason)
+    assert reason["text"] in batch_html(model, AT)
+    for n in (2, 3):
+        model.take(n - 1, job(n, "succeeded", "0.5"))
+    assert model.head(AT)["alert"] is None

@@ -72,7 +72,7 @@ class BatchCard extends LiveCard {
     n.grid = h("div", {class: "grid", role: "table", "aria-label": "Jobs", tabindex: 0, onscroll: () => this.paint()}, n.head, n.rows);
     n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
       h("header", {class: "strip"}, (n.jobs = h("h4", {text: "Jobs"})), n.shown, this.chosen.pickBox, h("span", {class: "spring"}), n.find, this.chosen.menu, n.csv, (n.parquet = this.download("parquet", "Parquet", "Save all rows as Parquet")), (n.files = this.download("artifacts", "Files", "Save the artifacts of all jobs as one ZIP file")), n.problem), n.grid);
-    this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states, n.best, n.errors),
+    this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states, n.meta, n.best, n.errors),
       n.alert, h("div", {class: "views"}, n.plot, n.shares), (this.charts = new Charts()).root, n.table, n.live);
   }
 
@@ -100,6 +100,9 @@ class BatchCard extends LiveCard {
     put(n.jobs, job.direction ? "Trials" : "Jobs");
     if (isNew(n.table, [job.better, job.task]) && this.rows) this.columns();
     showImportance(n.shares, job.importance);
+    this.showMeta(job.waits ? [job.waits] : []);
+    n.metaText.title = job.waits;
+    n.meta.hidden = !job.waits && !job.id;
     this.showBest(job);
     this.showErrors(job);
     this.showActions();

@@ -151,18 +151,14 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             self.runners.run(self._look(self.model))
 
     async def _look(self, model: BatchModel) -> None:
-        jobs = [*model.snapshots] or [job for job in (model.controller,) if job is not None]
-        waiting = [job for job in jobs if job.state is JobState.QUEUED]
-        alert = None
-        if waiting and not any(job.state is JobState.RUNNING for job in jobs):
+        waiting, verbs, alert = model.waiting, self.kit.verbs, None
+        ids = [job.id for job in waiting if job.spec.queue == waiting[0].spec.queue]
+        if reasons := await reasons_of(verbs.store, verbs.codec, ids):
+            alert = waits(reasons[0].text, reasons[0].level)
+        elif waiting and not any(job.state is JobState.RUNNING for job in model.snapshots):
             queues = await self.kit.aio.queues()
             names = {job.spec.queue for job in waiting}
-            idle = sorted(name for name in names if not queues.get(name, {}).get("workers", 0))
-            verbs = self.kit.verbs
-            reasons = await reasons_of(verbs.store, verbs.codec, [job.id for job in waiting])
-            if reasons:
-                alert = waits(reasons[0].text, reasons[0].level)
-            elif idle:
+            if idle := sorted(name for name in names if not queues.get(name, {}).get("workers", 0)):
                 alert = no_worker(idle)
         model.alert = alert
         self.poke()

@@ -66,7 +66,11 @@ def _batch_head(model: BatchModel, head: Mapping[str, Any], now: datetime) -> st
         name, *ends = best
         words = [f"{word} {number(value)} at {point}".lstrip() for word, value, point in ends]
         notes.insert(0, escape(f"{name}: {', '.join(words)}"))
+    if waits := (head["alert"] or {}).get("text") or head["waits"]:
+        notes.insert(0, escape(waits))
     notes += [escape(f"{n} × {type}: {message}") for type, message, n in head["errors"] if not model.is_list]
+    if model.spec.id:
+        notes.append(f'<code title="{escape(model.spec.id)}">{escape(model.spec.id[:8])}</code>')
     note = f'<p class="m">{" · ".join(notes)}</p>' if notes else ""
     if model.is_list:
         return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'

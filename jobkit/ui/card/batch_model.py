@@ -161,6 +161,12 @@ class BatchModel:
     def is_terminal(self) -> bool:
         return all(snapshot.is_terminal for snapshot in self.snapshots)
 
+    @property
+    def waiting(self) -> list[JobSnapshot]:
+        """The jobs that are queued; of a study without any trial, the job that runs it."""
+        jobs = self.snapshots or ([self.controller] if self.controller is not None else [])
+        return [job for job in jobs if job.state is JobState.QUEUED]
+
     def counts(self) -> dict[str, int]:
         """Return the number of jobs by face, in the order of the bar."""
         found = Counter(map(self.face_of, range(len(self.snapshots))))
@@ -208,6 +214,9 @@ class BatchModel:
         size = self.size
         ended = sum(counts.get(name, 0) for name in ENDED)
         started, finished = self.span()
+        alert = self.alert if self.waiting else None
+        # While others run, waiting is usual: a few words say why.
+        waits = alert["text"] if alert is not None and alert["level"] == "info" and counts.get("running") else ""
         done = sum(1.0 if s.is_terminal else s.progress or 0.0 for s in self.snapshots)
         if started is not None:
             self._eta.update(done, float(size), max(0.0, (now - started).total_seconds()))
@@ -234,7 +243,8 @@ class BatchModel:
             "better": self.better(),
             "task": ", ".join(sorted(self.tasks)[:5]),
             "errors": self.errors(),
-            "alert": self.alert,
+            "alert": None if waits else alert,
+            "waits": waits,
             "connection": self.connection,
             "now": iso(now),
         }

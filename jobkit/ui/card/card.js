@@ -42,11 +42,9 @@ class Card extends LiveCard {
     const {n} = this;
     this.pane = new LogPane(this);
     n.bar.append((n.fill = h("i")));
-    n.copy = h("button", {class: "id mono", title: "Copy the job's id", onclick: () => copyText(this.job.id, n.copy)});
     n.cpu = loadChart("CPU");
     n.memory = loadChart("memory");
     n.loads = h("div", {class: "loads", hidden: true}, n.cpu.el, n.memory.el);
-    n.meta = h("div", {class: "meta muted"}, (n.metaText = h("span")), n.copy);
     n.again = h("div", {class: "meta muted", hidden: true});
     n.toQueue = h("input", {type: "text", name: "queue", autocomplete: "off", spellcheck: "false", "aria-label": "Queue"});
     n.toPriority = h("input", {type: "number", name: "priority", step: 1, "aria-label": "Priority"});
@@ -163,8 +161,7 @@ class Card extends LiveCard {
     if (job.attempt > 1 || (job.retries && job.attempt)) {
       parts.push(`attempt ${job.attempt}${job.retries ? ` of ${job.retries + 1 + job.losses + job.releases}` : ""}`);
     }
-    put(n.metaText, parts.join(" · ") + " · ");
-    if (isNew(n.copy, job.id)) n.copy.replaceChildren(job.id.slice(0, 8), icon("copy"));
+    this.showMeta(parts);
     if (!isNew(n.again, job.runs_again)) return;
     n.again.replaceChildren(...this.chainParts());
     n.again.hidden = !n.again.childNodes.length;

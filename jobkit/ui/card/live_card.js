@@ -27,6 +27,8 @@ class LiveCard extends View {
     n.top = h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions);
     n.bar = h("div", {class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100});
     n.below = h("div", {class: "below"}, n.count, n.message, n.left);
+    n.copy = h("button", {class: "id mono", title: "Copy the id", onclick: () => copyText(this.job.id, n.copy)});
+    n.meta = h("div", {class: "meta muted"}, (n.metaText = h("span")), n.copy);
     n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), (n.alertText = h("span")));
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.build();
@@ -61,6 +63,14 @@ class LiveCard extends View {
     if (n.alert.dataset.level !== alert.level) n.alert.firstChild.replaceWith(icon(alert.level === "info" ? "info" : "warn"));
     n.alert.dataset.level = alert.level;
     if (isNew(n.alertText, alert.text)) n.alertText.replaceChildren(...ticked(alert.text));
+  }
+
+  /** Show parts of a line, and behind them the short id, which a click copies. */
+  showMeta(parts) {
+    const {id} = this.job, n = this.n;
+    put(n.metaText, [...parts, ...(id ? [""] : [])].join(" · "));
+    if (isNew(n.copy, id)) n.copy.replaceChildren(id.slice(0, 8), icon("copy"));
+    n.copy.hidden = !id;
   }
 
   showElapsed({started_at: started, finished_at: ended}) {
