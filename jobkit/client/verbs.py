@@ -216,7 +216,8 @@ class Verbs(LogVerbs):
 
     async def workers(self) -> Workers:
         """Return the workers, also those that were lost in the last hour."""
-        return Workers(await self.store.workers())
+        workers, _ = await self.store.workers_and_jobs()
+        return Workers(workers)
 
     async def queues(self) -> Queues:
         """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""

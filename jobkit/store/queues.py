@@ -56,7 +56,9 @@ class QueueRecords(WorkerRecords):
         lines = [("ZCARD", f"{kind}:{name}") for name in names for kind in ("ready", "due", "held")]
         *sizes, gates = await self.many([*lines, ("HVALS", "armed")])  # gates in `due` that wait for a time
         armed = Counter(gates)
-        running = Counter(job.queue for job in jobs)
+        running = Counter[str]()
+        for some in jobs:
+            running[some.queue] += some.size
         return (
             {
                 name: {

@@ -6,6 +6,7 @@ import pytest
 
 from jobkit.model import ErrorKind, JobState
 from jobkit.model.snapshot import JobError
+from jobkit.store import workers as workers_module
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.workers import RunningAt
@@ -184,7 +185,24 @@ async def test_busy_slots_are_counted_by_the_records_of_jobs_and_not_by_the_last
 
     assert (begun.running, ended.running) == (1, 0)
     assert queues["default"]["running"] == 1
-    assert running == [RunningAt("a", "default", "w1")]
+    assert running == [RunningAt("w1", "default", 1, ["a"])]
+
+
+async def test_workers_of_very_many_running_jobs_cost_no_read_of_each(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "_COUNTED", 2)
+    await store.renew("w1", {}, {"queues": "default", "slots": 20, "running": 7})
+    for n in range(11):
+        await submit(store, f"j{n:02}")
+    for _ in range(11):
+        await claim(store, by=worker("w1"))
+
+    [cheap] = await store.workers()
+    queues, [counted], running = await store.overview()
+
+    assert (cheap.running, counted.running, queues["default"]["running"]) == (7, 11, 11)
+    assert running == [RunningAt("w1", "default", 11, [f"j{n:02}" for n in range(8)])]
 
 
 async def test_a_worker_is_listed_with_its_facts_while_it_sends_heartbeats(store: RedisStore) -> None:

@@ -105,7 +105,8 @@ def test_a_lost_worker_says_the_state_of_its_jobs_since() -> None:
 
 
 def test_jobs_with_the_most_memory_are_listed_of_a_worker_that_runs_many() -> None:
-    running = [RunningAt(f"j{n}", "default", "w1") for n in range(20)] + [RunningAt("k", "default", "w2")]
+    oldest = [f"j{n}" for n in range(8)]
+    running = [RunningAt("w1", "default", 20, oldest), RunningAt("w2", "default", 1, ["k"])]
     use = {"j19": Usage(memory=Spark(300)), "j3": Usage(memory=Spark(50))}
     loads = {"w1": WorkerLoad(jobs=use)}
 
@@ -123,7 +124,7 @@ def test_jobs_with_the_most_memory_are_listed_of_a_worker_that_runs_many() -> No
         300 * 2**20,
         "box",
     )
-    assert len(listed_jobs([RunningAt(f"j{n}", "q", f"w{n % 300}") for n in range(3000)], {})) == 300
+    assert len(listed_jobs([RunningAt(f"w{n}", "q", 10, oldest) for n in range(300)], {})) == 300
 
 
 @pytest.mark.nightly

@@ -228,10 +228,10 @@ class JobFeed(SharedFeed[Subscriber]):
         facts: dict[str, Any] = {"queue_workers": None, "beat": None, "load": None}
         with contextlib.suppress(JobkitError):
             if view.snapshot.state is JobState.QUEUED:
-                queues = await self.kit.aio.queues()
-                facts["queue_workers"] = queues.get(view.snapshot.spec.queue, {}).get("workers", 0)
+                workers, queue = await self.kit.verbs.store.workers(), view.snapshot.spec.queue
+                facts["queue_workers"] = sum(each.takes_jobs and queue in each.queues for each in workers)
             elif view.snapshot.state is JobState.RUNNING:
-                alive = {info.id: info.beat_age_s for info in await self.kit.aio.workers()}
+                alive = {info.id: info.beat_age_s for info in await self.kit.verbs.store.workers()}
                 age_s = alive.get(view.snapshot.worker)
                 facts["beat"] = None if age_s is None else (age_s, _now())
                 facts["load"] = (await self.kit.verbs.store.loads([view.snapshot.worker])).get(view.snapshot.worker)

@@ -11,17 +11,17 @@ from jobkit.client.waits import queue_reasons, queue_state
 from jobkit.model import JobSnapshot, Pause
 from jobkit.model.format import params_brief
 from jobkit.model.limits import sums
-from jobkit.model.load import Usage, WorkerLoad
+from jobkit.model.load import WorkerLoad
 from jobkit.model.plain import instant, iso, to_json
 from jobkit.pools.info import PoolInfo
 from jobkit.store.queues import BlockedJobs
 from jobkit.store.values import Fleet, WorkerInfo
-from jobkit.store.workers import RunningAt
+from jobkit.store.workers import LISTED, RunningAt
 from jobkit.tasks.info import Defaults
 from jobkit.ui.workers.pools_view import pool_rows
 
 #: Maximum number of jobs that are listed, and of each worker.
-_ALL, _EACH = 400, 8
+_ALL, _EACH = 400, LISTED
 
 #: Lost workers that are listed; all are counted.
 LOST = 5
@@ -33,15 +33,19 @@ _MIB = 1024 * 1024
 
 
 def listed_jobs(running: Sequence[RunningAt], loads: Mapping[str, WorkerLoad]) -> list[str]:
-    """Return the ids of the jobs to list: of each worker those with the most memory, then the oldest."""
-    by_worker: dict[str, list[str]] = defaultdict(list)
-    for job in running:
-        by_worker[job.worker].append(job.job_id)
-    each = max(1, min(_EACH, _ALL // max(1, len(by_worker))))
+    """Return the ids of the jobs to list: of each worker those with the most memory, then the oldest.
+
+    Some of the first may have ended since the worker has told its load.
+    """
+    oldest: dict[str, list[str]] = defaultdict(list)
+    for some in running:
+        oldest[some.worker] += some.ids
+    each = max(1, min(_EACH, _ALL // max(1, len(oldest))))
     listed = []
-    for worker, ids in by_worker.items():
-        use = loads[worker].jobs if worker in loads else {}
-        listed += sorted(ids, key=lambda id: -use.get(id, Usage()).memory.last)[:each]
+    for worker, ids in oldest.items():
+        use = {id: used.memory.last for id, used in loads[worker].jobs.items()} if worker in loads else {}
+        heaviest = sorted(filter(use.get, use), key=lambda id: -use[id])
+        listed += [*dict.fromkeys([*heaviest, *ids])][:each]
     return listed[:_ALL]
 
 

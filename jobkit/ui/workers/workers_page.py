@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from jobkit.client.losses import lost_jobs
+from jobkit.model import JobState
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.access.actions import PAUSE_ACTIONS
@@ -37,7 +38,7 @@ class WorkersFeed(TextFeed):
             lost_jobs(store, [worker for worker in workers if not worker.is_alive][:LOST]),
         )
         shown = await store.finder.candidates(listed_jobs(running, loads))
-        jobs = [one.job for one in shown if one is not None]
+        jobs = [one.job for one in shown if one is not None and one.job.state is JobState.RUNNING]
         return picture(workers, queues, jobs, pauses, defaults_of(infos), blocked, loads, pools, lost)
 
 
