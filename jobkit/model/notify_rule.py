@@ -71,7 +71,8 @@ class NotifyRule:
         command = values.pop("command", ())
         for name, value in values.items():
             if not isinstance(value, str) or not value:
-                raise InvalidParams(f"{name} of a notify rule must be text, not {value!r}", "notify")
+                shown = type(value).__name__ if name in ("to", "url", "secret") else repr(value)  # these are secret
+                raise InvalidParams(f"{name} of a notify rule must be text, not {shown}", "notify")
         if isinstance(command, str) or not all(isinstance(part, str) and part for part in command):
             raise InvalidParams(
                 f'command of a notify rule is a list of program and arguments, like ["notify-send", "done"], '

@@ -91,7 +91,8 @@ class Address(RuleSink):
         self.key = hashlib.blake2b(rule.to.encode(), key=key, digest_size=8).hexdigest()
 
     async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        await self.tell(Message(event.id, sentence(event, snapshot), _KINDS.get(str(event.type), "info")))
+        text = " ".join(sentence(event, snapshot).split())  # a question may have lines
+        await self.tell(Message(event.id, text, _KINDS.get(str(event.type), "info")))
 
     async def tell(self, message: Message) -> None:
         """Send a message, or hold it until its time. Raises `DeliveryRefused`."""

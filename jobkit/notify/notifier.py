@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobSnapshot
 from jobkit.model.notify_rule import NotifyRule
-from jobkit.store.leader import ASK_S, Leader
+from jobkit.store.leader import ASK_S, HOLD_S, Leader
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.notify")
@@ -254,9 +254,9 @@ class Notifier:
             except DeliveryRefused as refused:
                 if refused.may_retry:
                     if (wait := next(waits, None)) is not None:
-                        await asyncio.sleep(wait)
-                        await self._leader.is_leader()  # renews the leader lock
-                        continue
+                        if await self._leads_for(wait):
+                            continue
+                        return  # another worker delivers it
                     self._away.add(name)
                 logger.warning("%s was not notified %s: %s", name, about, refused)
             except Exception:
@@ -264,3 +264,13 @@ class Notifier:
             else:
                 self._away.discard(name)
             return
+
+    async def _leads_for(self, seconds: float) -> bool:
+        """Wait, and renew the leader lock meanwhile; return False if another process has it."""
+        while seconds > 0:
+            step = min(seconds, HOLD_S / 3)
+            await asyncio.sleep(step)
+            seconds -= step
+            if not await self._leader.is_leader():
+                return False
+        return True

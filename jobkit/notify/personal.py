@@ -28,8 +28,10 @@ class PersonalNotifier(Notifier):
         tries_s: Iterable[float] = TRIES_S,
     ) -> None:
         super().__init__(store, [*sinks, *addresses], tries_s=tries_s)
-        # Two rules may have the same address: messages go there once, those of "Tell me" by the rule without events.
-        self._addresses = {address.key: address for address in sorted(addresses, key=lambda each: not each.rule.on)}
+        # Rules may have the same address, of one person or of several: messages go there once, those of "Tell me" by
+        # the rule without events.
+        self._personal = sorted(addresses, key=lambda each: bool(each.rule.on))
+        self._addresses = {address.key: address for address in reversed(self._personal)}
         self._people = {address.person for address in addresses if address.person}
         self._offered_at = float("-inf")
         self._wanted: dict[str, set[str]] = {}
@@ -42,7 +44,8 @@ class PersonalNotifier(Notifier):
             await self._store.told.offer(self._people)
             self._offered_at = time.monotonic()
         await self.deliver_held()
-        await super()._deliver_pending()
+        if await self._leader.is_leader():
+            await super()._deliver_pending()
 
     async def deliver_held(self) -> None:
         """Send held messages whose time has come. What an address does not accept is dropped."""
@@ -50,6 +53,8 @@ class PersonalNotifier(Notifier):
         for key, held in (await told.held(list(self._addresses), to_ms(datetime.now(UTC)))).items():
             address = self._addresses[key]
             await self._deliver(address.name, f"of {len(held):,} held events", partial(address.send_held, held))
+            if not await self._leader.is_leader():  # another worker may send the rest
+                return
             await told.release(key, held)
 
     async def _begin_slice(self, snapshots: Sequence[JobSnapshot]) -> None:
@@ -68,13 +73,18 @@ class PersonalNotifier(Notifier):
         sends = super()._sends(event, snapshot)
         if event.type.is_end:
             keys = {sink.key for sink, _ in sends if isinstance(sink, Address)}
-            info = self._batches.get(event.job_id)
-            for address in self._addresses.values():
-                if address.person in self._wanted.get(event.job_id, ()) and address.key not in keys:
+            for address in self._wanting(event.job_id):
+                if address.key not in keys:
                     sends.append((address, partial(address.deliver, event, snapshot)))
-                if info is not None and address.person in self._wanted.get(info.id, ()):
+            if (info := self._batches.get(event.job_id)) is not None:
+                for address in self._wanting(info.id):
                     sends.append((address, partial(address.tell, batch_message(info, event.id))))
         return sends
+
+    def _wanting(self, id: str) -> Iterable[Address]:
+        """Return the addresses of the people to notify of the end of a job or batch, each once."""
+        people = self._wanted.get(id, ())
+        return {each.key: each for each in reversed(self._personal) if each.person in people}.values()
 
     async def _end_event(self, event: JobEvent) -> None:
         if event.type.is_end:

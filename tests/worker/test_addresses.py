@@ -17,6 +17,7 @@ from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.people import Person, Role
 from jobkit.model.plain import to_ms
 from jobkit.notify.addresses import Address, Message, digest_of
+from jobkit.notify.notifier import DeliveryRefused
 from jobkit.notify.personal import PersonalNotifier
 from jobkit.settings import Settings, user_name
 from jobkit.store.redis import RedisStore
@@ -91,6 +92,44 @@ def test_an_address_with_two_rules_gets_a_message_once(bench: Bench) -> None:
     assert [text[-9:-1] for text in told(receiver)] == [job.id[:8] for job in jobs]
 
 
+def test_an_address_of_two_people_gets_what_either_of_them_has_asked_for_once(bench: Bench) -> None:
+    rules = [NotifyRule.read({"person": person, "to": "json://team"}) for person in ("ada", "eve")]
+    store = bench.kit.verbs.store
+    notifier = PersonalNotifier(store, [], [Address(rule, bench.kit.settings, store) for rule in rules])
+    event, job = JobEvent("x", 1, EventType.FAILED, 1, id="1-1"), snapshot_of("bob")
+
+    for people in ({"ada"}, {"eve"}, {"ada", "eve"}):
+        notifier._wanted = {"x": people}
+        assert len(notifier._sends(event, job)) == 1
+    notifier._wanted = {}
+    assert notifier._sends(event, job) == []
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_worker_that_is_no_longer_the_leader_sends_no_more(bench: Bench, is_sent: bool) -> None:
+    store, sent = bench.kit.verbs.store, []
+    rules = [NotifyRule.read({"to": f"json://{name}", "on": "failed"}) for name in ("one", "two")]
+    sinks = [Address(rule, bench.kit.settings, store) for rule in rules]
+    notifier = PersonalNotifier(store, [], sinks, tries_s=[0.01])
+
+    async def send(message: Message) -> None:
+        sent.append(message.text)
+        await store.redis.set(f"{store.prefix}teller", "another process", px=15_000)
+        notifier._leader._leads_until = 0.0  # it has taken longer than the lock is held
+        if not is_sent:
+            raise DeliveryRefused("it is away")
+
+    async def deliver() -> None:
+        for sink in sinks:
+            sink._send = send  # type: ignore[method-assign]
+            await store.told.hold(sink.key, msgspec.json.encode(Message("1-1", "job failed")), 1)
+        await notifier._deliver_pending()
+        assert len(await store.told.held([sink.key for sink in sinks], 2)) == 2  # the leader sends them
+
+    background.call(deliver())
+    assert sent == ["job failed"]
+
+
 def test_failures_of_a_person_are_sent_as_one_digest_when_its_time_has_come(bench: Bench) -> None:
     store = bench.kit.verbs.store
     with Receiver(answers=[500]) as receiver:
@@ -150,16 +189,18 @@ def test_without_apprise_one_sentence_has_the_command_to_install_it(monkeypatch:
     ("rule", "words"),
     [
         ({"to": "slack://x", "url": "http://x"}, "either a url or a command, or to"),
+        ({"to": ["slack://x"]}, "to of a notify rule must be text, not list"),
         ({"to": "ada@example.org"}, "to of a notify rule must be an address"),
         ({"url": "http://x", "quiet": "22:00-07:00"}, "quiet of a notify rule needs to"),
         ({"command": ["true"], "person": "ada"}, "person of a notify rule needs to"),
         ({"to": "slack://x", "digest": "5 s"}, "digest of a notify rule must be"),
     ],
 )
-def test_bad_rules_of_addresses_are_refused_without_showing_them(rule: dict[str, str], words: str) -> None:
+def test_bad_rules_of_addresses_are_refused_without_showing_them(rule: dict[str, object], words: str) -> None:
     with pytest.raises(InvalidParams, match=words) as refused:
         NotifyRule.read(rule)
     assert "ada@" not in str(refused.value)
+    assert "slack://x" not in str(refused.value)
     assert "slack://x" not in repr(NotifyRule(to="slack://x"))
 
 
