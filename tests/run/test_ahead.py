@@ -16,9 +16,9 @@ import pytest
 
 from jobkit.run.inside import imports
 from jobkit.run.process.runner import ProcessRunner
-from tests.support import PORTABLE, until
+from tests.support import PORTABLE, is_alive, until
 
-from .conftest import Heard, assign
+from .conftest import Heard, assign, pid_in
 
 needs_forks = pytest.mark.skipif(PORTABLE, reason="does not fork")
 
@@ -147,6 +147,8 @@ UNSAFE = {
     "it has started a process": "import subprocess; KEPT = subprocess.Popen(['sleep', '100'])",
     "it has opened a file, a connection or a device": "import socket; KEPT = socket.socketpair()",
     "its modules import polars": "import sys; sys.modules['polars'] = sys",
+    "it changes the handlers of signals of its process": "import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN)",
+    "it changes the logging of its process": "import logging; logging.basicConfig(level=logging.DEBUG)",
     "a process that is forked after it crashes": "import os; os.register_at_fork(after_in_child=os.abort)",
 }
 
@@ -169,6 +171,117 @@ async def test_what_makes_forks_unsafe_is_left_out(
     ]
     safe, unsafe, own = await imported(runner, "safe", "unsafe2")
     assert (safe, unsafe) == (zygote, own)
+
+
+@needs_forks
+async def test_a_job_that_sets_variables_before_its_imports_imports_them_each_time(
+    runner: ProcessRunner, installed: Any, tmp_path: Path
+) -> None:
+    installed("reads", "import os; FOUND = os.environ.get('CACHE_OF_TEST')")
+    (tmp_path / "train.py").write_text(
+        "import os\nos.environ['CACHE_OF_TEST'] = '/data'\nimport reads\ndef task(): return reads.FOUND"
+    )
+
+    for _ in range(2):
+        outcome = await runner.run(assign(None, ref="train:task", head={"path": (str(tmp_path),)}), Heard())
+        assert outcome.summary == "/data"
+        assert runner._ahead.names == []
+
+
+@needs_forks
+async def test_a_directory_that_a_library_adds_stays(runner: ProcessRunner, installed: Any, tmp_path: Path) -> None:
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "inner_of_test.py").write_text("import os; PID = os.getpid()")
+    installed("outer", f"import os, sys; PID = os.getpid(); sys.path.append({str(tmp_path / 'vendor')!r})")
+    await imported(runner, "outer")
+    zygote = await ready(runner)
+
+    outer, inner, own = await imported(runner, "outer", "inner_of_test")
+
+    assert (outer, inner) == (zygote, own)
+
+
+async def test_a_lazy_module_is_not_loaded_by_looking_at_it(runner: ProcessRunner, installed: Any) -> None:
+    def load_lazily() -> int:
+        import importlib.util
+        import sys
+
+        spec = importlib.util.find_spec("lazily")
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        module = sys.modules["lazily"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        import wanted  # type: ignore[import-not-found]  # noqa: F401
+
+        return 7
+
+    installed("lazily", "raise ValueError('loaded')")
+    installed("wanted")
+
+    assert (await runner.run(assign(load_lazily), Heard())).summary == "7"
+
+
+@needs_forks
+async def test_nothing_is_left_of_an_import_that_hangs(runner: ProcessRunner, installed: Any, tmp_path: Path) -> None:
+    code = "import subprocess, time, pathlib; KEPT = subprocess.Popen(['sleep', '100'])\n"
+    installed("hangs", f"{code}pathlib.Path({str(tmp_path / 'pid')!r}).write_text(f'{{KEPT.pid}}\\n'); time.sleep(100)")
+    runner._ahead.want(["hangs"])
+    await until(lambda: pid_in(tmp_path / "pid"), "the import to hang")
+
+    await runner.close()
+
+    pid = pid_in(tmp_path / "pid")
+    assert pid is not None
+    assert not is_alive(pid)
+
+
+@needs_forks
+@pytest.mark.parametrize("code", ["import subprocess; KEPT = subprocess.Popen(['sleep', '100'])", "import polars"])
+async def test_no_library_is_blamed_for_the_task_modules(
+    installed: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    installed("tasks_of_test", code)
+    installed("polars", "")
+    installed("wanted")
+    runner = ProcessRunner(["tasks_of_test"], start_method="fork")
+    try:
+        await imported(runner, "wanted")
+        assert await ready(runner) is None
+    finally:
+        await runner.close()
+
+    (said,) = caplog.messages
+    assert said.startswith("what jobs have imported is not imported ahead of the next ones: the task modules ")
+
+
+@needs_forks
+async def test_large_task_modules_are_not_loaded_a_second_time(
+    runner: ProcessRunner, installed: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("jobkit.run.process.runner.MEMORY_MOST", 1)
+    installed("wanted")
+
+    await imported(runner, "wanted")
+
+    assert await ready(runner) is None
+    assert "the task modules take" in caplog.messages[0]
+
+
+@needs_forks
+async def test_no_process_waits_for_jobs_after_the_end_of_idle_libraries(
+    runner: ProcessRunner, installed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
+    monkeypatch.setattr("jobkit.run.process.runner._SAMPLE_S", 0.05)
+    installed("wanted")
+    await imported(runner, "wanted")
+    await ready(runner)
+    await until(lambda: runner._watching is not None and runner._watching.done(), "an idle worker")
+
+    runner._ahead.drop()
+
+    assert not runner._waiting
 
 
 @needs_forks

@@ -11,7 +11,7 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -37,8 +37,17 @@ ahead: set[str] = set()
 
 def is_installed(module: Any) -> bool:
     """Return True for a module of an installed package. Code of the user, which may change, is none; nor is jobkit."""
-    found = getattr(module, "__dict__", {})  # asking a lazy module for more might import it
+    found = namespace(module)
     return str(found.get("__file__")).startswith(_INSTALLED) and not str(found.get("__name__")).startswith("jobkit.")
+
+
+def namespace(module: Any) -> Mapping[str, Any]:
+    """Return what a module has so far. Asking a lazy module itself, even for its name, might import it."""
+    try:
+        found: Mapping[str, Any] = object.__getattribute__(module, "__dict__")
+    except AttributeError:
+        return {}
+    return found
 
 
 def is_own(path: str) -> bool:
@@ -76,6 +85,8 @@ def installed_at() -> dict[str, int]:
 class ImportWatch:
     """Notes the outermost installed modules that are imported while it is in `sys.meta_path`.
 
+    None if variables are set before the first of them: it may have read them.
+
     Args:
         tell: called with the name of a package whose import takes long, and with "" when it is over; returns False to
             be called again a little later.
@@ -87,6 +98,8 @@ class ImportWatch:
         self._loading: list[str] = []  # each imported by the one before it
         self._began = 0.0
         self._told = False
+        self._environ: dict[Any, Any] | None = _variables()  # None: the first was imported
+        self._sets_variables = False
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         """Return None: the usual finders find the module."""
@@ -97,9 +110,18 @@ class ImportWatch:
                 top = outer[0].partition(".")[0]
                 self._told = self._tell(top)
         else:
+            self._look_at_variables()
             self._loading.append(name)
             self._names[name] = None
             self._began = time.monotonic()
+
+    def _look_at_variables(self) -> None:
+        if self._environ is None:
+            return
+        if any(is_installed(sys.modules.get(name)) for name in self._names):
+            self._environ = None  # libraries set some, too
+        elif self._environ != _variables():
+            self._environ, self._sets_variables = None, True
 
     def tick(self) -> bool:
         """Tell of the end of an import that was told of; return whether one goes on. May be called in any thread."""
@@ -109,8 +131,14 @@ class ImportWatch:
 
     def names(self) -> list[str]:
         """Return the names of what was imported, at most `MOST`."""
+        if self._sets_variables:
+            return []
         return [name for name in self._names if is_installed(sys.modules.get(name))][:MOST]
 
 
+def _variables() -> dict[Any, Any]:
+    return dict(getattr(os.environ, "_data", os.environ))  # as they are: decoding all would take 30 us
+
+
 def _is_loading(name: str) -> bool:
-    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
+    return bool(getattr(namespace(sys.modules.get(name)).get("__spec__"), "_initializing", False))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
+import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from jobkit.run.inside import imports
 from jobkit.system import own, processes
@@ -47,15 +50,20 @@ def why_unsafe(modules: str = "the task modules") -> str:
 def import_ahead(names: Sequence[str]) -> tuple[str, str]:
     """Import installed modules; return the name of one after which nothing should be forked, with the reason.
 
-    Stops at the first of that kind. ("", "") if there is none. A module that cannot be imported is left out.
+    Stops at the first of that kind. ("", "") if there is none; no name with a reason that there was before. A module
+    that cannot be imported is left out.
     """
+    if names and (why := why_unsafe() or ("" if own.is_childless() else "the task modules have started a process")):
+        return "", why
     for name in names:
         if processes.rss_bytes(os.getpid()) > MEMORY_MOST:
             break
-        modules, files = set(sys.modules), _descriptors()
+        modules, files, state = set(sys.modules), _descriptors(), _state()
         # The job that needs it will say what is wrong.
         with _only_installed(), _silence(), contextlib.suppress(BaseException):
             importlib.import_module(name)
+        if changed := [what for what, value in _state().items() if value != state[what]]:
+            return name, f"it changes {changed[0]} of its process"
         if why := _problem_with(sys.modules.keys() - modules, files):
             return name, why
     return "", ""
@@ -79,7 +87,7 @@ def _problem_with(modules: set[str], files: set[str]) -> str:
 
 
 def _is_foreign(name: str) -> bool:
-    file = (getattr(sys.modules.get(name), "__dict__", None) or {}).get("__file__")
+    file = imports.namespace(sys.modules.get(name)).get("__file__")
     return isinstance(file, str) and not file.startswith(_JOBKIT) and imports.is_own(os.path.dirname(file))
 
 
@@ -113,6 +121,15 @@ def _native_threads() -> list[str]:
     return []
 
 
+def _state() -> dict[str, Any]:
+    """Return what jobs that do not need a module would find changed by it."""
+    return {
+        "the working directory": os.stat(".").st_ino,
+        "the handlers of signals": [signal.getsignal(number) for number in signal.valid_signals()],
+        "the logging": (logging.root.level, logging.root.handlers[:], logging.root.manager.disable),
+    }
+
+
 def _descriptors() -> set[str]:
     return {name for name in os.listdir("/dev/fd") if os.path.exists(f"/dev/fd/{name}")}
 
@@ -125,7 +142,7 @@ def _only_installed() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path[:] = path
+        sys.path[:] = path + [entry for entry in sys.path if entry not in path]  # some add one
 
 
 @contextlib.contextmanager

@@ -17,9 +17,11 @@ from typing import Any
 
 from jobkit.files.file_store import PASSING, temporary
 from jobkit.model import ErrorKind, JobkitError
+from jobkit.model.format import size
 from jobkit.run.attempt import Assignment, Outcome, failed, unstarted
 from jobkit.run.inside.imports import MOST
 from jobkit.run.inside.recorder import Sink
+from jobkit.run.process.ahead import MEMORY_MOST
 from jobkit.run.process.attempt import ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.libraries import Libraries
@@ -197,6 +199,9 @@ class ProcessRunner:
 
     async def _launch_with(self, libraries: Sequence[str]) -> ZygoteLink:
         """Start a zygote that imports libraries ahead. Raises JobkitError."""
+        taken = processes.rss_bytes(self._zygote.pid) if self._zygote is not None and self._zygote.is_alive else 0
+        if taken > MEMORY_MOST:  # it would have the task modules a second time
+            raise JobkitError(f"the task modules take {size(taken)}")
         zygote = await ZygoteLink.launch(*spawn(self._preload, self._start_method, self.executable, libraries))
         zygote.libraries = tuple(libraries)
         return zygote
@@ -261,7 +266,8 @@ class ProcessRunner:
     def _replace_spares(self) -> None:
         for child in [child for child in self._waiting if child.kind is None and child.is_ready]:
             self._retire(child)
-        if (zygote := self._ahead.current() or self._zygote) is not None:
+        zygote = self._ahead.current() or self._zygote
+        if zygote is not None and self._watching is not None and not self._watching.done():  # else they stay for ever
             self._fill(zygote)
 
     def _wait(self, child: ChildProcess) -> None:

@@ -41,7 +41,7 @@ from jobkit.run.process.spawned import preload
 from jobkit.run.process.state import reseed_numpy
 from jobkit.run.shortage import first_file_limit, set_file_limit, shortage
 from jobkit.system import memory, processes
-from jobkit.system.death import Guard, adopt_orphans
+from jobkit.system.death import Guard, adopt_orphans, end_with_parent
 from jobkit.system.link import Link
 from jobkit.system.own import FORK_IS_SAFE
 from jobkit.system.threads import look_at_libraries
@@ -78,6 +78,7 @@ def main(fd: int, modules: list[str], start: str, files: int, libraries: list[st
     With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork. If even
     such forks break (macOS), it is another Python (see `spawned`).
     """
+    end_with_parent(worker := os.getppid(), signal.SIGKILL)  # an import may hang, and does not look at the link
     set_file_limit(files)
     end = socket.socket(fileno=fd)
     end.set_inheritable(False)
@@ -95,8 +96,8 @@ def main(fd: int, modules: list[str], start: str, files: int, libraries: list[st
         return 2
     installed = installed_at()
     refused, why = import_ahead(libraries)
-    if refused:
-        _send(link, {"refused": refused, "unsafe": why})
+    if why:
+        _send(link, {"refused": refused, "unsafe": why} if refused else {"failed": why})
         processes.kill(processes.descendants(os.getpid()))
         end.recv(1)  # until the worker has read it: then it closes its end
         os._exit(3)
@@ -105,6 +106,7 @@ def main(fd: int, modules: list[str], start: str, files: int, libraries: list[st
     gc.collect()
     gc.freeze()
     gc.disable()
+    end_with_parent(worker, 0)  # from here on there are processes of jobs to end
     _send(link, {"unsafe": why_unsafe(), "installed": installed})
     return zygote.serve()
 

@@ -144,13 +144,16 @@ class ZygoteLink:
             self._link.shutdown()  # it kills everything below it and exits
             self._link.close()
             self.is_alive = False
-        if self._first.cancelled() or not self._first.done():  # it still imports, and has not started anything
+        is_early = self._first.cancelled() or not self._first.done()  # it still imports, and has no process of a job
+        if is_early:
             self._process.kill()
         try:
             await asyncio.to_thread(self._process.wait, 5)
         except subprocess.TimeoutExpired:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
+            is_early = True
+        if is_early:
             await asyncio.to_thread(end_owned_by, self._owner)
         if self._ending is not None:  # it has died before
             await asyncio.wait([self._ending])
