@@ -62,6 +62,56 @@ def test_rows_can_be_used_before_panel_has_loaded_and_live_on_in_its_views(
     page.wait_for_selector(".counter[data-name=''] b:text-is('61')")
 
 
+def test_what_is_typed_asked_and_open_meanwhile_goes_on_in_panels_views(url: str, stage: Stage, window: Window) -> None:
+    job_id = stage.submit()
+    page = window.open("about:blank")
+    held: list[Any] = []
+    page.route("**/panel.min.js*", lambda route: held.append(route))
+    page.goto(url, wait_until="commit")
+    page.locator(".jk-table .row[data-id]").click()
+    page.evaluate("() => { const now = Date.now; Date.now = () => now() + 2000; }")
+    page.locator(".jk-table input[type=search]").focus()
+    page.keyboard.type("task:")  # half a word, which is not searched for until the box is left
+    page.evaluate(  # the next request comes at once, so that one message has to carry all of them
+        """() => new MutationObserver((changes, each) => {
+            const gone = changes.flatMap(({removedNodes}) => [...removedNodes]);
+            if (!gone.some((node) => node.style?.position === "fixed")) return;
+            each.disconnect();
+            const inside = (el) => [el, ...(el.shadowRoot ? deep(el.shadowRoot) : [])];
+            const deep = (root) => [...root.querySelectorAll("*")].flatMap(inside);
+            deep(document).find((el) => el.matches(".by")).click();
+        }).observe(document.body, {childList: true})"""
+    )
+
+    wait_until(lambda: page.wait_for_timeout(10) or held, what="the script")
+    held[0].continue_()
+
+    page.wait_for_selector(".jk-card .title")
+    page.wait_for_function("() => location.search.includes('sort=state')")
+    assert f"job={job_id}" in page.url
+    assert "q=" not in page.url
+    box = page.locator(".jk-table input[type=search]:focus")
+    assert box.input_value() == "task:"
+
+
+def test_the_list_of_keys_stays_in_front(url: str, window: Window) -> None:
+    page = window.open("about:blank")
+    held: list[Any] = []
+    page.route("**/panel.min.js*", lambda route: held.append(route))
+    page.goto(url, wait_until="commit")
+    page.wait_for_selector(".jk-nav .tab")
+    page.keyboard.press("?")
+    page.wait_for_selector(".jk-nav dialog:modal")
+
+    wait_until(lambda: page.wait_for_timeout(10) or held, what="the script")
+    held[0].continue_()
+    page.wait_for_selector(".jk-nav .status[data-status=live]")
+
+    assert page.locator(".jk-nav dialog:modal").count() == 1
+    page.keyboard.press("Escape")
+    assert page.locator(".jk-nav dialog[open]").count() == 0
+
+
 def test_a_document_has_the_rows_as_text_and_only_if_home_is_all_that_it_shows(url: str, stage: Stage) -> None:
     job_id = stage.submit(title=CANARY)
 

@@ -415,15 +415,15 @@ function refused(model) {
 }
 
 /** Sends a request to Python, in a notebook and in Panel alike: a synced text that is different each time. It repeats the
- *  requests of the last second, since Panel may keep only the last text of a moment; Python knows them by `n`. An early model
- *  (early.js) sends nothing yet: then it repeats all.
+ *  requests of the last second, since Panel may keep only the last text of a moment; Python knows them by `n`. What was
+ *  asked of an early model (early.js) is sent later than that: it repeats all, also for a second after.
  *  While the server does not answer, nothing is sent: it returns false, and the page says so. */
 function ask(model, action, more) {
   const now = Date.now(), pulse = pulses.get(model), isByHand = !BY_ITSELF.includes(action);
   if (isByHand && refused(model) || pulse?.isAway && action !== "hello") return false;
   if (pulse && isByHand) pulse.askedAt = now;
   const asked = {action, ...more, n: `${now}-${++requests}`};
-  const earlier = (recent.get(model) || []).filter((each) => model.isEarly || now - parseInt(each.n) < 1000);
+  const earlier = (recent.get(model) || []).filter((each) => now < model.repeatsTill || now - parseInt(each.n) < 1000);
   recent.set(model, [...earlier, asked]);
   model.set("request", JSON.stringify({...asked, ...(earlier.length && {earlier})}));
   model.save_changes();

@@ -3,7 +3,8 @@
 
 /** The model of a component until Bokeh has one; from then on, a pass to that. */
 class EarlyModel {
-  constructor(values) { Object.assign(this, {values, isEarly: true, listeners: [], changes: {}}); }
+  /** `repeatsTill`: when it stops to repeat what was asked early (ms), see `ask`. */
+  constructor(values) { Object.assign(this, {values, repeatsTill: Infinity, listeners: [], changes: {}}); }
   get(name) { return this.values[name]; }
   set(name, value) { this.changes[name] = value; }
   save_changes() {}
@@ -17,7 +18,7 @@ class EarlyModel {
       const name = event.replace("change:", "");
       if (JSON.stringify(model.get(name)) !== JSON.stringify(this.values[name])) fn();
     }
-    this.isEarly = false;
+    this.repeatsTill = Date.now() + 1000;
     for (const change of Object.entries(this.changes)) model.set(...change);
     model.save_changes();
   }
@@ -42,16 +43,20 @@ function drawEarly(components) {
   function takeOver() {
     if (drawn.some(({props}) => !props)) return;
     if (drawn.some(({props}) => !props.el.isConnected)) return void setTimeout(takeOver, 10);
-    const focus = focused();
+    const focus = focused(), hush = (event) => event.stopImmediatePropagation();
+    window.addEventListener("blur", hush, true);  // what has the focus loses it on its way, but is not left
     for (const {component, el, model, close, props} of drawn) {
       delete component.wait;
       const scrolled = [...el.querySelectorAll("*")].filter((each) => each.scrollTop).map((each) => [each, each.scrollTop]);
+      const modals = el.querySelectorAll("dialog:modal");
       props.el.append(...el.childNodes);  // moveBefore() would keep these, but Chromium 156 then forgets to draw ::after
       for (const [each, top] of scrolled) each.scrollTop = top;
+      for (const modal of modals) { modal.close(); modal.showModal(); }
       props.view.model_proxy.on("remove", close);
       model.become(modelOf(props));
     }
     page.remove();
     if (focus !== focused()) focus.focus({preventScroll: true});
+    window.removeEventListener("blur", hush, true);
   }
 }
