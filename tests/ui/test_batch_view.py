@@ -317,3 +317,15 @@ def test_a_batch_says_why_jobs_wait_quietly_while_others_run_and_keeps_its_id() 
     for n in (2, 3):
         model.take(n - 1, job(n, "succeeded", "0.5"))
     assert model.head(AT)["alert"] is None
+
+
+def test_a_saved_batch_marks_its_best_row_as_the_live_card_does() -> None:
+    losses = [job(n, "succeeded", f"{{'loss': {loss}}}") for n, loss in ((1, 0.5), (2, 0.25), (3, 0.5))]
+    failed = job(4, "failed", metrics=MetricsSummary(n=1, newest={"loss": 0.1}))
+
+    html = batch_html(BatchModel([*losses, failed]), AT)
+
+    assert html.count("★") == 1
+    assert '★ <b class="y"><data value="0.25">0.25</data></b>' in html
+    assert "★" not in batch_html(BatchModel([losses[0], losses[2]]), AT)  # all are alike
+    assert "★" not in batch_html(BatchModel([job(1, "succeeded", "1"), job(2, "succeeded", "2")]), AT)

@@ -137,7 +137,13 @@ def _batch_table(model: BatchModel, name: str) -> str:
         for i, (c, _, kind) in enumerate(columns)
         if kind == "duration" or all(cells[c] is None or is_number(cells[c]) for _, _, cells, *_ in rows)
     ]
-    cells = [[_batch_cell(kind, face, cells[c]) for c, _, kind in columns] for _, face, cells, *_ in rows]
+    best = model.best_value()
+
+    def cell(face: str, value: Any, name: str, kind: str) -> str:
+        text = _batch_cell(kind, face, value)
+        return f'★ <b class="y">{text}</b>' if kind == "value" and (name, value) == best else text
+
+    cells = [[cell(face, cells[c], name, kind) for c, name, kind in columns] for _, face, cells, *_ in rows]
     kept = f"{number(BATCH_ROWS)} of {number(size)} rows; <code>batch.results()</code> has all"
     return table(cells, [escape(name) for _, name, _ in columns], numeric, id=name) + (
         f'<p class="m">{kept}</p>' if size > BATCH_ROWS else ""

@@ -274,6 +274,13 @@ class BatchModel:
         named = [[name, direction] for name in self.numbers if (direction := direction_of(name))]
         return min(named, key=lambda pair: bool(_TRAINING.search(pair[0].lower())), default=None)
 
+    def best_value(self) -> tuple[str, float] | None:
+        """Return the column that `better` says and its best value, to be marked; None if all values are alike."""
+        name, direction = self.better() or ("", "")
+        places = (i for i in range(len(self.snapshots)) if self.face_of(i) not in ("failed", "cancelled"))
+        values = {numbers[name] for numbers in map(self._numbers_of, places) if is_number(numbers.get(name))}
+        return (name, (min if direction == "lowest" else max)(values)) if len(values) > 1 else None
+
     @property
     def numbers(self) -> list[str]:
         """Names of values of the results, then those of metrics that are no such value."""
