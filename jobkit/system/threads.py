@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jobkit.system.hardware import cores
@@ -24,7 +25,19 @@ _APPLE = "VECLIB_MAXIMUM_THREADS"
 _OWN = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 _workers = 1  # of one command line, which share the processors, too
-_loaded: list[Any] = []  # the controller of the libraries of this process, and of processes that are forked from it
+_given = 0  # the number of the last job of this process
+
+
+@dataclass
+class _Library:
+    """A library that is loaded. `most`: its threads without a share. `given`: those that it has by our doing, or 0."""
+
+    control: Any
+    most: int
+    given: int
+
+
+_loaded: list[_Library] = []  # of this process, and of processes that are forked from it
 
 
 def share_machine(workers: int) -> None:
@@ -43,7 +56,8 @@ def look_at_libraries() -> None:
     if not _loaded and not sys.modules.keys().isdisjoint(("numpy", "torch")):
         from threadpoolctl import ThreadpoolController
 
-        _loaded.append(ThreadpoolController())
+        # What an earlier job of this process has loaded has read its number.
+        _loaded.extend(_Library(control, cores(), _given) for control in ThreadpoolController().lib_controllers)
 
 
 def apply_threads(environ: Mapping[str, str], most: int) -> None:
@@ -51,14 +65,21 @@ def apply_threads(environ: Mapping[str, str], most: int) -> None:
 
     Code of the user that has set a lower number for a library, in a module of tasks, keeps it.
     """
+    global _given
     is_free = os.environ.keys().isdisjoint((_COMMON, *_OWN))
     if is_free:
         os.environ[_COMMON] = str(most)
         os.environ.setdefault(_APPLE, str(most))
     look_at_libraries()
-    for library in _loaded[0].lib_controllers if _loaded else ():
+    for library in _loaded:
         if is_free:
-            library.set_num_threads(min(most, library.get_num_threads() or most))
-        for name in (_COMMON, *(_OWN if library.user_api == "blas" else ())):
+            now = library.control.get_num_threads() or cores()
+            if now != library.given:  # by code of the user
+                library.most = now
+            library.given = min(most, library.most)
+            if library.given != now:  # else BLAS would start its threads for nothing
+                library.control.set_num_threads(library.given)
+        for name in (_COMMON, *(_OWN if library.control.user_api == "blas" else ())):
             if environ.get(name, "").isdecimal():
-                library.set_num_threads(int(environ[name]) or cores())
+                library.control.set_num_threads(int(environ[name]) or cores())
+    _given = most if is_free else 0

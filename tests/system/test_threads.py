@@ -21,6 +21,8 @@ def number() -> int:
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Variables of this process, empty; afterwards BLAS has as many threads as before."""
+    monkeypatch.setattr(threads, "_loaded", [])
+    monkeypatch.setattr(threads, "_given", 0)
     with threadpool_limits(8):
         monkeypatch.setattr(os, "environ", found := dict[str, str]())
         yield found
@@ -48,6 +50,25 @@ def test_a_number_of_the_user_stays(environ: dict[str, str], name: str) -> None:
     assert number() == 8
     assert environ[name] == "6"
     assert "VECLIB_MAXIMUM_THREADS" not in environ
+
+
+def test_a_job_that_runs_alone_after_others_in_its_process_has_all_threads(environ: dict[str, str]) -> None:
+    shares = []
+    for most in (1, 8, 2):
+        environ.clear()
+        threads.apply_threads({}, most)
+        shares.append(number())
+    assert shares == [1, 8, 2]
+
+
+def test_a_library_that_an_earlier_job_has_loaded_gets_more_threads(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    monkeypatch.setattr(threads, "_given", 1)
+    with threadpool_limits(1):  # by the variable of that job
+        threads.apply_threads({}, 6)
+        assert number() == 6
 
 
 def test_a_lower_number_that_code_has_set_stays(environ: dict[str, str]) -> None:
