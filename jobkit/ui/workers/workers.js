@@ -30,7 +30,7 @@ class Workers extends FeedPage {
     n.none = h("p", {class: "muted", text: "No worker matches", role: "status", hidden: true});
     n.head = h("div", {class: "heading", hidden: true}, h("h2", {text: "Workers"}), h("span", {class: "spring"}), n.find, this.order.el);
     n.list = h("div", {class: "hosts", role: "list", "aria-label": "Hosts", hidden: true});
-    n.queues = new FeedTable([name("Queue"), count("Waiting", "queued"), count("Scheduled", "scheduled"), count("Running", "running"), count("Workers", "workers"), ["Resources in use", "", (line) => resources(line.has)], pause("queue")]);
+    n.queues = new FeedTable([name("Queue"), count("Queued", "queued"), count("Scheduled", "scheduled"), count("Running", "running"), count("Workers", "workers"), ["Resources in use", "", (line) => resources(line.has)], pause("queue")]);
     n.tasks = new FeedTable([name("Task"), pause("task")]);
     n.queueBox = h("section", {"aria-label": "Queues", hidden: true}, h("h2", {text: "Queues"}), n.queues.el);
     n.taskBox = h("section", {"aria-label": "Paused tasks", hidden: true}, h("h2", {text: "Paused tasks"}), n.tasks.el);
