@@ -72,16 +72,8 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
             return ", ".join(filter(None, (f"{duration(late_s)} late", why)))
         return "paused" if each.paused else out.ago(each.next_at) or "ended"
 
-    columns: dict[str, Callable[[Schedule], str]] = {
-        "NAME": lambda each: each.id,
-        "WHEN": lambda each: each.sentence,
-        "NEXT": coming,
-        "LAST RUNS": lambda each: "".join(map(_mark, reversed(each.runs))),
-        "TASK": lambda each: each.task,
-        "ARGUMENTS": lambda each: params_brief(each.params),
-    }
-    empty = "No schedules. `jobkit schedule TASK --cron ...` creates one."
-    out.listing(as_json, found, columns, empty=empty, to_json=_shown)
+    columns = {**found._columns, "Next": coming}
+    out.listing(as_json, found, columns, empty=found._empty, to_json=_shown)
 
 
 @schedules.command()

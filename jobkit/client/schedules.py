@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from msgspec.structs import asdict, fields, replace
 
@@ -18,6 +18,7 @@ from jobkit.client.handle import Handle, from_snapshot, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.submit import BoundKit
+from jobkit.client.tables import Table
 from jobkit.model import (
     InvalidParams,
     JobkitError,
@@ -26,7 +27,8 @@ from jobkit.model import (
     ScheduleSnapshot,
     ScheduleSpec,
 )
-from jobkit.model.format import ago, duration, local_time
+from jobkit.model.format import ago, duration, local_time, params_brief
+from jobkit.model.table import Columns
 from jobkit.schedules.firing import decide, firing, job_of, scheduled
 from jobkit.schedules.timing import RULES, Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
@@ -166,6 +168,20 @@ class Schedule(Handle[ScheduleSnapshot]):
             + (f'<div aria-label="last runs" style="letter-spacing: 2px">{runs}</div>' if runs else "")
             + "</div>"
         )
+
+
+class Schedules(Table, list[Schedule]):
+    """Schedules by name: a list that prints and shows itself as a table."""
+
+    _columns: ClassVar[Columns] = {
+        "Name": lambda each: each.id,
+        "When": lambda each: each.sentence,
+        "Next": lambda each: "paused" if each.paused else each.next_at or ("ended" if each.ended else None),
+        "Last runs": lambda each: "".join(_GLYPHS.get(run.state, "·") for run in reversed(each.runs)),
+        "Task": lambda each: each.task,
+        "Arguments": lambda each: params_brief(each.params),
+    }
+    _empty = "No schedules. `jobkit schedule TASK --cron ...` creates one."
 
 
 class ScheduleVerbs:
@@ -313,9 +329,9 @@ class ScheduleVerbs:
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
-    async def schedules(self) -> list[Schedule]:
+    async def schedules(self) -> Schedules:
         """All schedules, by name."""
-        return [self._schedule_handle(found) for found in await self._connection.store.schedules.snapshots()]
+        return Schedules([self._schedule_handle(found) for found in await self._connection.store.schedules.snapshots()])
 
     async def get_schedule(self, name: str) -> Schedule:
         """The schedule of that name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec.structs import replace as changed
 
@@ -17,9 +17,12 @@ from jobkit.client.job import Job
 from jobkit.client.search_space import checked_space, ends, load_optuna, sample_of
 from jobkit.client.stop_rules import beside
 from jobkit.client.study import STUDY_TASK, Study
+from jobkit.client.tables import Table
 from jobkit.client.trial_jobs import TrialTemplate
 from jobkit.model import InvalidParams, JobkitError, JobNotFound
 from jobkit.model.batch import BatchSpec
+from jobkit.model.format import percent
+from jobkit.model.table import Columns
 from jobkit.settings import checked_name
 from jobkit.store.values import Submission
 from jobkit.tasks.call import LargeParts
@@ -36,6 +39,20 @@ TRIALS_MOST, PARALLEL_MOST = 100_000, 1_000
 _RETRIES = 50
 
 
+class Studies(Table, list[Study]):
+    """Studies, newest first: a list that prints and shows itself as a table."""
+
+    _columns: ClassVar[Columns] = {
+        "Id": lambda study: study.id,
+        "State": lambda study: study.state,
+        "Done": lambda study: percent(study.progress),
+        "Trials": lambda study: study.done,
+        "Submitted": lambda study: study.job.submitted_at,
+        "Best so far": lambda study: study.message,
+    }
+    _empty = "No studies. kit.study(objective, space=...) begins one."
+
+
 class StudyVerbs:
     """Verbs about studies. They block; every one may raise `StoreUnavailable`."""
 
@@ -43,10 +60,10 @@ class StudyVerbs:
         self._kit, self._connection = kit, connection
         self._known: weakref.WeakValueDictionary[str, Study] = weakref.WeakValueDictionary()
 
-    def studies(self, limit: int = 50) -> list[Study]:
+    def studies(self, limit: int = 50) -> Studies:
         """Studies, newest first; at most so many, from 1 to 10000."""
         most = checked("limit", limit, "int", min=1, max=10_000)
-        return [self.of(job) for job in self._kit.jobs(task=STUDY_TASK, limit=most)]
+        return Studies([self.of(job) for job in self._kit.jobs(task=STUDY_TASK, limit=most)])
 
     def open_study(self, study_id: str) -> Study:
         """Return the study with that id, from whichever process it came.

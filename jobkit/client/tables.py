@@ -58,17 +58,17 @@ class Table(Shown):
         is_used = {name: any(map(cell, items)) for name, cell in self._columns.items() if name in self._rare}
         return {name: cell for name, cell in self._columns.items() if is_used.get(name, True)}
 
-    def _cells(self) -> tuple[list[str], list[list[Cell]]]:
-        """Return headings and rows."""
+    def _cells(self, most: int) -> tuple[list[str], list[list[Cell]], int]:
+        """Return headings, the first `most` rows, and the number of the others."""
         items = self._items()
         columns = self._columns_for(items)
-        return list(columns), [[cell(each) for cell in columns.values()] for each in items]
+        return list(columns), [[cell(each) for cell in columns.values()] for each in items[:most]], len(items) - most
 
     def __repr__(self) -> str:
-        heads, rows = self._cells()
-        lines = [[_cut(written(cell)) for cell in row] for row in rows[:_ROWS]]
+        heads, rows, left = self._cells(_ROWS)
+        lines = [[_cut(written(cell)) for cell in row] for row in rows]
         table = ["  ".join(line).rstrip() for line in aligned([heads, *lines])] if rows else [self._empty]
-        more = [f"and {len(rows) - _ROWS:,} more"] if len(rows) > _ROWS else []
+        more = [f"and {left:,} more"] if left > 0 else []
         return "\n".join([*map(written, self._notes()), *table, *more])
 
     def _cell(self) -> Any:
@@ -170,12 +170,19 @@ class Stats(Table, dict[str, Any]):
     _empty = Queues._empty
 
     def _items(self) -> Sequence[Any]:
-        return list(self["queues"].items())
+        return list(self.get("queues", {}).items())
 
     def _columns_for(self, items: Sequence[Any]) -> Columns:
         return queue_columns(items)
 
     def _notes(self) -> list[str]:
+        if not self.keys() >= {
+            "jobs",
+            "rejected",
+            "refused",
+            *Fleet.__struct_fields__,
+        }:  # the caller has taken some out
+            return []
         jobs = ", ".join(f"{n:,} {state}" for state in map(str, JobState) if (n := self["jobs"].get(state)))
         return [jobs or "No jobs.", *totals(self)]
 

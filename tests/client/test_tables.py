@@ -118,6 +118,37 @@ def test_long_tables_are_cut_and_say_so() -> None:
     assert "200 of 1,234 rows" in table_html(table)
 
 
+def test_a_long_table_makes_only_the_rows_that_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(Workers, "_columns", {"Worker": lambda worker: made.append(worker) or "w"})
+
+    repr(Workers(WorkerInfo(f"w{n}") for n in range(1000)))
+
+    assert len(made) == 60
+
+
+def test_totals_of_which_some_were_taken_out_still_print(kit: Kit) -> None:
+    stats = kit.stats()
+    del stats["queues"], stats["busy"]
+
+    assert repr(stats) == "No queues have been used yet."
+    assert repr(copy.copy(stats)) == repr(stats)
+
+
+def test_schedules_and_studies_print_as_tables(kit: Kit) -> None:
+    assert repr(kit.schedules()) == "No schedules. `jobkit schedule TASK --cron ...` creates one."
+    assert repr(kit.studies()) == "No studies. kit.study(objective, space=...) begins one."
+    made = kit.schedule(task(score), {"n": 1}, cron="0 6 * * *", name="nightly")
+
+    assert lines(kit.schedules())[0] == ["Name", "When", "Next", "Last", "runs", "Task", "Arguments"]
+    assert lines(kit.schedules())[1][0] == "nightly"
+    assert "paused" not in repr(kit.schedules())
+    made.pause()
+    assert "paused" in repr(kit.schedules())
+    assert kit.schedules() == [made]
+    made.remove()
+
+
 def test_a_table_can_be_copied_and_pickled() -> None:
     table = Workers([WorkerInfo("a")])
 

@@ -16,16 +16,16 @@ _ROWS, _CELL = 200, 160
 
 def table_html(shown: Table) -> str:
     """Return a table as a self-contained piece of HTML; all in it is text."""
-    heads, rows = shown._cells()
+    heads, rows, left = shown._cells(_ROWS)
     numeric = [i for i, _ in enumerate(heads) if rows and all(isinstance(row[i], int) for row in rows)]
     notes = "".join(f"<p>{escape(written(note))}</p>" for note in shown._notes())
     parts = [f"<div>{notes}</div>"] if notes else []
     if rows:
-        parts.append(table([list(map(_cell, row)) for row in rows[:_ROWS]], list(map(escape, heads)), numeric))
+        parts.append(table([list(map(_cell, row)) for row in rows], list(map(escape, heads)), numeric))
     elif not notes:
         parts.append(f'<p class="m">{escape(shown._empty)}</p>')
-    if len(rows) > _ROWS:
-        parts.append(f'<p class="m">{number(_ROWS)} of {many(len(rows), "row")}</p>')
+    if left > 0:
+        parts.append(f'<p class="m">{number(_ROWS)} of {many(_ROWS + left, "row")}</p>')
     return saved_card("jkt", "queued", parts, "batch_static.css")
 
 
