@@ -129,6 +129,27 @@ async def test_a_module_of_the_user_wins_over_an_installed_one_of_its_name(
 
 
 @needs_forks
+async def test_a_reused_process_keeps_a_module_of_the_user_with_the_name_of_an_installed_one(
+    runner: ProcessRunner, installed: Any, tmp_path: Path
+) -> None:
+    def count() -> int:
+        import wanted  # type: ignore[import-not-found]
+
+        wanted.PID += 1
+        return int(wanted.PID)
+
+    installed("wanted")
+    await imported(runner, "wanted")
+    await ready(runner)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "wanted.py").write_text("PID = 0")
+
+    job = assign(count, reuse=9, head={"path": (str(tmp_path / "own"),)})
+
+    assert [(await runner.run(job, Heard())).summary for _ in range(2)] == ["1", "2"]
+
+
+@needs_forks
 async def test_jobs_with_variables_or_a_memory_limit_import_it_themselves(
     runner: ProcessRunner, installed: Any
 ) -> None:

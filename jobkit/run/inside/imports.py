@@ -73,6 +73,7 @@ def _listed(path: str) -> list[str]:
 def forget_shadowed() -> None:
     """Let an import find the user's own module, if an installed one of that name has been imported ahead."""
     for top in shadowed(ahead) if ahead else ():
+        ahead.remove(top)  # from now on it is the user's own, for the next job of this process too
         for name in [name for name in sys.modules if name.partition(".")[0] == top]:
             del sys.modules[name]
 
