@@ -357,6 +357,8 @@ def test_a_kit_shows_its_address_and_its_jobs(stage: Stage, display: Display, is
         stage.kit._ipython_display_()
         assert capsys.readouterr().out == f"{stage.kit!r}\n"
         assert "n=3" in display.outputs[0].now["text/html"]
+        stage.kit.close()
+        wait_until(lambda: display.outputs[1].now == {"text/plain": ""}, what="its card to end before the next test")
 
 
 def test_a_kit_whose_server_is_away_says_so(stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
