@@ -194,6 +194,8 @@ class RedisConnection:
     def __init__(self, redis: Redis) -> None:
         self._pool: Any = redis.connection_pool
         self._idle: list[_Replies] = []
+        self.is_kept = True
+        """A connection stays open after its call."""
 
     async def call(self, commands: Sequence[Command]) -> list[Any]:
         """Return replies of commands that are sent together; an error of the server stands in its position.
@@ -209,7 +211,7 @@ class RedisConnection:
             replies = await connection.of(commands)
         finally:
             # A server that became a replica must be looked for again. Without replies, some may still be on their way.
-            if any(isinstance(reply, ReadOnlyError | ConnectionError) for reply in replies):
+            if not self.is_kept or any(isinstance(reply, ReadOnlyError | ConnectionError) for reply in replies):
                 await self._drop(connection)
             else:
                 self._idle.append(connection)
@@ -241,17 +243,17 @@ class Functions:
     """Calls verbs on one client, for one namespace; those of another library than the current one if given."""
 
     def __init__(self, redis: Redis, prefix: str, library: Library | None = None) -> None:
-        self._connection = RedisConnection(redis)
+        self.connection = RedisConnection(redis)
         self._prefix, self._library = prefix, library
 
     async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """Replies of several verbs, sent together: one round trip. Each is atomic, the group is not."""
-        replies = await self._connection.call([call(self._prefix, verb, args, self._library) for verb, args in calls])
+        replies = await self.connection.call([call(self._prefix, verb, args, self._library) for verb, args in calls])
         missing = [i for i, reply in enumerate(replies) if is_missing(reply)]
         if missing:  # not executed: safe to send again, in their order
             library = self._library or current
-            check_loaded(*await self._connection.call([("FUNCTION", "LOAD", library.text)]))
-            again = await self._connection.call([call(self._prefix, *calls[i], self._library) for i in missing])
+            check_loaded(*await self.connection.call([("FUNCTION", "LOAD", library.text)]))
+            again = await self.connection.call([call(self._prefix, *calls[i], self._library) for i in missing])
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
         for reply in replies:

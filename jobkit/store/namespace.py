@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -210,17 +209,22 @@ class RedisNamespace:
 
     def open(self) -> None:
         """Allow requests again after `close`; a new namespace is open."""
-        self._is_closed = False
+        self._is_closed, self.functions.connection.is_kept = False, True
+        vars(self.redis.connection_pool).pop("release", None)
 
     async def close(self) -> None:
         if not self._is_closed:
             await self.report()
-        self._is_closed = True
+        self._is_closed, self.functions.connection.is_kept = True, False
+        pool: Any = self.redis.connection_pool  # calls on their way may open theirs only now
+        pool.release = partial(_close, type(pool).release, pool)
         await self.redis.aclose()
-        # A call that ends now, cancelled or cut, returns its connection to the pool; it may have opened it just now.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        await self.redis.connection_pool.disconnect()
+
+
+async def _close(release: Callable[..., Awaitable[None]], pool: Any, connection: Any) -> None:
+    """Release a connection without keeping it open."""
+    await connection.disconnect(nowait=True)
+    await release(pool, connection)
 
 
 def shown(name: bytes) -> str:

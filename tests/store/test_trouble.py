@@ -409,3 +409,21 @@ async def test_a_closed_store_opens_no_further_connection(redis_url: str) -> Non
         with pytest.raises(StoreUnavailable, match="was closed: connect again"):
             await verb()
     assert not any(connection.is_connected for connection in store.redis.connection_pool._available_connections)
+
+
+async def test_calls_that_connect_while_their_store_is_closed_leave_no_connection(redis_url: str) -> None:
+    store = RedisStore(settings_for(redis_url))
+    reads = [asyncio.ensure_future(call()) for call in (store.counts, lambda: store.ask("EXISTS", "x")) for _ in "abc"]
+    await asyncio.sleep(0)
+
+    await store.close()
+    await asyncio.wait(reads)
+
+    pool: Any = store.redis.connection_pool
+    connections = [*pool._available_connections, *pool._in_use_connections]
+    assert connections
+    assert not any(connection.is_connected for connection in connections)
+    store.open()
+    await store.counts()
+    assert any(connection.is_connected for connection in pool._available_connections)
+    await store.close()
