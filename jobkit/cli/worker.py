@@ -354,9 +354,12 @@ def workers(with_dead: bool, as_json: bool) -> None:
     out.listing(as_json, found, known._columns_for(found), empty=known._empty)
     if known and not as_json:
         out.echo(Fleet.of(known).sentence, err=True)
-        for worker_id, jobs in background.call(lost_jobs(kit.verbs.store, found)).items():
-            for lost in jobs:
-                out.echo(f"{worker_id} was lost with job {lost.id[:8]}, which {lost.sentence}", err=True)
+        jobs = background.call(lost_jobs(kit.verbs.store, found))
+        for worker in found:
+            for lost in (some := jobs.get(worker.id, ())):
+                out.echo(f"{worker.id} was lost with job {lost.id[:8]}, which {lost.sentence}", err=True)
+            if len(worker.lost_jobs) > len(some) > 0:
+                out.echo(f"{worker.id} was lost with {worker.lost_text}; these are the first {len(some)}", err=True)
 
 
 @click.command()

@@ -85,7 +85,7 @@ def _cut(text: str) -> str:
 def _alive(worker: WorkerInfo) -> str:
     if worker.is_alive:
         return "draining" if worker.is_draining else "yes"
-    had = f" with {many(len(worker.lost_jobs), 'job')}" if worker.lost_jobs else ""
+    had = f" with {worker.lost_text}" if worker.lost_jobs else ""
     return f"lost{had}, last seen {duration(worker.beat_age_s)} ago"
 
 

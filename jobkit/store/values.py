@@ -23,6 +23,9 @@ CONTROL = "control news"
 #: Subscription key for changes of schedules; the event's data has the `name`.
 SCHEDULES_CHANGED = "schedules"
 
+#: Jobs that the record of a lost worker names, at most; see `lifecycle.lua`.
+LOST_LISTED = 20
+
 #: Results up to this size are sent with the job's last event to the client that submitted it.
 INLINE_RESULT_BYTES = 16_384
 
@@ -283,6 +286,12 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     def state(self) -> str:
         """Return "working", "draining" or "lost": killed, or without contact. One that ended in order has no record."""
         return "lost" if not self.is_alive else "draining" if self.is_draining else "working"
+
+    @property
+    def lost_text(self) -> str:
+        """Return the number of jobs that it was lost with: "3 jobs", "20 jobs or more", "" for none."""
+        count = len(self.lost_jobs)
+        return many(count, "job") + (" or more" if count >= LOST_LISTED else "") if count else ""
 
     def to_json(self) -> dict[str, Any]:
         json: dict[str, Any] = to_json(self)

@@ -61,7 +61,8 @@ class WorkerRecords(RedisNamespace):
         busy, lenders = Counter[str](), set(self.names("lending", lending))
         for some in jobs:
             busy[some.worker] += some.size
-        workers = [each if each.id in lenders else replace(each, running=busy[each.id]) for each in workers]
+        lends = [each.is_alive and each.id in lenders for each in workers]
+        workers = [w if own else replace(w, running=busy[w.id]) for w, own in zip(workers, lends, strict=True)]
         return await self._with_resources(workers), jobs
 
     async def _running(self, total: int) -> list[RunningAt]:

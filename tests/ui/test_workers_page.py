@@ -10,6 +10,7 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.client.losses import LostJob
+from jobkit.client.tables import Workers
 from jobkit.model import JobSnapshot, JobSpec, JobState, Pause
 from jobkit.model.load import Spark, Usage, WorkerLoad
 from jobkit.pools.info import PoolInfo
@@ -99,6 +100,10 @@ def test_a_lost_worker_says_the_state_of_its_jobs_since() -> None:
         ("again", "runs again on b.2"),
         ("gone", "was deleted"),
     ]
+    many_lost = WorkerInfo("b.1", is_alive=False, lost_jobs={f"j{n}": 1 for n in range(20)})
+    [worker] = picture([many_lost], {}, [], lost={"b.1": lost * 4})["hosts"][0]["workers"]
+    assert worker["lost"] == "20 jobs or more"
+    assert "lost with 20 jobs or more, last seen" in repr(Workers([many_lost]))
     assert LostJob("a", 1, snapshot("a", "train", attempt=1, state=JobState.FAILED)).sentence == "failed with it"
     assert LostJob("a", 1, snapshot("a", "train", attempt=2, state=JobState.FAILED)).sentence == "failed in attempt 2"
     assert LostJob("a", 1, snapshot("a", "train", state=JobState.CANCELLED)).sentence == "was cancelled"

@@ -150,10 +150,11 @@ class Workers extends FeedPage {
     if (isNew(n.slots, [running, slots, shown])) n.slots.replaceChildren(...Array.from({length: shown}, (_, i) => h("i", {class: i < Math.round(running * shown / slots) ? "busy" : ""})), shown ? h("span", {class: "muted", text: `${number(running)} of ${many(slots, "slot")}`}) : "");
     if (isNew(n.has, worker.has)) n.has.replaceChildren(...resources(worker.has));
     row.jobs = this.inOrder(worker.jobs).slice(0, WORKER_JOBS);
-    const rest = isLost ? 0 : Math.max(running, worker.jobs.length) - row.jobs.length;
-    if (isNew(n.jobs, [row.jobs.map(({id, became}) => [id, became]), rest])) {
+    const rest = Math.max(running, worker.jobs.length) - row.jobs.length;
+    const more = isLost ? worker.lost && `the first ${row.jobs.length} of ${worker.lost}` : rest > 0 && `and ${number(rest)} more`;
+    if (isNew(n.jobs, [row.jobs.map(({id, became}) => [id, became]), more])) {
       n.jobCharts = row.jobs.map(() => [loadChart("CPU"), loadChart("memory")]);
-      n.jobs.replaceChildren(...row.jobs.map((job, i) => this.job(job, n.jobCharts[i])), ...(rest > 0 ? [h("li", {class: "muted", text: `and ${number(rest)} more`})] : []));
+      n.jobs.replaceChildren(...row.jobs.map((job, i) => this.job(job, n.jobCharts[i])), ...(more ? [h("li", {class: "muted", text: more})] : []));
     }
     row.jobs.forEach(({progress, became}, i) => {
       if (became) return;

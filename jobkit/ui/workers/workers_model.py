@@ -72,6 +72,7 @@ def picture(
     for worker in dead:
         mine = rows[worker.id]["jobs"] = [job | {"became": _UNNOTICED, "face": ""} for job in jobs.get(worker.id, [])]
         mine += [_lost(one, defaults or {}) for one in (lost or {}).get(worker.id, ())]
+        rows[worker.id]["lost"] = worker.lost_text if len(worker.lost_jobs) > _EACH else ""
     listed = [job for some in jobs.values() for job in some if job["rss_bytes"]]
     return {
         "sum": Fleet.of(workers).sentence,
