@@ -88,7 +88,7 @@ NAMES = {**NAMES, "BoundKit": NAMES["Kit"]}  # `kit.options(...)`
 
 def similar(obj: object, name: str) -> str:
     """Return ": did you mean `submit`?" if an object has no public attribute of this name, but one like it, else ""."""
-    if name[0] == "_" or name in (known := dir(obj)):
+    if name[:1] in ("", "_") or name in (known := dir(obj)):
         return ""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return f": did you mean `{close[0]}`?" if close else ""

@@ -66,6 +66,7 @@ def test_other_names_are_missing_as_usual(objects: dict[str, Any]) -> None:
         assert not hasattr(each, "get" if kind in ("Job", "Batch") else "delay" if kind == "TaskDef" else "enqueue")
         assert getattr(each, "_repr_html_", None) is None
         assert not hasattr(each, "_ipython_canary_method_should_not_exist_")
+        assert not hasattr(each, "")
 
 
 def test_an_error_of_a_property_stays_its_own() -> None:
