@@ -84,6 +84,16 @@ def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, w
     shows(page, ["Job 2", "Job 0", "Job 1"])
 
 
+def test_heads_stand_above_their_columns(stage: Stage, url: str, window: Window) -> None:
+    stage.submit("train", title="Job 0")
+    page = window.open(url, width=1440)
+    shows(page, ["Job 0"])
+
+    for name in ("name", "state", "when", "time", "worker"):
+        head, cell = (page.locator(f".jk-table .row{which} > .{name}") for which in (".head", ":not(.head)"))
+        assert (head.bounding_box() or {})["x"] == (cell.bounding_box() or {})["x"], name
+
+
 @pytest.mark.nightly
 def test_pages_follow_each_other_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
     many(stage, 120)
