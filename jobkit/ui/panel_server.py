@@ -82,8 +82,12 @@ _MODULES = "jobkit_modules"
 #: Seconds after which a browser reloads a page whose program could not reach what it needs.
 RETRY_S = 3
 
-#: Seconds that a document waits for its data, at most.
-HOLD_S = 0.25
+#: Seconds that a document waits for its data, at most, and how many may wait at a time: all that others ask for
+#: meanwhile is made before, so of a crowd few wait.
+HOLD_S, HELD_MOST = 0.25, 2
+
+#: Those that wait.
+_holding: set[Future[None]] = set()
 
 #: Applications that have made a session, or whose first visitor has seen the skeleton.
 _begun: WeakSet[ApplicationContext] = WeakSet()
@@ -270,8 +274,14 @@ async def _get_session(old: Any, self: Any) -> Any:
         _check(session.document, self.request)  # `--reuse-sessions` gives the session of another visitor
         if not note.framed:
             self.set_header("Content-Security-Policy", FRAMES)
-        if note.held is not None:
-            await asyncio.wait([asyncio.wrap_future(note.held)], timeout=HOLD_S)
+        if note.held is not None and len(_holding) < HELD_MOST:
+            _holding.add(note.held)
+            session.block_expiration()  # no browser is connected yet, and a busy server may take long
+            try:
+                await asyncio.wait([asyncio.wrap_future(note.held)], timeout=HOLD_S)
+            finally:
+                session.unblock_expiration()
+                _holding.discard(note.held)
     return session
 
 

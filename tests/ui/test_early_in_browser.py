@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import panel as pn
 import pytest
 
+from jobkit.ui.jobs.job_table import JobTable
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window
+from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
@@ -136,3 +139,31 @@ def test_a_document_that_other_people_get_too_has_nothing_of_the_first_session(
 
     assert early(url) is None
     assert early(f"{url}?q=state:failed") is None
+
+
+def test_of_a_crowd_few_documents_wait_for_rows_and_their_sessions_live_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jobkit.ui import panel_server
+    from jobkit.ui.app.dashboard import Dashboard
+
+    monkeypatch.setattr(panel_server, "HOLD_S", 100.0)
+    monkeypatch.setattr(JobTable, "_deliver", lambda *_: None)  # no rows come
+    server = PageServer(
+        lambda: Dashboard(stage.kit).__panel__(),
+        unused_session_lifetime_milliseconds=1,
+        check_unused_sessions_milliseconds=20,
+    )
+    url = f"http://localhost:{server.port}/page"
+    with ThreadPoolExecutor() as threads:
+        try:
+            first = [threads.submit(early, url) for _ in range(panel_server.HELD_MOST)]
+            wait_until(lambda: len(panel_server._holding) == len(first), what="documents that wait")
+            assert early(url) is not None
+            sessions = server._running[0].get_sessions
+            wait_until(lambda: len(sessions("/page")) == len(first), what="the end of a session without a browser")
+        finally:
+            for held in list(panel_server._holding):
+                held.set_result(None)
+        assert all(each.result() for each in first)
+    server.close()
