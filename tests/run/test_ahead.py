@@ -277,6 +277,20 @@ async def test_no_library_is_blamed_for_the_task_modules(
 
 
 @needs_forks
+async def test_what_the_task_modules_print_is_printed_once(installed: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    installed("tasks_of_test", "print('loaded')")
+    installed("wanted")
+    runner = ProcessRunner(["tasks_of_test"])
+    try:
+        await imported(runner, "wanted")
+        assert await ready(runner) is not None
+    finally:
+        await runner.close()
+
+    assert capfd.readouterr().out.split() == ["loaded"]
+
+
+@needs_forks
 async def test_large_task_modules_are_not_loaded_a_second_time(
     runner: ProcessRunner, installed: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

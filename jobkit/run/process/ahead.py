@@ -60,7 +60,7 @@ def import_ahead(names: Sequence[str]) -> tuple[str, str]:
             break
         modules, files, state = set(sys.modules), _descriptors(), _state()
         # The job that needs it will say what is wrong.
-        with _only_installed(), _silence(), contextlib.suppress(BaseException):
+        with _only_installed(), silence(), contextlib.suppress(BaseException):
             importlib.import_module(name)
         if changed := [what for what, value in _state().items() if value != state[what]]:
             return name, f"it changes {changed[0]} of its process"
@@ -146,8 +146,8 @@ def _only_installed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Drop what is printed: no job has a log yet."""
+def silence() -> Iterator[None]:
+    """Drop what is printed meanwhile: no job has a log yet."""
     kept = [os.dup(fd) for fd in (1, 2)]
     null = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -36,7 +36,7 @@ from jobkit.run.inside import bars
 from jobkit.run.inside.imports import installed_at
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.process import child, last_words, spawned
-from jobkit.run.process.ahead import import_ahead, why_unsafe
+from jobkit.run.process.ahead import import_ahead, silence, why_unsafe
 from jobkit.run.process.spawned import preload
 from jobkit.run.process.state import reseed_numpy
 from jobkit.run.shortage import first_file_limit, set_file_limit, shortage
@@ -91,7 +91,9 @@ def main(fd: int, modules: list[str], start: str, files: int, libraries: list[st
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)
     early, late = ([], modules) if start == "spawn" else (modules, [])
-    if problem := preload(early):
+    with silence() if libraries else contextlib.nullcontext():  # the first zygote has printed it
+        problem = preload(early)
+    if problem:
         _send(link, {"failed": problem})
         return 2
     installed = installed_at()
