@@ -75,14 +75,8 @@ def names(place: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 TO_RUN = [page for page in PAGES if page.parent.name != "ja" and any(shown(page))]
 
 
-def as_parameter(page: Path) -> Any:
-    """A dashboard reads on while its kit is closed, so its connections may last, as in tests with a browser."""
-    has_dashboard = "jobkit.ui" in page.read_text("utf-8")
-    return pytest.param(str(page.relative_to(ROOT)), marks=pytest.mark.browser if has_dashboard else ())
-
-
 @pytest.mark.nightly
-@pytest.mark.parametrize("page", [as_parameter(page) for page in TO_RUN])
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in TO_RUN])
 def test_the_blocks_of_a_page_run_in_their_order(page: str, names: dict[str, Any]) -> None:
     document = read(ROOT / page)
     document.namespace.update(names)
