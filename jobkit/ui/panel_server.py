@@ -269,6 +269,7 @@ async def _get_session(old: Any, self: Any) -> Any:
         _begun.add(self.application_context)
         look = ground(Theme.read({}), _theme_of(self))
         raise OtherPage(200, "skeleton.html", scripts="'unsafe-inline'", look=look)
+    self.set_header("Cache-Control", "no-store")  # it has jobs, which stay visible after a logout; Panel 1.9.0 lacks it
     session = await old(self)
     if (note := _notes.get(session.document)) is not None:
         _check(session.document, self.request)  # `--reuse-sessions` gives the session of another visitor

@@ -30,6 +30,7 @@ def url(stage: Stage, serve: Callable[[Callable[[], Any]], str]) -> str:
 def early(url: str) -> dict[str, Any] | None:
     """Return the values in a document; None if it has none."""
     with urllib.request.urlopen(url) as answer:
+        assert answer.headers["Cache-Control"] == "no-store"  # no browser shows it again after a logout
         _, is_there, rest = answer.read().decode().partition('id="jk-early">')
     values: dict[str, Any] = json.loads(rest.partition("</script>")[0]) if is_there else {}
     return values or None
