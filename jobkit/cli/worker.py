@@ -21,8 +21,6 @@ import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, age, as_json_option, out
-from jobkit.client.loop import background
-from jobkit.client.losses import lost_jobs
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, checked_name
@@ -343,6 +341,9 @@ def _watching(keeper: Keeper, make: Callable[[int], Child], modules: Sequence[st
 @as_json_option
 def workers(with_dead: bool, as_json: bool) -> None:
     """List workers and their load."""
+    from jobkit.client.loop import background  # this module is what `jobkit worker` loads, which needs no client
+    from jobkit.client.losses import lost_jobs
+
     kit = jobkit.connect()
     known = kit.workers()
     found = [worker for worker in known if worker.is_alive or with_dead]

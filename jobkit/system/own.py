@@ -1,10 +1,11 @@
-"""Descriptors, children and C output of the calling process, and whether it may fork."""
+"""Descriptors, children, threads and C output of the calling process, and whether it may fork."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from pathlib import Path
 
 from jobkit.system import processes
 
@@ -48,3 +49,11 @@ def is_childless() -> bool:
     except ChildProcessError:
         return True
     return False
+
+
+def native_threads() -> list[str]:
+    """Return the names of all threads, also those that are not Python's; [] if the system does not tell."""
+    try:
+        return [Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    except OSError:
+        return []

@@ -147,6 +147,9 @@ def test_a_token_for_own_jobs_sees_no_others(stage: Stage, site: PeopleSite) -> 
         assert http.get("/api/jobs", params={"search": "foreign"}).json()["jobs"] == []
 
 
+#: The page has the server's document; what is drawn before that has no models yet.
+LIVE = ".jk-nav .status[data-status=live]"
+
 #: Sends requests to any component without its buttons. The drawer's head can only close it.
 FORGE = """(asked) => {
   const sent = [];
@@ -223,12 +226,12 @@ def test_forged_requests_of_a_browser_do_no_more_than_the_role_may(
     if may_own:
         wait_until(lambda: stage.kit.snapshot(mine["waiting"]).state == JobState.CANCELLED, what="the own job to end")
     page.goto(f"{site.url}/page?page=workers")
-    page.wait_for_selector(".jk-nav .brand")
+    page.wait_for_selector(LIVE)
     if role in ("view", "operate", "admin"):
         page.wait_for_selector(".worker:has-text('gpu-1')")
     forge(page, heard, {"action": "drain_worker", "id": "gpu-1"})
     page.goto(f"{site.url}/page?page=submit")
-    page.wait_for_selector(".jk-nav .brand")
+    page.wait_for_selector(LIVE)
     if may_own:
         page.wait_for_selector(".jk-form")
     forge(page, heard, {"action": "submit", "task": "double", "fields": {"n": {"text": "7"}}, "options": {}})
@@ -241,7 +244,7 @@ def test_forged_requests_of_a_browser_do_no_more_than_the_role_may(
         wait_until(lambda: kit.snapshot(foreign["waiting"]).state == JobState.CANCELLED, what="the other job, too")
         wait_until(lambda: kit.snapshot(foreign["running"]).is_cancelling, what="a cancel by its card")
     page.goto(f"{site.url}/page")
-    page.wait_for_selector(".jk-nav .brand")
+    page.wait_for_selector(LIVE)
     if role != "none":
         page.wait_for_selector(f".row:has-text('{role}s running')")
 

@@ -108,17 +108,10 @@ def _fork_problem() -> str:
             os.waitpid(pid, 0)
             return "a process that is forked after it hangs"
         time.sleep(0.001)
-    threads = [name for name in _native_threads() if name not in _HARMLESS]
+    threads = [name for name in own.native_threads() if name not in _HARMLESS]
     if status:
         return "a process that is forked after it crashes"
     return f"it runs {len(threads) - 1} threads that stay at a fork" if len(threads) > 1 else ""
-
-
-def _native_threads() -> list[str]:
-    """Return the names of all threads of this process; [] if the system does not tell."""
-    with contextlib.suppress(OSError):
-        return [Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    return []
 
 
 def _state() -> dict[str, Any]:
