@@ -36,7 +36,7 @@ def test_what_a_kit_lists_prints_as_a_table_and_is_what_it_was(kit: Kit) -> None
 
     assert lines(kit.batches())[0] == ["Id", "State", "Done", "Jobs", "Submitted", "Task", "Name", "Counts"]
     assert lines(kit.batches())[1][:4] == [batch.id, "succeeded", "100", "%"]
-    assert ["score", "n=", "lr=0.1", "Score", "a", "model"] in lines(kit.tasks())
+    assert ["score", "n=", "lr=0.1", "Score", "a", "model"] in lines(Tasks({"score": kit.tasks()["score"]}))
     assert [line[:3] for line in lines(kit.jobs(task="score"))[1:]] == [
         [job.id, "succeeded", "score"] for job in kit.jobs(task="score")
     ]
