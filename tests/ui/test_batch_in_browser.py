@@ -63,7 +63,9 @@ def test_the_best_row_is_marked_and_chosen_columns_are_kept_and_saved(
     best = page.locator(".jk-batch .rows .row.best .top")
     wait_until(lambda: best.all_inner_texts() == ["0.25"], what="the lowest loss")
 
-    boxes = [row.bounding_box() or {} for row in page.locator(".jk-batch .rows .row").all()]
+    boxes = page.locator(".jk-batch .rows .row").evaluate_all(
+        "rows => rows.map((row) => row.getBoundingClientRect().toJSON())"
+    )
     assert {box["height"] for box in boxes} == {boxes[0]["height"]}
     tops = [box["y"] for box in boxes]
     assert {round(after - before) for before, after in itertools.pairwise(tops)} == {round(boxes[0]["height"])}
