@@ -29,15 +29,15 @@ _given = 0  # the number of the last job of this process
 
 
 @dataclass
-class _Library:
-    """A library that is loaded. `most`: its threads without a share. `given`: those that it has by our doing, or 0."""
+class _ThreadPool:
+    """The threads of a loaded library. `most`: its threads without a share. `given`: those that it has by our doing, or 0."""
 
     control: Any
     most: int
     given: int
 
 
-_loaded: list[_Library] = []  # of this process, and of processes that are forked from it
+_loaded: list[_ThreadPool] = []  # of this process, and of processes that are forked from it
 
 
 def share_machine(workers: int) -> None:
@@ -57,7 +57,7 @@ def look_at_libraries() -> None:
         from threadpoolctl import ThreadpoolController
 
         # What an earlier job of this process has loaded has read its number.
-        _loaded.extend(_Library(control, cores(), _given) for control in ThreadpoolController().lib_controllers)
+        _loaded.extend(_ThreadPool(control, cores(), _given) for control in ThreadpoolController().lib_controllers)
 
 
 def apply_threads(environ: Mapping[str, str], most: int) -> None:
