@@ -56,12 +56,12 @@ _REFUSED = re.compile("(?m)^.*# refused.*$")
 
 @functools.cache
 def names_of(owner: str) -> frozenset[str]:
-    """Return the attributes of what a variable stands for, also those that an instance gets."""
+    """Return the attributes of what a variable stands for, also those that an instance gets in its module."""
     names: set[str] = set()
     for kind in OBJECTS[owner]:
         names |= set(dir(kind))
         for base in (base for base in getattr(kind, "__mro__", ()) if base.__module__.startswith("jobkit")):
-            names |= set(re.findall(r"self\.(\w+)\b[^=\n]* = ", inspect.getsource(base)))
+            names |= set(re.findall(r"self\.(\w+)\b[^=\n]* = ", Path(inspect.getfile(base)).read_text("utf-8")))
     return frozenset(names)
 
 
