@@ -30,7 +30,7 @@ _given = 0  # the number of the last job of this process
 
 @dataclass
 class _ThreadPool:
-    """The threads of a loaded library. `most`: its threads without a share. `given`: those that it has by our doing, or 0."""
+    """Threads of a loaded library. `most`: those without a share. `given`: those that it has by our doing, or 0."""
 
     control: Any
     most: int
