@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,22 @@ def share_machine(workers: int) -> None:
 def share(jobs: int) -> int:
     """Return the number of threads for each of the jobs that run at once in this worker."""
     return max(1, cores() // (jobs * _workers))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let libraries that are imported meanwhile have one thread, unless the user has set a number.
+
+    `apply_threads` raises it. To lower it in a process that was forked, OpenBLAS would start all of its threads first.
+    """
+    global _given
+    if is_free := os.environ.keys().isdisjoint((_COMMON, *_OWN)):
+        os.environ[_COMMON], _given = "1", 1
+    try:
+        yield
+    finally:
+        if is_free:
+            os.environ.pop(_COMMON, None)
 
 
 def look_at_libraries() -> None:

@@ -44,7 +44,7 @@ from jobkit.system import memory, processes
 from jobkit.system.death import Guard, adopt_orphans, end_with_parent
 from jobkit.system.link import Link
 from jobkit.system.own import FORK_IS_SAFE
-from jobkit.system.threads import look_at_libraries
+from jobkit.system.threads import look_at_libraries, one_thread
 
 #: How often to look whether what was killed is gone, and how long at most.
 _DYING_MS, _DYING_LIMIT_S = 2, 2.0
@@ -91,13 +91,14 @@ def main(fd: int, modules: list[str], start: str, files: int, libraries: list[st
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)
     early, late = ([], modules) if start == "spawn" else (modules, [])
-    with silence() if libraries else contextlib.nullcontext():  # the first zygote has printed it
+    with one_thread(), silence() if libraries else contextlib.nullcontext():  # the first zygote has printed it
         problem = preload(early)
     if problem:
         _send(link, {"failed": problem})
         return 2
     installed = installed_at()
-    refused, why = import_ahead(libraries)
+    with one_thread():
+        refused, why = import_ahead(libraries)
     if why:
         _send(link, {"refused": refused, "unsafe": why} if refused else {"failed": why})
         processes.kill(processes.descendants(os.getpid()))
