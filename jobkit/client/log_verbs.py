@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from jobkit.files import FileStore
 from jobkit.files.log import LogPieces
 from jobkit.files.log_reader import find_in_log, read_log
 from jobkit.model import LOG_LEVELS, JobSnapshot, LogFilter, LogHits, LogLine, LogSlice
+from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.params import checked, one_of
 
@@ -24,16 +25,26 @@ T = TypeVar("T")
 
 
 class LogVerbs:
-    """A part of `Verbs`, which has the store and the place of files."""
+    """The base of `Verbs`: what is known of a job, and its log."""
 
-    store: RedisStore
+    def __init__(self, store: RedisStore, settings: Settings) -> None:
+        self.store, self.settings = store, settings
 
-    @property
+    @cached_property
     def file_store(self) -> FileStore | None:
-        raise NotImplementedError
+        """The place of large results. Made when first needed: not every client can use the workers' URL."""
+        return FileStore.of(self.settings)
 
     async def snapshot(self, job_id: str) -> JobSnapshot:
-        raise NotImplementedError
+        """All that is known of a job now, as one frozen value.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        (found,) = await self.store.snapshots([checks.job_id(job_id)])
+        if found is None:
+            raise checks.unknown_job(job_id)
+        return found
 
     async def log_slice(
         self,

@@ -25,7 +25,6 @@ from jobkit.client.starts import expected_starts
 from jobkit.client.tables import AuditEntries, Queues, Stats, Workers
 from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
-from jobkit.files import FileStore
 from jobkit.model import (
     TERMINAL,
     InvalidParams,
@@ -80,7 +79,8 @@ class Verbs(LogVerbs):
     """
 
     def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
-        self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
+        super().__init__(store, settings)
+        self.hub, self.codec = hub, codec
         self.sender = Sender(store, hub.client_id)
         self._index: Index | None = None
         self.trail = Trail(store)
@@ -92,17 +92,6 @@ class Verbs(LogVerbs):
         self.belongings = Belongings(store, lambda: self.file_store, self.parts)
 
     # -- looking ------------------------------------------------------------------------------------------------------
-
-    async def snapshot(self, job_id: str) -> JobSnapshot:
-        """All that is known of a job now, as one frozen value.
-
-        Raises:
-            JobNotFound: it is not kept.
-        """
-        (found,) = await self.store.snapshots([checks.job_id(job_id)])
-        if found is None:
-            raise checks.unknown_job(job_id)
-        return found
 
     async def find_id(self, prefix: str) -> str:
         """Return the id of the job whose id is `prefix`, or the only one that begins with it, as cards show it.
@@ -308,11 +297,6 @@ class Verbs(LogVerbs):
     async def queue_reasons(self) -> dict[str, list[QueueReason]]:
         """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known."""
         return await read_queue_reasons(self.store, self.codec)
-
-    @cached_property
-    def file_store(self) -> FileStore | None:
-        """The place of large results. Made when first needed: not every client can use the workers' URL."""
-        return FileStore.of(self.settings)
 
     @cached_property
     def archive(self) -> Archive:
