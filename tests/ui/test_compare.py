@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from jobkit.client.loop import background
@@ -108,6 +109,17 @@ def test_a_job_is_compared_with_the_run_before_it_and_a_failed_one_with_the_last
             assert isinstance(page._card, PairView)
             assert [side["id"] for side in json.loads(page._card.picture)["sides"]] == [before, job]
         session.bridge.close()
+
+
+def test_of_runs_of_the_same_millisecond_the_one_before_has_the_lower_id(stage: Stage) -> None:
+    job = stage.submit("train")
+    stage.start(job)
+    stage.succeed(job)
+    ended = stage.kit.snapshot(job)
+    for other, before in ((f"{job}-later", job), (job[:-1], None)):
+        at_once = msgspec.structs.replace(ended, spec=msgspec.structs.replace(ended.spec, id=other))
+        found = background.call(run_before(stage.kit, at_once, None))
+        assert (found and found.id) == before
 
 
 def test_a_user_whose_name_reads_like_a_pattern_gets_no_run_of_others(stage: Stage) -> None:

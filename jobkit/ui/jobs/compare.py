@@ -238,9 +238,9 @@ async def run_before(kit: Kit, job: JobSnapshot, only: str | None) -> JobSnapsho
     # By age the search begins near the job; clocks may differ by a few seconds.
     query = Query(states=states, task=job.spec.task, owner=only, older_s=max(0.0, age_s - 10), limit=20)
     found = (await kit.verbs.page(query)).jobs
-    older = (
-        each for each in found if each.id != job.id and each.submitted_at and each.submitted_at <= job.submitted_at
-    )
+    # Of jobs of the same millisecond, the list of jobs goes by the id.
+    place = (job.submitted_at, job.id)
+    older = (each for each in found if each.submitted_at and (each.submitted_at, each.id) < place)
     return next((each for each in older if only in (None, each.spec.owner)), None)  # a name is no pattern
 
 
