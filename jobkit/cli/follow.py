@@ -14,7 +14,7 @@ import click
 from jobkit.cli import CANCELLED, FAILED, out
 from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply
-from jobkit.model.format import duration, params_brief, percent, progress_line, time_left
+from jobkit.model.format import duration, params_brief, percent, progress_line, shortened, time_left
 from jobkit.model.trace import lines_of
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class _Screen:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{glyph} ", style=colour)
         title = out.one_line(snapshot.spec.title or snapshot.spec.task)
-        text.append(title if len(title) <= _TITLE_CHARS else title[: _TITLE_CHARS - 1] + "…", style="bold")
+        text.append(shortened(title, _TITLE_CHARS), style="bold")
         if snapshot.state is not JobState.RUNNING:
             text.append(f"  {snapshot.state}  {out.one_line(params_brief(snapshot.spec.params))}", style="dim")
             return text

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from jobkit.client.handle import ui
 from jobkit.model import FailureGroup, JobSnapshot, JobState, Rule
 from jobkit.model.batch import BatchInfo
-from jobkit.model.format import duration, many, params_brief, percent, progress_line, size, value_brief
+from jobkit.model.format import duration, many, params_brief, percent, progress_line, shortened, size, value_brief
 from jobkit.model.people import AuditEntry
 from jobkit.model.result import ended_text
 from jobkit.model.table import Cell, Columns, aligned, written
@@ -66,17 +66,13 @@ class Table(Shown):
 
     def __repr__(self) -> str:
         heads, rows, left = self._cells(_ROWS)
-        lines = [[_cut(written(cell)) for cell in row] for row in rows]
+        lines = [[shortened(written(cell), _CELL) for cell in row] for row in rows]
         table = ["  ".join(line).rstrip() for line in aligned([heads, *lines])] if rows else [self._empty]
         more = [f"and {left:,} more"] if left > 0 else []
         return "\n".join([*map(written, self._notes()), *table, *more])
 
     def _cell(self) -> Any:
         return ui().TableDisplay(self)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
 
 
 # -- workers -----------------------------------------------------------------------------------------------------------
@@ -209,8 +205,7 @@ def _progress(job: JobSnapshot) -> str:
 
 def _result(job: JobSnapshot) -> str:
     """Return what an ended job says of its end, as in the dashboard."""
-    text = ended_text(job)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return shortened(ended_text(job), 40)
 
 
 #: Columns of snapshots.

@@ -159,6 +159,11 @@ def size(count: float | None) -> str:
     return f"{_half_up(amount)} TB" if amount >= 9.95 else f"{amount:.1f} TB"
 
 
+def shortened(text: str, limit: int) -> str:
+    """Return a text of at most `limit` characters (> 0); a longer one ends in "…"."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def many(count: int, noun: str) -> str:
     """Return `1 job`, `2,000 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -192,8 +197,7 @@ def value_brief(value: Any, limit: int = _VALUE_CHARS) -> str:
         text = "[" + ", ".join(value_brief(v, limit) for v in value) + "]"
     else:
         text = str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shortened(" ".join(text.split()), limit)
 
 
 def params_brief(params: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, limit: int = 160) -> str:
@@ -209,8 +213,7 @@ def params_brief(params: Mapping[str, Any], defaults: Mapping[str, Any] | None =
         for name, value in params.items()
         if defaults is None or name not in defaults or defaults[name] != value
     ]
-    text = ", ".join(parts)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shortened(", ".join(parts), limit)
 
 
 #: Word for each face of a job; see `JobSnapshot.face`.

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model.events import ErrorKind, EventType, JobEvent, JobState
+from jobkit.model.format import shortened
 from jobkit.model.metrics import NO_METRICS, MetricsSummary
 from jobkit.model.plain import Record, instant, to_json
 from jobkit.model.question import OpenQuestion, open_questions
@@ -213,9 +214,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         """One line: id, task with its arguments, state, and progress if it runs."""
         progress = f" {self.progress:.0%}" if self.progress is not None and not self.is_terminal else ""
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.spec.params.items())
-        if len(arguments) > 60:
-            arguments = arguments[:59] + "…"
-        return f"{self.spec.id} {self.spec.task}({arguments}) {self.state}{progress}"
+        return f"{self.spec.id} {self.spec.task}({shortened(arguments, 60)}) {self.state}{progress}"
 
     def __repr__(self) -> str:
         return f"<JobSnapshot {self.label}, seq {self.seq}>"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from jobkit.model.format import shortened
 from jobkit.model.snapshot import JobError
 
 _FRAME = re.compile(
@@ -164,7 +165,7 @@ def _raised(lines: Sequence[str], limit: int) -> Raised:
             if frames:
                 frames[-1] = replace(frames[-1], count=frames[-1].count + int(repeated["count"]))
         elif frames and (numbered := _NUMBERED.match(line)) and (frames[-1].source or _has_arrow(lines[i : i + 3])):
-            code = _cut(numbered["code"] or "")
+            code = shortened(numbered["code"] or "", _CHARS)
             source = f"{frames[-1].source}\n{numbered['number']}\t{code}".lstrip("\n")
             frames[-1] = replace(frames[-1], source=source, code=code.strip() if numbered["arrow"] else frames[-1].code)
         elif frames and line.startswith("    "):
@@ -186,13 +187,9 @@ def _has_arrow(lines: Sequence[str]) -> bool:
 def _with_code(frame: Frame, line: str) -> Frame:
     """Return the frame with a line of its code, or of the marks below it, which are kept for a syntax error."""
     if not set(line.strip()) <= set("^~ "):
-        return frame if frame.code else replace(frame, code=_cut(line.strip()))
+        return frame if frame.code else replace(frame, code=shortened(line.strip(), _CHARS))
     is_syntax = " in " not in frame.place
     return replace(frame, code=f"{frame.code}\n{line[4:].rstrip()}") if is_syntax and frame.code else frame
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= _CHARS else line[: _CHARS - 1] + "…"
 
 
 def _fold(frames: list[Frame]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from jobkit.model import InvalidParams
+from jobkit.model.format import shortened
 from jobkit.tasks.sources import Source, install, name_of
 
 #: Name of the cell's value in its namespace, and of its file in a traceback.
@@ -75,8 +76,7 @@ def title_of(source: str) -> str:
     """Return the first line of a cell that says something: a comment's text, else the code."""
     lines = [line.strip() for line in source.splitlines() if line.strip(" #\t")]
     first = lines[0].lstrip("# ") if lines else "cell"
-    first = "".join(c if c.isprintable() else " " for c in first)
-    return first if len(first) <= 60 else first[:59] + "…"
+    return shortened("".join(c if c.isprintable() else " " for c in first), 60)
 
 
 def _shown(*values: Any, **_: Any) -> None:

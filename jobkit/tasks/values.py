@@ -23,6 +23,7 @@ from uuid import UUID
 
 import msgspec
 
+from jobkit.model.format import shortened
 from jobkit.tasks.masking import MASK, is_secret, masked
 from jobkit.tasks.references import Reference
 
@@ -276,7 +277,7 @@ def short_repr(value: object, limit: int = 80) -> str:
     except Exception:  # user code may raise anything
         text = f"a {type(value).__name__}"
     text = "".join(c if c.isprintable() else " " for c in text[: limit * 2])
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shortened(text, limit)
 
 
 # -- for display -------------------------------------------------------------------------------------------------------
@@ -313,8 +314,7 @@ def shown_and_abridged(bound: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[
 
 def short_name(name: object) -> str:
     """Return an argument's name, cut if a caller's `**kwargs` has a very long one."""
-    text = name if isinstance(name, str) else short_repr(name, 40)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return shortened(name if isinstance(name, str) else short_repr(name, 40), 60)
 
 
 def _value(value: Any, depth: int, cut: list[str]) -> Any:

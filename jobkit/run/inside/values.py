@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from jobkit.model import InvalidParams
+from jobkit.model.format import shortened
 from jobkit.model.terminal import clean
 from jobkit.run.inside.charts import add_chart, bokeh_html, holoviews_figure, is_bokeh, matplotlib_figure
 from jobkit.run.inside.lines import cut
@@ -310,8 +311,7 @@ def _block(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = clean(" ".join(text[:1_000].split()))
-    return line if len(line) <= SUMMARY_LIMIT else line[: SUMMARY_LIMIT - 1] + "…"
+    return shortened(clean(" ".join(text[:1_000].split())), SUMMARY_LIMIT)
 
 
 # -- artifacts ---------------------------------------------------------------------------------------------------------

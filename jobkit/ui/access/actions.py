@@ -23,6 +23,7 @@ from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable, SubmitUnanswered
+from jobkit.model.format import many
 from jobkit.model.people import AuditEntry, Person, Role
 from jobkit.settings import user_name
 from jobkit.store.views import SavedView
@@ -364,7 +365,7 @@ async def _delete_trials(call: ActionCall) -> None:
         if not info.state.is_terminal:
             continue  # it is refused like any job that runs
         if info.open:
-            why = f"{info.open:,} trial{'s' if info.open > 1 else ''} of study {_short(info.id)} still wait or run"
+            why = f"{many(info.open, 'trial')} of study {_short(info.id)} still wait or run"
             call.refuse(info.id, JobkitError(f"{why}; cancel it first, then it can be deleted"))
         else:
             members = await background.call_async(batches.members(info.id))

@@ -17,7 +17,7 @@ from typing import Any
 
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.batch import BatchSpec
-from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
+from jobkit.model.format import FACES, Eta, many, number, params_brief, shortened, value_brief
 from jobkit.model.metrics import Point as MetricPoint
 from jobkit.model.plain import iso
 from jobkit.model.result import ended_text, scalars, told
@@ -184,7 +184,7 @@ class BatchModel:
     @property
     def title(self) -> str:
         if self.is_list:
-            return f"{len(self.snapshots):,} job{'s' if len(self.snapshots) != 1 else ''}"
+            return many(len(self.snapshots), "job")
         if len(self.tasks) > 1:
             return f"{len(self.snapshots):,} jobs of {len(self.tasks)} tasks"
         spec = self.snapshots[0].spec if self.snapshots else None
@@ -374,13 +374,12 @@ class BatchModel:
             args = [_cell(params.get(name)) for name in self.args]
         face = self.face_of(i)
         started, finished = snapshot.started_at, snapshot.finished_at
-        note = self.note_of(i)
         cells = [
             *args,
             face,
             *(_cell(shown.get(name)) for name in self.numbers),
             (finished - started).total_seconds() if started and finished else None,
-            *([note if len(note) <= 160 else note[:159] + "…"] if self.has_notes else []),
+            *([shortened(self.note_of(i), 160)] if self.has_notes else []),
             snapshot.id,
         ]
         progress = snapshot.progress if snapshot.state is JobState.RUNNING else None

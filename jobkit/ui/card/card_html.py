@@ -24,6 +24,7 @@ from jobkit.model.format import (
     params_brief,
     percent,
     progress_line,
+    shortened,
     size,
 )  # fmt: skip
 from jobkit.model.metrics import Point
@@ -206,10 +207,7 @@ def _raised(raised: Raised) -> str:
     notes = f'<pre class="m">{brief(raised.notes, _CHARS)}</pre>' if raised.notes else ""
     rows = list(rows_of(raised.frames))
     more = f'<p class="m">{len(rows) - _FRAMES} more frames</p>' if len(rows) > _FRAMES else ""
-    shown = (
-        _frame(row) if isinstance(row, Frame) else f'<p class="m">{frame_count(row)}</p>' for row in rows[-_FRAMES:]
-    )
-    return lead + notes + more + "".join(shown)
+    return lead + notes + more + "".join(map(_frame, rows[-_FRAMES:]))
 
 
 def _frame(frame: Frame | Sequence[Frame]) -> str:
@@ -365,8 +363,5 @@ def svg_element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:
 
 
 def brief(value: object, limit: int) -> str:
-    return escape(_cut(str(value), limit))
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """Return a value as HTML of at most `limit` characters."""
+    return escape(shortened(str(value), limit))

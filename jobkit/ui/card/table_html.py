@@ -8,7 +8,7 @@ from jobkit.client.tables import Table
 from jobkit.model import JobState
 from jobkit.model.format import FACES, many, number
 from jobkit.model.table import Cell, written
-from jobkit.ui.card.card_html import GLYPHS, saved_card, table
+from jobkit.ui.card.card_html import GLYPHS, brief, saved_card, table
 
 #: Rows that a notebook keeps, and characters of a cell.
 _ROWS, _CELL = 200, 160
@@ -32,5 +32,4 @@ def table_html(shown: Table) -> str:
 def _cell(cell: Cell) -> str:
     if isinstance(cell, JobState):
         return f"{GLYPHS[cell]} {FACES[cell]}"
-    text = written(cell)
-    return escape(text if len(text) <= _CELL else f"{text[: _CELL - 1]}…")
+    return brief(written(cell), _CELL)

@@ -10,7 +10,7 @@ import param
 from jobkit.client import Kit
 from jobkit.model import EventType, FailureGroup, GroupState, InvalidParams, JobEvent, JobSnapshot, Pause, UnknownTask
 from jobkit.model.failure import shared
-from jobkit.model.format import params_brief, value_brief
+from jobkit.model.format import many, params_brief, value_brief
 from jobkit.model.plain import iso
 from jobkit.model.trace import picture_of
 from jobkit.store.values import CONTROL
@@ -146,10 +146,10 @@ async def _retry(call: ActionCall, group: str) -> None:
     changes = await _changes(call, group)
     came = await call.kit.aio.retry_failures(group, changes=changes, owner=call.person.name)
     call.made += came.jobs.values()
-    call.done = f"run again: {_jobs(len(came.jobs))}"
+    call.done = f"run again: {many(len(came.jobs), 'job')}"
     if came.refused:
         why = next(iter(came.refused.values()))
-        call.refuse(group, f"{_jobs(len(came.refused))} could not be run again: {why}")
+        call.refuse(group, f"{many(len(came.refused), 'job')} could not be run again: {why}")
     elif not came.jobs:
         call.refuse(group, "every job of this group has been run again already")
 
@@ -174,11 +174,7 @@ async def _changes(call: ActionCall, group: str) -> dict[str, Any]:
 
 
 async def _drop(call: ActionCall, group: str) -> None:
-    call.done = f"dropped: {_jobs(await call.kit.aio.drop(group))} deleted"
-
-
-def _jobs(count: int) -> str:
-    return f"{count:,} job{'' if count == 1 else 's'}"
+    call.done = f"dropped: {many(await call.kit.aio.drop(group), 'job')} deleted"
 
 
 action("retry_group", each(_retry), "run again", on="group")

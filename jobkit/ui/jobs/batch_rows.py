@@ -13,7 +13,7 @@ import msgspec
 from jobkit.client import Kit
 from jobkit.model import JobSnapshot, JobSpec
 from jobkit.model.batch import BatchInfo
-from jobkit.model.format import FACES
+from jobkit.model.format import FACES, many
 from jobkit.store.batches import merged, subscription
 from jobkit.store.query import Query, QueryPage
 
@@ -61,10 +61,9 @@ def cells(info: BatchInfo) -> dict[str, Any]:
     if missing > 0 and not info.open and info.controller is None:
         words += f"; {missing:,} never submitted"
     noun = "trial" if info.spec.study else "job"
-    plural = "" if info.spec.size == 1 else "s"
     return {
         "batch": {"id": info.id, "size": size, "parts": parts},
-        "args": f"{info.spec.size:,} {noun}{plural}" + (f" over {', '.join(info.spec.axes)}" if info.spec.axes else ""),
+        "args": many(info.spec.size, noun) + (f" over {', '.join(info.spec.axes)}" if info.spec.axes else ""),
         "note": f"stopped by its rule; {words}" if info.is_stopped and not info.spec.study else words,
     }
 

@@ -16,7 +16,7 @@ from jobkit.client.starts import expected_starts
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.batch import BatchInfo
 from jobkit.model.forecast import Start
-from jobkit.model.format import Eta, params_brief
+from jobkit.model.format import Eta, params_brief, shortened
 from jobkit.model.plain import iso, to_ms
 from jobkit.model.result import ended_text
 from jobkit.store.batches import subscription
@@ -103,8 +103,7 @@ def _metric(snapshot: JobSnapshot) -> str:
 
 def _note(snapshot: JobSnapshot) -> str:
     """Return one line about how it ended."""
-    text = ended_text(snapshot)
-    return text if len(text) <= 200 else text[:199] + "…"
+    return shortened(ended_text(snapshot), 200)
 
 
 class Board:

@@ -13,7 +13,7 @@ import msgspec
 
 from jobkit.model import JobSnapshot, JobState, code_diff
 from jobkit.model.code_diff import FileDiff
-from jobkit.model.format import FACES, duration, number, size, value_brief
+from jobkit.model.format import FACES, duration, number, shortened, size, value_brief
 from jobkit.model.made import MadeBy, Origin, ProcessFacts
 from jobkit.model.plain import iso
 from jobkit.model.result import scalars, told
@@ -156,8 +156,7 @@ def _is_usual(row: Row) -> bool:
 
 
 def _short(text: str) -> str:
-    brief = " ".join(text.split())
-    return (brief if len(brief) <= 32 else f"{brief[:31]}…") or "none"
+    return shortened(" ".join(text.split()), 32) or "none"
 
 
 def _said(file: FileDiff) -> str:
@@ -173,7 +172,7 @@ def _text(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, default=str)
     else:
         text = str(value)
-    return text if len(text) <= _VALUE_MOST else f"{text[: _VALUE_MOST - 1]}…"
+    return shortened(text, _VALUE_MOST)
 
 
 def _texts(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:

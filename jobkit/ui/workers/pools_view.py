@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jobkit.model import InvalidParams, JobkitError
+from jobkit.model.format import many
 from jobkit.model.people import Role
 from jobkit.pools.info import PoolInfo
 from jobkit.store.pools import PoolUnit
@@ -84,7 +85,7 @@ async def _scale(call: ActionCall, name: str) -> None:
     except ValueError:
         raise InvalidParams(f"the number of workers must be a whole number, not {text[:40]!r}", "n") from None
     await call.kit.aio.scale_pool(name, n)
-    call.done = "left to its autoscaler" if n is None else f"scaled to {n:,} worker{'' if n == 1 else 's'}"
+    call.done = "left to its autoscaler" if n is None else f"scaled to {many(n, 'worker')}"
 
 
 async def _drain(call: ActionCall, name: str) -> None:
