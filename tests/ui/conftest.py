@@ -79,9 +79,12 @@ def window(browser: Browser) -> Iterator[Window]:
     assert made.hosts <= {"localhost", "127.0.0.1"}
 
 
+#: Serves what a function makes for each session, in this process, and returns its URL.
+Serve = Callable[[Callable[[], Any]], str]
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
-    """Serves what a function makes per session, in this process; gives its URL."""
+def serve() -> Iterator[Serve]:
     servers: list[PageServer] = []
 
     def start(make: Callable[[], Any]) -> str:
@@ -91,6 +94,14 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def url(stage: Stage, serve: Serve) -> str:
+    """URL of a dashboard for the jobs of the stage."""
+    from jobkit.ui.app.dashboard import Dashboard
+
+    return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
 def text_of(page: Page, selector: str) -> str:

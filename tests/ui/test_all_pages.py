@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from jobkit.ui import PAGES, Dashboard
+from jobkit.ui import PAGES
 from tests.support import by_default, wait_until
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
@@ -15,15 +14,9 @@ from tests.ui.test_study_in_browser import begun
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[Callable[[], Any]], str]
 
 #: Turns to a page as the back button does.
 TURN = "search => { history.pushState({}, '', search); dispatchEvent(new PopStateEvent('popstate')); }"
-
-
-@pytest.fixture
-def url(stage: Stage, serve: Serve) -> str:
-    return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
 def fill(stage: Stage) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,6 @@ from tests.ui.stage import Stage
 from tests.ui.test_jobs_page_in_browser import names, shows
 
 pytest.importorskip("pyarrow")
-
-Serve = Callable[[Callable[[], Any]], str]
 
 
 @pytest.fixture
@@ -54,13 +52,11 @@ def archived(stage: Stage, **owners: str) -> dict[str, str]:
 
 @pytest.mark.browser
 def test_the_archive_is_a_switch_below_the_table_and_its_jobs_open_and_compare(
-    stage: Stage, serve: Serve, window: Window
+    stage: Stage, url: str, window: Window
 ) -> None:
-    from jobkit.ui.app.dashboard import Dashboard
-
     archived(stage, old="ada", older="ada", oldest="ada")
     stage.submit(title="new")
-    page = window.open(serve(lambda: Dashboard(stage.kit).__panel__()))
+    page = window.open(url)
     shows(page, ["new"])
 
     page.get_by_role("button", name="Archive").click()
@@ -80,12 +76,10 @@ def test_the_archive_is_a_switch_below_the_table_and_its_jobs_open_and_compare(
 
 
 @pytest.mark.browser
-def test_a_link_to_a_line_brings_an_archived_job_back(stage: Stage, serve: Serve, window: Window) -> None:
-    from jobkit.ui.app.dashboard import Dashboard
-
+def test_a_link_to_a_line_brings_an_archived_job_back(stage: Stage, url: str, window: Window) -> None:
     ids = archived(stage, old="ada")
 
-    page = window.open(f"{serve(lambda: Dashboard(stage.kit).__panel__())}?page=log&id={ids['old']}#L1")
+    page = window.open(f"{url}?page=log&id={ids['old']}#L1")
 
     page.wait_for_selector(".jk-log .line.marked .text:has-text('line of old')")
 

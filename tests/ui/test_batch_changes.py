@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import panel as pn
@@ -14,7 +13,7 @@ from panel.io import document as panel_document
 from jobkit.ui.app.header import Nav
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Notice
-from tests.ui.conftest import Window
+from tests.ui.conftest import Serve, Window
 
 pytestmark = pytest.mark.browser
 
@@ -52,9 +51,7 @@ class _Site:
 
 
 @pytest.mark.nightly
-def test_what_is_pushed_while_panel_writes_is_not_left_behind(
-    serve: Callable[[Callable[[], Any]], str], window: Window
-) -> None:
+def test_what_is_pushed_while_panel_writes_is_not_left_behind(serve: Serve, window: Window) -> None:
     site = _Site()
     page = window.open(serve(site.page))
     page.wait_for_selector(".status[data-status=live]")
@@ -69,9 +66,7 @@ def test_what_is_pushed_while_panel_writes_is_not_left_behind(
 
 
 @pytest.mark.nightly
-def test_what_a_request_changes_while_panel_writes_is_not_left_behind(
-    serve: Callable[[Callable[[], Any]], str], window: Window
-) -> None:
+def test_what_a_request_changes_while_panel_writes_is_not_left_behind(serve: Serve, window: Window) -> None:
     page = window.open(serve(_Site().page))
     page.wait_for_selector(".status[data-status=live]")
 
@@ -82,7 +77,7 @@ def test_what_a_request_changes_while_panel_writes_is_not_left_behind(
 
 @pytest.mark.nightly
 def test_nothing_that_the_server_tells_looks_like_a_wish_of_the_browser(
-    serve: Callable[[Callable[[], Any]], str], window: Window, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Panel would take it for one, and drop what a request sets to the same value."""
     wished: set[str] = set()
@@ -101,7 +96,7 @@ def test_nothing_that_the_server_tells_looks_like_a_wish_of_the_browser(
 
 @pytest.mark.nightly
 def test_what_another_thread_pushes_is_handed_over_on_the_servers_own(
-    serve: Callable[[Callable[[], Any]], str], window: Window, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From another one it is lost, where the server has just written down what the document held."""
     site = _Site()
@@ -123,7 +118,7 @@ def test_what_another_thread_pushes_is_handed_over_on_the_servers_own(
 
 
 def test_what_is_pushed_while_a_browser_fetches_the_page_comes_when_it_has_it(
-    serve: Callable[[Callable[[], Any]], str], window: Window, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[SessionBridge, pn.Column]] = []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,7 @@ from jobkit.client.batch import Batch
 from jobkit.ui.card.batch_feed import BatchFeed
 from jobkit.ui.card.cards import BatchCard
 from tests.support import by_default, wait_until
-from tests.ui.conftest import CANARY, text_of
+from tests.ui.conftest import CANARY, Serve, text_of
 from tests.ui.stage import Stage
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 SHOTS = os.environ.get("JOBKIT_TEST_SHOTS", "")
-
-Serve = Callable[[Callable[[], Any]], str]
 
 
 def shot(page: Page, name: str) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from jobkit.settings import user_name
@@ -47,11 +44,7 @@ def test_a_few_ends_are_notified_one_by_one_and_many_as_a_number(stage: Stage) -
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_a_click_on_the_bell_turns_on_notifications_of_own_jobs(
-    stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
-) -> None:
-    from jobkit.ui.app.dashboard import Dashboard
-
+def test_a_click_on_the_bell_turns_on_notifications_of_own_jobs(stage: Stage, url: str, window: Window) -> None:
     me = user_name()
     mine, other = stage.submit("train", owner=me, title="Mine"), stage.submit("train", owner="eve", title="Hers")
     later = stage.submit("train", owner=me, title="Later")
@@ -59,7 +52,7 @@ def test_a_click_on_the_bell_turns_on_notifications_of_own_jobs(
         stage.start(job)
     page = window.open("about:blank")
     page.add_init_script(FAKE)
-    page.goto(serve(lambda: Dashboard(stage.kit).__panel__()))
+    page.goto(url)
     page.wait_for_selector(".bell")
     assert page.evaluate("window.asked") == 0
 

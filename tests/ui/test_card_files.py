@@ -19,9 +19,9 @@ from jobkit.ui.card.cards import JobCard
 from jobkit.ui.card.downloads import answer
 from jobkit.ui.card.job_feed import CardControl
 from tests.support import by_default, wait_until
-from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
-from tests.ui.test_card_in_browser import Serve, card
+from tests.ui.test_card_in_browser import card
 
 #: One red pixel.
 PNG = base64.b64decode(

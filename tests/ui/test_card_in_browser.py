@@ -14,12 +14,10 @@ import pytest
 from jobkit.ui.words import assets
 from tests.support import ROOT, wait_until
 from tests.test_format import AGES, DURATIONS, LEFT
-from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
-
-Serve = Callable[[Callable[[], Any]], str]
 
 
 def card(stage: Stage, job_id: str, **options: Any) -> Callable[[], Any]:

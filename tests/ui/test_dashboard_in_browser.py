@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ from jobkit.store.events import STATUS
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import Choice, ParamSpec
 from tests.support import wait_until
-from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[Callable[[], Any]], str]
 
 TRAIN = TaskInfo(
     name="train",
@@ -42,11 +40,9 @@ TRAIN = TaskInfo(
 
 
 @pytest.fixture
-def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.app.dashboard import Dashboard
-
+def url(stage: Stage, url: str) -> str:
     stage.publish(TRAIN)
-    return serve(lambda: Dashboard(stage.kit).__panel__())
+    return url
 
 
 def names(page: Any) -> list[str]:

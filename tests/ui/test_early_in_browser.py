@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,13 +17,6 @@ from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def url(stage: Stage, serve: Callable[[Callable[[], Any]], str]) -> str:
-    from jobkit.ui.app.dashboard import Dashboard
-
-    return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
 def early(url: str) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -24,8 +23,6 @@ from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
 
-Serve = Callable[[Callable[[], Any]], str]
-
 
 @pytest.fixture
 def divide() -> Any:
@@ -35,13 +32,6 @@ def divide() -> Any:
         return a / b
 
     return divide
-
-
-@pytest.fixture
-def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.app.dashboard import Dashboard
-
-    return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
 def fail(stage: Stage, task: Any, *values: int, **more: Any) -> list[str]:

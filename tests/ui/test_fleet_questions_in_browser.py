@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 import pytest
 
 from jobkit.client.loop import background
 from jobkit.model.load import Spark, Usage, WorkerLoad
 from jobkit.store.values import WorkerInfo
-from jobkit.ui import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
-
-Serve = Callable[[Callable[[], Any]], str]
-
-
-@pytest.fixture
-def url(stage: Stage, serve: Serve) -> str:
-    return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,14 +10,12 @@ from jobkit.client.loop import background
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
-from jobkit.ui.app.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[Callable[[], Any]], str]
 
 FIT = TaskInfo(
     name="fit",
@@ -45,11 +42,11 @@ def slid_to(page: Any, place: int) -> str:
 
 
 def test_a_form_keeps_drafts_and_refusals_and_says_what_it_usually_takes(
-    stage: Stage, serve: Serve, window: Window
+    stage: Stage, url: str, window: Window
 ) -> None:
     stage.publish(FIT)
     background.call(stage.store.publish_took({"fit": 203.0}))
-    page = window.open(f"{serve(lambda: Dashboard(stage.kit).__panel__())}?page=submit", width=1440)
+    page = window.open(f"{url}?page=submit", width=1440)
     opened(page)
     wait_until(lambda: text_of(page, ".go .usual") == "usually 3 m 23 s", what="the usual run time")
 

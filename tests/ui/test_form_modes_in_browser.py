@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
-from jobkit.ui.app.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
@@ -19,13 +17,11 @@ from tests.ui.test_dashboard_in_browser import TRAIN
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[Callable[[], Any]], str]
-
 
 @pytest.fixture
-def page(stage: Stage, serve: Serve, window: Window) -> Any:
+def page(stage: Stage, url: str, window: Window) -> Any:
     stage.publish(TRAIN)
-    page = window.open(f"{serve(lambda: Dashboard(stage.kit).__panel__())}?page=submit", width=1440)
+    page = window.open(f"{url}?page=submit", width=1440)
     page.wait_for_selector("h2:has-text('Train a model')")
     return page
 

@@ -14,14 +14,11 @@ from jobkit.model import JobSnapshot
 from jobkit.store.query import Query
 from jobkit.tasks.registry import registry
 from jobkit.tasks.specs import Range
-from jobkit.ui.app.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
-
-Serve = Callable[[Callable[[], Any]], str]
 
 
 @dataclass
@@ -59,10 +56,9 @@ def fit(
 
 
 @pytest.fixture
-def form(stage: Stage, serve: Serve, window: Window) -> Callable[..., Any]:
+def form(stage: Stage, url: str, window: Window) -> Callable[..., Any]:
     registry.register(fit)  # what runs must be a task of the process that runs it
     stage.publish(fit.info())
-    url = serve(lambda: Dashboard(stage.kit).__panel__())
 
     def opened(query: str = "") -> Any:
         page = window.open(f"{url}?page=submit{query}", width=1440, height=900)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ from jobkit.model import JobSpec
 from jobkit.store.values import Ending, Submission, WorkerInfo
 from jobkit.testing import FrozenClock, MemoryKit
 from tests.support import wait_until
-from tests.ui.conftest import Window, text_of
+from tests.ui.conftest import Serve, Window, text_of
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import findings, turn
 
@@ -21,15 +20,6 @@ pytestmark = pytest.mark.browser
 
 #: Rows of jobs.
 ROWS = ".jk-table .row:not(.head)"
-
-Serve = Callable[[Callable[[], Any]], str]
-
-
-@pytest.fixture
-def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.app.dashboard import Dashboard
-
-    return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
 def names(page: Any) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,6 @@ from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import findings
 from tests.ui.test_card_model import STARTED, at, queued
-
-Serve = Callable[[Callable[[], Any]], str]
 
 
 @pytest.fixture
@@ -125,12 +122,12 @@ def test_a_saved_card_shows_colours_and_no_markup_of_a_job() -> None:
 
 @pytest.mark.browser
 def test_a_log_of_many_lines_is_searched_linked_and_narrowed(
-    stage: Stage, serve: Serve, window: Window, running: str, tmp_path: Path
+    stage: Stage, url: str, window: Window, running: str, tmp_path: Path
 ) -> None:
     """The document has only lines that are seen; the rest is on the server."""
     file = in_file(stage, running, tmp_path / "log", 300_000)
     stage.log(running, "news")
-    page = window.open(f"{serve(lambda: Dashboard(stage.kit).__panel__())}?page=log&id={running}")
+    page = window.open(f"{url}?page=log&id={running}")
     page.wait_for_selector(".jk-log .line:has-text('bad 300000')")  # at the end, which it follows
     assert page.locator(".jk-log .line").count() < 120
     assert text_of(page, ".jk-log .count") == "300,000 lines"
@@ -167,7 +164,7 @@ def test_a_log_of_many_lines_is_searched_linked_and_narrowed(
 
 @pytest.mark.browser
 def test_a_log_has_colours_attempts_times_and_no_findings_of_axe(
-    stage: Stage, serve: Serve, window: Window, running: str
+    stage: Stage, url: str, window: Window, running: str
 ) -> None:
     log(stage, running, f"\x1b[31mred\x1b[0m {CANARY}")
     stage.log(running, "bad", source="log", level="ERROR", logger="train")
@@ -175,7 +172,6 @@ def test_a_log_has_colours_attempts_times_and_no_findings_of_axe(
     stage.start(running, "gpu-2")
     stage.log(running, "long " * 100, source="stderr")
     stage.fail(running)
-    url = serve(lambda: Dashboard(stage.kit).__panel__())
     page = window.open(f"{url}?job={running}", permissions=["clipboard-read", "clipboard-write"])
     page.wait_for_selector(".jk-card .attempt:has-text('on gpu-2')")
     assert page.locator(".jk-card .text span:has-text('red')").evaluate("e => e.style.color")

@@ -22,9 +22,9 @@ from jobkit.ui.card.job_feed import CardControl
 from jobkit.ui.jobs.board import row
 from jobkit.ui.live.shared_feed import CALM_S, CURVES_S
 from tests.support import wait_until
-from tests.ui.conftest import Window
+from tests.ui.conftest import Serve, Window
 from tests.ui.stage import Stage
-from tests.ui.test_card_in_browser import Serve, card
+from tests.ui.test_card_in_browser import card
 
 
 def points(start: int, stop: int, by: float = 1.0) -> list[Point]:

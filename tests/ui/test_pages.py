@@ -18,10 +18,8 @@ from jobkit.ui.app.header import StoreBannerFeed
 from jobkit.ui.live.page import read_query
 from jobkit.ui.words.theme import Theme
 from tests.support import wait_until
-from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
-
-Serve = Callable[[Callable[[], Any]], str]
 
 
 def note(session: PageSession) -> Any:
@@ -175,8 +173,7 @@ def test_a_theme_is_checked_and_finds_a_text_colour_for_its_accent() -> None:
 
 
 @pytest.mark.browser
-def test_a_page_has_the_ground_of_its_theme_before_its_scripts_run(stage: Stage, serve: Serve, browser: Any) -> None:
-    url = serve(lambda: Dashboard(stage.kit).__panel__())
+def test_a_page_has_the_ground_of_its_theme_before_its_scripts_run(stage: Stage, url: str, browser: Any) -> None:
     grounds = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 18, 22)"}
     for system, chosen in (("dark", ""), ("light", ""), ("light", "dark"), ("dark", "light")):
         context = browser.new_context(color_scheme=system)
@@ -192,8 +189,7 @@ def test_a_page_has_the_ground_of_its_theme_before_its_scripts_run(stage: Stage,
 
 
 @pytest.mark.browser
-def test_the_back_button_goes_back_and_a_reload_stays(stage: Stage, serve: Serve, window: Window) -> None:
-    url = serve(lambda: Dashboard(stage.kit).__panel__())
+def test_the_back_button_goes_back_and_a_reload_stays(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train", title="Train a model")
     page = window.open(url, width=1440)
     page.click(".row:has-text('Train a model')")

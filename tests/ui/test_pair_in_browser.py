@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from jobkit.model.metrics import Curves
-from jobkit.ui.app.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -16,16 +12,13 @@ from tests.ui.test_all_pages import findings
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[Callable[[], Any]], str]
 
-
-def test_a_run_is_compared_with_the_one_before_it(stage: Stage, serve: Serve, window: Window) -> None:
+def test_a_run_is_compared_with_the_one_before_it(stage: Stage, url: str, window: Window) -> None:
     jobs = [stage.submit("train", {"lr": lr, "note": CANARY}, title="Train a model") for lr in (0.1, 0.01)]
     for n, job in enumerate(jobs):
         stage.start(job)
         stage.measure(job, Curves(), loss=[(step, 1.0, 1 / (1 + n + step)) for step in range(9)])
         stage.succeed(job, summary=str({"score": 0.8 + n / 10, "note": CANARY}))
-    url = serve(lambda: Dashboard(stage.kit).__panel__())
     page = window.open(url, width=1440, height=900)
     page.click(".jk-table .row:has-text('lr=0.01')")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +24,7 @@ from jobkit.ui import patch
 from jobkit.ui.app.header import Nav
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.panel_server import HOOKS
+from tests.ui.conftest import Serve
 from tests.ui.stage import Stage
 
 UI = Path(patch.__file__).parent
@@ -172,7 +172,7 @@ def test_no_other_file_uses_a_private_name_of_theirs() -> None:
             assert not {name for name in used if f"self.{name} = " not in path.read_text("utf-8")}, path
 
 
-def test_a_session_without_a_rendered_page_asks_no_cdn(stage: Stage, serve: Callable[[Callable[[], Any]], str]) -> None:
+def test_a_session_without_a_rendered_page_asks_no_cdn(stage: Stage, serve: Serve) -> None:
     """It is made anew for a window that was away for long."""
     import panel as pn
     from bokeh.client import pull_session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from jobkit.ui.live.bridge import PendingUpdate, SessionBridge
 from jobkit.ui.live.control import Requests
 from jobkit.ui.patch import frame, literal, send
 from tests.support import wait_until
-from tests.ui.conftest import Window, text_of
+from tests.ui.conftest import Serve, Window, text_of
 from tests.ui.stage import Stage
 
 PART_OF = {"log": "log_append"}
@@ -174,9 +174,7 @@ def test_without_a_session_texts_arrive_at_once_and_in_order() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_a_table_that_missed_a_change_asks_for_the_page(
-    stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
-) -> None:
+def test_a_table_that_missed_a_change_asks_for_the_page(stage: Stage, serve: Serve, window: Window) -> None:
     from jobkit.ui.jobs.job_table import JobTable
 
     made: list[JobTable] = []
@@ -206,9 +204,7 @@ def test_a_table_that_missed_a_change_asks_for_the_page(
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_two_windows_of_one_job_are_fed_by_one_reader(
-    stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
-) -> None:
+def test_two_windows_of_one_job_are_fed_by_one_reader(stage: Stage, serve: Serve, window: Window) -> None:
     from jobkit.ui.card.cards import JobCard
     from jobkit.ui.card.job_feed import JobFeed
     from jobkit.ui.live.shared_feed import open_feeds

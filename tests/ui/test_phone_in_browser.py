@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSpec
 from jobkit.store.values import Submission
-from jobkit.ui import PAGES, Dashboard
+from jobkit.ui import PAGES
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import fill, turn
@@ -42,8 +41,8 @@ SMALL = """() => {
 
 
 @pytest.fixture
-def page(stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window) -> Any:
-    opened = window.open(serve(lambda: Dashboard(stage.kit).__panel__()), **PHONE)
+def page(stage: Stage, url: str, window: Window) -> Any:
+    opened = window.open(url, **PHONE)
     opened.wait_for_selector("text=No jobs yet")
     return opened
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,14 +10,12 @@ import pytest
 
 import jobkit
 from tests.support import wait_until
-from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
 
 from .test_card_in_browser import card
 
 pytestmark = pytest.mark.browser
-
-Serve = Callable[[Callable[[], Any]], str]
 
 
 @dataclass

@@ -21,8 +21,6 @@ from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
 
-Serve = Callable[[Callable[[], Any]], str]
-
 NOW_MS = round(datetime(2026, 11, 24, 15, 0, tzinfo=UTC).timestamp() * 1000)
 
 
@@ -152,11 +150,9 @@ def test_a_viewer_saves_nothing(form: Callable[..., dict[str, Any]], stage: Stag
 
 
 @pytest.fixture
-def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.app.dashboard import Dashboard
-
+def url(stage: Stage, url: str) -> str:
     stage.publish(TaskDef(report).info())
-    return serve(lambda: Dashboard(stage.kit).__panel__())
+    return url
 
 
 @pytest.mark.nightly

@@ -10,9 +10,9 @@ from jobkit.client.batch import Batch
 from jobkit.model.metrics import Curves
 from jobkit.ui.card.cards import BatchCard
 from tests.support import wait_until
-from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
-from tests.ui.test_batch_in_browser import Serve, shot
+from tests.ui.test_batch_in_browser import shot
 
 pytestmark = pytest.mark.browser
 

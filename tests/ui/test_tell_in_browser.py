@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,13 +10,11 @@ from jobkit.client.loop import background
 from jobkit.settings import user_name
 from jobkit.ui import BatchCard, JobCard
 from tests.support import wait_until
-from tests.ui.conftest import Window
+from tests.ui.conftest import Serve, Window
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import findings
 
 pytestmark = pytest.mark.browser
-
-Serve = Callable[[Callable[[], Any]], str]
 
 
 @pytest.mark.parametrize(("kind", "theme", "width"), [("job", "light", 390), ("batch", "dark", 1440)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,12 +11,11 @@ from jobkit.testing import FrozenClock, MemoryKit
 from jobkit.ui.live.shared_feed import open_feeds
 from jobkit.ui.timeline.timeline import TimelineFeed
 from tests.support import wait_until
-from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[Callable[[], Any]], str]
 
 #: Columns of a source of the timeline, as drawn.
 DATA = """name => {
@@ -34,13 +32,6 @@ PLACE = """i => {
   const box = view.el.getBoundingClientRect();
   return [box.x + frame.x_scale.compute((bars.left[i] + bars.right[i]) / 2), box.y + frame.y_scale.compute(bars.y[i])];
 }"""
-
-
-@pytest.fixture
-def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui import Dashboard
-
-    return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
 def bars(page: Any) -> int:

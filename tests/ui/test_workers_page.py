@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,15 +25,6 @@ from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-
-Serve = Callable[[Callable[[], Any]], str]
-
-
-@pytest.fixture
-def url(stage: Stage, serve: Serve) -> str:
-    from jobkit.ui.app.dashboard import Dashboard
-
-    return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
 def snapshot(id: str, task: str, **facts: Any) -> JobSnapshot:
