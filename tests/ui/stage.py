@@ -58,6 +58,12 @@ class Stage:
         self._do(self.store.submit([Submission(whole, payload)]))
         return job_id
 
+    def running(self, task: str = "train", params: Mapping[str, Any] | None = None, **spec: Any) -> str:
+        """Submit a job and start it on "gpu-1"; return its id."""
+        job_id = self.submit(task, params, **spec)
+        self.start(job_id, queue=spec.get("queue", "default"))
+        return job_id
+
     def batch(self, *params: Mapping[str, Any], task: str = "train", owner: str = "", **spec: Any) -> list[str]:
         """Submit a batch with a job for each of `params`; return its id and those of the jobs."""
         batch_id = spec.pop("id", None) or secrets.token_hex(8)

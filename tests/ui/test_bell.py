@@ -34,8 +34,7 @@ def test_a_few_ends_are_notified_one_by_one_and_many_as_a_number(stage: Stage) -
     assert "KeyError: 'f1'" in notifications(ended[:1])[0]["body"]
     assert "0.93" in notifications(ended[1:2])[0]["body"]
     assert notifications(ended) == [{"id": "", "title": "5 of your jobs have ended", "body": "1 failed"}]
-    asking = stage.submit("train", title="Train a model")
-    stage.start(asking)
+    asking = stage.running("train", title="Train a model")
     stage.ask(asking, bool, "Go on?")
     asks = stage.kit.snapshot(asking)
     assert notifications([asks]) == [{"id": asking, "title": "Train a model asks", "body": "Go on?"}]

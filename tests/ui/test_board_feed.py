@@ -85,8 +85,7 @@ def test_a_search_for_jobs_of_other_users_does_not_count_them(stage: Stage, look
 
 
 def test_a_job_that_does_not_match_any_more_leaves(stage: Stage, look: Look) -> None:
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
     screen = look(Query(states=("running",)))
     assert (ids(screen), screen["total"]) == ([job], 1)
 
@@ -316,8 +315,7 @@ def test_nothing_is_done_before_the_answer_and_all_that_match_after_it(
 
 
 def test_a_delete_that_is_taken_back_deletes_nothing(stage: Stage, told: list[dict[str, Any]]) -> None:
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
     stage.succeed(job)
     work = bulk(stage, told)
 

@@ -31,8 +31,7 @@ PNG = base64.b64decode(
 
 @pytest.fixture
 def running(stage: Stage) -> str:
-    job = stage.submit("train", title="Train a model")
-    stage.start(job)
+    job = stage.running("train", title="Train a model")
     return job
 
 

@@ -68,8 +68,7 @@ def test_a_running_job_moves_without_a_reload_and_ticks_by_itself(stage: Stage, 
 
 
 def test_cancel_asks_once_and_retry_shows_the_new_job(stage: Stage, serve: Serve, window: Window) -> None:
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
     page = window.open(serve(card(stage, job)))
 
     page.click(".actions button:has-text('Cancel')")
@@ -84,8 +83,7 @@ def test_cancel_asks_once_and_retry_shows_the_new_job(stage: Stage, serve: Serve
 
 
 def test_a_job_with_checkpoints_can_be_stopped_at_one_and_continued(stage: Stage, serve: Serve, window: Window) -> None:
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
     saved = {"saved": "epoch 43", "saved_at": int(time.time() * 1000) - 120_000}
     stage.progress(job, 43, 100, resumed="resumed at epoch 43", resumed_done=43, **saved)
     page = window.open(serve(card(stage, job)))
@@ -105,8 +103,7 @@ def test_a_job_with_checkpoints_can_be_stopped_at_one_and_continued(stage: Stage
 @pytest.mark.nightly
 def test_a_card_that_only_looks_obeys_no_request(stage: Stage, serve: Serve, window: Window) -> None:
     made: list[Any] = []
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
 
     def look() -> Any:
         made.append(card(stage, job, actions=())())
@@ -129,8 +126,7 @@ def test_a_card_that_only_looks_obeys_no_request(stage: Stage, serve: Serve, win
 def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
     stage: Stage, serve: Serve, window: Window
 ) -> None:
-    job = stage.submit(retries=1)
-    stage.start(job)
+    job = stage.running(retries=1)
     stage.progress(job, 148, 400)
     stage.log(job, *[f"line {n}" for n in range(80)])
     stage.log(job, "fold 3 has no score", level="ERROR")
@@ -166,8 +162,7 @@ def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
 
 @pytest.mark.nightly
 def test_scrolling_up_pauses_the_log_and_a_pill_leads_back(stage: Stage, serve: Serve, window: Window) -> None:
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
     stage.log(job, *[f"line {n}" for n in range(100)])
     page = window.open(serve(card(stage, job)))
     page.wait_for_selector(".line:has-text('line 99')")
@@ -234,8 +229,7 @@ def test_nothing_that_a_job_says_runs_in_the_browser(stage: Stage, serve: Serve,
 def test_the_card_speaks_to_screen_readers_and_rests_for_those_who_want_less_motion(
     stage: Stage, serve: Serve, window: Window
 ) -> None:
-    job = stage.submit(title="Train")
-    stage.start(job)
+    job = stage.running(title="Train")
     page = window.open(serve(card(stage, job)), reduced_motion="reduce")
     page.wait_for_selector(".bar.unknown")
     assert page.locator(".bar > i").evaluate("(el) => getComputedStyle(el).animationName") == "none"

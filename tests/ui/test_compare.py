@@ -17,7 +17,7 @@ from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.batch_feed import BatchFeed
 from jobkit.ui.card.cards import BatchCard
-from jobkit.ui.jobs.compare import BatchPage, ComparePage, differences, run_before
+from jobkit.ui.jobs.compare import BatchPage, CardPage, ComparePage, differences, run_before
 from jobkit.ui.jobs.pair import PairFeed, PairView
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
@@ -25,19 +25,23 @@ from jobkit.ui.live.shared_feed import open_feeds
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
-BATCH = next(page for page in PAGES if page.slug == "batch")
-COMPARE = next(page for page in PAGES if page.slug == "compare")
+
+def shown_by(
+    stage: Stage, person: Person, page: type[CardPage] = ComparePage, **query: str
+) -> tuple[PageSession, CardPage]:
+    """Return a page as a person sees it."""
+    known = next(each for each in PAGES if each.build is page)
+    session = PageSession(known, Actions(stage.kit, person), SessionBridge(), SimpleNamespace(job=""))
+    made = page(session)
+    session.query = query
+    session.show(True)
+    return session, made
 
 
 def test_only_visible_jobs_are_compared_and_only_on_a_visible_page(stage: Stage) -> None:
     jobs = [stage.submit("train", {"n": n}, owner=owner) for n, owner in enumerate(("ada", "zoe", "ada", "ada"))]
-    session = PageSession(
-        COMPARE, Actions(stage.kit, Person("ada", Role.OWN)), SessionBridge(), SimpleNamespace(job="")
-    )
-    page = ComparePage(session)
-    session.query = {"ids": ",".join(jobs)}
 
-    session.show(True)
+    session, page = shown_by(stage, Person("ada", Role.OWN), ids=",".join(jobs))
 
     wait_until(lambda: page._card is not None, what="the card")
     card = page._card
@@ -53,15 +57,6 @@ def test_only_visible_jobs_are_compared_and_only_on_a_visible_page(stage: Stage)
     session.show(True)
     wait_until(lambda: "Nothing to compare" in str(getattr(page[0], "said", "")), what="nothing of others")
     session.bridge.close()
-
-
-def shown_by(stage: Stage, person: Person, **query: str) -> tuple[PageSession, ComparePage]:
-    """Return the page that compares jobs, as a person sees it."""
-    session = PageSession(COMPARE, Actions(stage.kit, person), SessionBridge(), SimpleNamespace(job=""))
-    page = ComparePage(session)
-    session.query = query
-    session.show(True)
-    return session, page
 
 
 def test_two_jobs_stand_side_by_side_for_those_who_may_see_both(stage: Stage) -> None:
@@ -112,8 +107,7 @@ def test_a_job_is_compared_with_the_run_before_it_and_a_failed_one_with_the_last
 
 
 def test_of_runs_of_the_same_millisecond_the_one_before_has_the_lower_id(stage: Stage) -> None:
-    job = stage.submit("train")
-    stage.start(job)
+    job = stage.running("train")
     stage.succeed(job)
     ended = stage.kit.snapshot(job)
     for other, before in ((f"{job}-later", job), (job[:-1], None)):
@@ -124,8 +118,7 @@ def test_of_runs_of_the_same_millisecond_the_one_before_has_the_lower_id(stage: 
 
 def test_a_user_whose_name_reads_like_a_pattern_gets_no_run_of_others(stage: Stage) -> None:
     for owner in ("adam", "a*"):
-        job = stage.submit(owner=owner)
-        stage.start(job)
+        job = stage.running(owner=owner)
         stage.succeed(job)
     found = background.call(run_before(stage.kit, stage.kit.snapshot(job), "a*"))
     assert found is None
@@ -134,10 +127,7 @@ def test_a_user_whose_name_reads_like_a_pattern_gets_no_run_of_others(stage: Sta
 def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None:
     batch, *jobs = stage.batch({"n": 1}, {"n": 2}, owner="ada")
     for name, role, is_seen in (("ada", Role.OWN, True), ("zoe", Role.OWN, False), ("zoe", Role.VIEW, True)):
-        session = PageSession(BATCH, Actions(stage.kit, Person(name, role)), SessionBridge(), SimpleNamespace(job=""))
-        page = BatchPage(session)
-        session.query = {"id": batch}
-        session.show(True)
+        session, page = shown_by(stage, Person(name, role), BatchPage, id=batch)
         if is_seen:
             wait_until(lambda page=page: jobs[1] in getattr(page._card, "table", ""), what="the table")
         else:
@@ -155,11 +145,8 @@ def test_the_page_of_a_batch_names_what_made_its_jobs_differ(stage: Stage, monke
         return [MadeBy(None, None, Origin(ProcessFacts(host=job.worker), {})) for job in found]
 
     monkeypatch.setattr(stage.kit.verbs.made, "of", made)
-    session = PageSession(BATCH, Actions(stage.kit, Person("ada", Role.VIEW)), SessionBridge(), SimpleNamespace(job=""))
-    page = BatchPage(session)
-    session.query = {"id": batch}
 
-    session.show(True)
+    session, page = shown_by(stage, Person("ada", Role.VIEW), BatchPage, id=batch)
 
     wait_until(lambda: page._card is not None and len(page) == 2, what="the card")
     assert page[0].lines == [f"{jobs[1][:8]}, {jobs[2][:8]}: host gpu-1 → gpu-2"]

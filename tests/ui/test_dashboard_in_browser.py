@@ -132,8 +132,7 @@ def test_a_link_names_a_line_of_the_log_and_opens_at_it(stage: Stage, url: str, 
 
 @pytest.mark.nightly
 def test_on_a_small_screen_the_card_is_the_page_until_it_is_closed(stage: Stage, url: str, window: Window) -> None:
-    job = stage.submit("train", title="Train a model")
-    stage.start(job)
+    job = stage.running("train", title="Train a model")
     stage.log(job, *[f"line {n}" for n in range(40)])
     stage.fail(job, "ValueError", "a long message " * 60, "no frames here\n" * 60)
     page = window.open(url, width=380)
@@ -152,8 +151,7 @@ def test_on_a_small_screen_the_card_is_the_page_until_it_is_closed(stage: Stage,
 @pytest.mark.nightly
 def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
     for n in range(3):
-        job = stage.submit("train", {"n": n}, title=f"Train {n}")
-        stage.start(job)
+        job = stage.running("train", {"n": n}, title=f"Train {n}")
         if n:
             stage.fail(job)
         else:
@@ -212,8 +210,7 @@ def test_the_keyboard_walks_the_list(stage: Stage, url: str, window: Window) -> 
 @pytest.mark.nightly
 def test_deleting_asks_and_says_how_many(stage: Stage, url: str, window: Window) -> None:
     for n in range(2):
-        job = stage.submit("train", title=f"Train {n}")
-        stage.start(job)
+        job = stage.running("train", title=f"Train {n}")
         stage.succeed(job)
     page = window.open(url)
     page.hover(".row:has-text('Train 0')")

@@ -335,8 +335,7 @@ def test_a_waiting_job_is_moved_from_its_card(stage: Stage, url: str, window: Wi
 @pytest.mark.browser
 def test_text_of_users_is_text(stage: Stage, url: str, window: Window) -> None:
     for _ in range(2):
-        job = stage.submit("train", {CANARY: CANARY, "n": CANARY}, owner=CANARY)
-        stage.start(job)
+        job = stage.running("train", {CANARY: CANARY, "n": CANARY}, owner=CANARY)
         trace = f'Traceback\n  File "{CANARY}", line 1, in {CANARY}\n    {CANARY}\n{CANARY}'
         stage.fail(job, CANARY, CANARY, trace, CANARY)
     [group] = stage.kit.failures()

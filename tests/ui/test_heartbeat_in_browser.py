@@ -86,8 +86,7 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
     server: Server, dashboard: Dashboard, network: Forwarder, window: Window
 ) -> None:
     stage = Stage(Kit(Settings.load(environ={}, url=server.url, secret=SECRET, home=server.home / "home")))
-    job = stage.submit("train", {"n": 3}, title="Train")
-    stage.start(job)
+    job = stage.running("train", {"n": 3}, title="Train")
     url = f"http://127.0.0.1:{network.port}/app"
     page = window.open(f"{url}?q=state%3Arunning&job={job}")
     form = window.open(f"{url}?page=submit")

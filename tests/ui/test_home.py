@@ -237,11 +237,9 @@ def test_a_card_names_the_start_of_a_waiting_job_and_its_usual_run_time(stage: S
 
 
 def test_a_job_and_its_retry_name_each_other(stage: Stage, card: Card) -> None:
-    old = stage.submit()
-    stage.start(old)
+    old = stage.running()
     stage.fail(old)
-    new = stage.submit(retry_of=old)
-    stage.start(new)
+    new = stage.running(retry_of=old)
     stage.succeed(new)
 
     of, by = card(old), card(new)

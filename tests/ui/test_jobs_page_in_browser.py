@@ -113,8 +113,7 @@ def test_pages_follow_each_other_and_stand_in_the_url(stage: Stage, url: str, wi
 
 def test_home_has_what_runs_above_what_waits_and_what_ended(stage: Stage, url: str, window: Window) -> None:
     [old] = ended(stage, 1)
-    runs = stage.submit(title="Runs")
-    stage.start(runs)
+    runs = stage.running(title="Runs")
     many(stage, 30)
     stage.kit.cancel(stage.submit(title="Unwanted"), "wrong data", by="grace")
     page = window.open(url)
@@ -415,8 +414,7 @@ def test_a_row_under_the_pointer_offers_its_actions(stage: Stage, url: str, wind
 @pytest.mark.nightly
 def test_chosen_jobs_are_compared_by_what_differs_and_a_click_opens_one(stage: Stage, url: str, window: Window) -> None:
     for n in range(4):
-        job = stage.submit("train", {"lr": n / 10, "epochs": 40}, title="Train a model")
-        stage.start(job)
+        job = stage.running("train", {"lr": n / 10, "epochs": 40}, title="Train a model")
         stage.succeed(job, {"type": "dict", "text": "…", "json": {"loss": 1 / (n + 1)}}, summary="dict of 1: loss")
     page = window.open(url, width=1440)
     shows(page, ["Train a model"] * 4)

@@ -33,8 +33,7 @@ def points(start: int, stop: int, by: float = 1.0) -> list[Point]:
 
 @pytest.fixture
 def running(stage: Stage) -> str:
-    job = stage.submit("train", {"lr": 0.1})
-    stage.start(job)
+    job = stage.running("train", {"lr": 0.1})
     return job
 
 
@@ -108,8 +107,7 @@ def test_a_card_that_missed_a_line_reads_the_curves_again(stage: Stage, running:
 
 
 def test_a_card_has_the_curves_of_an_earlier_attempt(stage: Stage) -> None:
-    job = stage.submit("train", retries=1)
-    stage.start(job)
+    job = stage.running("train", retries=1)
     stage.measure(job, Curves(), loss=points(0, 3))
     stage.retry_later(job)
     stage.start(job)

@@ -64,8 +64,7 @@ def display(monkeypatch: pytest.MonkeyPatch) -> Display:
 
 @pytest.fixture
 def widget(stage: Stage) -> Iterator[JobWidget]:
-    job = stage.submit("train", {"n": 3}, title="Train")
-    stage.start(job)
+    job = stage.running("train", {"n": 3}, title="Train")
     made = JobWidget(stage.kit, job)
     wait_until(lambda: made.snapshot, what="the first snapshot")
     yield made
@@ -113,8 +112,7 @@ def test_the_widget_cancels_and_obeys_nothing_else(stage: Stage, widget: JobWidg
 
 
 def test_a_job_is_shown_live_and_its_output_becomes_static_at_its_end(stage: Stage, display: Display) -> None:
-    job_id = stage.submit("train", {"n": 3}, title="Train")
-    stage.start(job_id)
+    job_id = stage.running("train", {"n": 3}, title="Train")
     job = stage.kit.get(job_id)
 
     job._ipython_display_()
@@ -148,8 +146,7 @@ def test_an_output_that_became_static_keeps_neither_widget_nor_feed(stage: Stage
 
 
 def test_the_live_card_of_a_closed_kit_becomes_static(stage: Stage, display: Display) -> None:
-    job_id = stage.submit("train", {"n": 3}, title="Train")
-    stage.start(job_id)
+    job_id = stage.running("train", {"n": 3}, title="Train")
     job = stage.kit.get(job_id)
     Batch(stage.kit, [job])._ipython_display_()
     job._ipython_display_()
@@ -203,8 +200,7 @@ def test_the_saved_output_is_renewed_while_the_job_runs(
 
 
 def test_an_ended_job_is_static_from_the_start(stage: Stage, display: Display) -> None:
-    job_id = stage.submit("train")
-    stage.start(job_id)
+    job_id = stage.running("train")
     stage.log(job_id, *[f"line {n}" for n in range(50)])
     stage.fail(job_id, "KeyError", "'f1'")
 
@@ -220,8 +216,7 @@ def test_a_chart_is_shown_once_below_the_card_for_front_ends_that_draw_it(stage:
     svg = '<svg xmlns="http://www.w3.org/2000/svg"><rect fill="#fff"/></svg>'
     picture = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
     chart = {"type": "Figure", "text": "Plotly figure, 1 trace", "mime": PLOTLY, "spec": {"data": []}, "note": "Simple"}
-    job_id = stage.submit("train")
-    stage.start(job_id)
+    job_id = stage.running("train")
     job = stage.kit.get(job_id)
     job._ipython_display_()
     stage.succeed(job_id, {**chart, "picture": picture})
@@ -419,8 +414,7 @@ def test_a_job_that_ends_between_two_cells_is_shown_again_by_the_next(
     events = Events()
     shell = type("Shell", (), {"kernel": object(), "events": events})()
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
-    job_id = stage.submit("train")
-    stage.start(job_id)
+    job_id = stage.running("train")
     stage.kit.get(job_id)._ipython_display_()
     saved, live = display.outputs
     ready: list[int] = []

@@ -209,8 +209,7 @@ def test_two_windows_of_one_job_are_fed_by_one_reader(stage: Stage, serve: Serve
     from jobkit.ui.card.job_feed import JobFeed
     from jobkit.ui.live.shared_feed import open_feeds
 
-    job = stage.submit("train", title="Train a model")
-    stage.start(job)
+    job = stage.running("train", title="Train a model")
     url = serve(lambda: JobCard(stage.kit, job))
     one, two = window.open(url), window.open(url)
     for page in (one, two):

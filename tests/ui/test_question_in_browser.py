@@ -27,8 +27,7 @@ class Cut:
 
 
 def test_a_question_is_answered_on_the_card(stage: Stage, serve: Serve, window: Window) -> None:
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
     page = window.open(serve(card(stage, job)))
     page.wait_for_selector(".jk-card .chip:has-text('Running')")
 
@@ -59,8 +58,7 @@ def test_a_question_is_answered_on_the_card(stage: Stage, serve: Serve, window: 
 
 
 def test_a_card_that_only_looks_shows_the_question_without_a_form(stage: Stage, serve: Serve, window: Window) -> None:
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
     key = stage.ask(job, bool, "Publish?")
     made: list[Any] = []
 
@@ -98,8 +96,7 @@ def test_the_jobs_page_counts_the_jobs_that_ask_and_finds_them(stage: Stage, ser
 
 
 def test_a_card_says_that_a_job_waits_for_an_answer_without_a_slot(stage: Stage, serve: Serve, window: Window) -> None:
-    job = stage.submit()
-    stage.start(job)
+    job = stage.running()
     stage.ask(job, bool, "Publish?", show=object(), timeout_s=7200)
     stage._finish(job, "asked", reason="it waits for an answer, without a slot")
     page = window.open(serve(card(stage, job)))

@@ -116,8 +116,7 @@ def test_no_job_of_a_flood_is_missed(stage: Stage, cut: Cut) -> None:
     wait_until(lambda: screen.is_loaded, what="the page")
     cut.left = {"snapshots": 3}  # so that they pile up
 
-    first = stage.submit()
-    stage.start(first)
+    first = stage.running()
     stage.fail(first)
     for _ in range(450):
         stage.submit()
@@ -127,8 +126,7 @@ def test_no_job_of_a_flood_is_missed(stage: Stage, cut: Cut) -> None:
 
 
 def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stage: Stage, cut: Cut) -> None:
-    job_id = stage.submit()
-    stage.start(job_id)
+    job_id = stage.running()
     shown: dict[str, str] = {}
     ended: list[bool] = []
     card = Subscriber(lambda whole, _: shown.update(whole), on_end=lambda _: ended.append(True))
@@ -214,8 +212,7 @@ def timeline(stage: Stage, pages: list[str]) -> Subscriber:
 
 
 def test_a_timeline_whose_reads_fail_is_there_when_the_store_answers(stage: Stage, cut: Cut) -> None:
-    job_id = stage.submit()
-    stage.start(job_id)
+    job_id = stage.running()
     pages: list[str] = []
     cut.left = {"list": 2, "counts": 1}
 

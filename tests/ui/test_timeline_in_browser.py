@@ -163,8 +163,7 @@ def test_a_task_keeps_its_colour_and_the_rare_ones_are_others(stage: Stage, url:
     tasks = [f"task_{n:02}" for n in range(12)]
     for n, task in enumerate(tasks):
         for _ in range(12 - n):
-            job = stage.submit(task)
-            stage.start(job)
+            job = stage.running(task)
             stage.succeed(job)
     page = window.open(f"{url}?page=timeline", width=1440)
     page.wait_for_selector(".legend li:has-text('4 others')")

@@ -242,8 +242,7 @@ def test_r_retries_and_c_cancels_the_job_that_is_open(stage: Stage, url: str, wi
 @pytest.mark.nightly
 @pytest.mark.browser
 def test_c_on_a_row_asks_before_it_cancels(stage: Stage, url: str, window: Window) -> None:
-    job = stage.submit("train", title="Train a model")
-    stage.start(job)
+    job = stage.running("train", title="Train a model")
     page = window.open(url, width=1440)
     page.wait_for_selector(".row[data-face=running]")
 
