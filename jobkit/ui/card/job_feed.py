@@ -11,7 +11,8 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
@@ -103,11 +104,9 @@ class JobFeed(SharedFeed[Subscriber]):
             )
         view.reset(snapshot, _now())
         await self._read_log(view)
-        await self._read_metrics(view)
         await self._read_chain(view)
         if is_new:
-            await self._read_artifacts(view)
-            await self._read_made(view)
+            await self._read_outputs(view)
         if view.has_other_question:
             view.ask(await read_question(self.kit, view.snapshot))
         view.connected(self.kit.hub.connection(self.kit.hub.is_live))
@@ -119,17 +118,18 @@ class JobFeed(SharedFeed[Subscriber]):
         self._end_if_terminal()
 
     async def _read_log(self, view: CardModel) -> None:
-        log = await answered(lambda: self.kit.aio.log_slice(self.job_id, tail=LOG_LINES))
+        """Read the last lines of the log, and the metrics if there are new ones."""
+        log = await self.kit.aio.log_slice(self.job_id, tail=LOG_LINES)
         view.load_log(log.lines, log.total, log.dropped)
-
-    async def _read_metrics(self, view: CardModel) -> None:
         known, snapshot = view.curves.curves.n, view.snapshot
         if view.curves.is_behind or snapshot.metrics.n > known or (snapshot.attempt > 1 and not known):
-            [lines] = await answered(lambda: self.kit.verbs.store.metrics([self.job_id]))
+            [lines] = await self.kit.verbs.store.metrics([self.job_id])
             view.curves.load(lines)
 
-    async def _read_made(self, view: CardModel) -> None:
-        (made,) = await answered(lambda: self.kit.verbs.made.of([view.snapshot]))
+    async def _read_outputs(self, view: CardModel) -> None:
+        """Read the artifacts, and what made them."""
+        view.keep([each.to_json() for each in await self.kit.aio.artifacts(self.job_id)])
+        (made,) = await self.kit.verbs.made.of([view.snapshot])
         view.made_by(made.lines())
 
     async def _read_chain(self, view: CardModel) -> None:
@@ -137,11 +137,8 @@ class JobFeed(SharedFeed[Subscriber]):
         wanted = {"of": view.snapshot.spec.retry_of, "as": view.snapshot.again}
         named = {name: job_id for name, job_id in wanted.items() if job_id}
         if named:
-            found = await answered(lambda: self.kit.verbs.store.snapshots([*named.values()]))
+            found = await self.kit.verbs.store.snapshots([*named.values()])
             view.learn(_now(), chain={name: job for name, job in zip(named, found, strict=True) if job is not None})
-
-    async def _read_artifacts(self, view: CardModel) -> None:
-        view.keep([each.to_json() for each in await answered(lambda: self.kit.aio.artifacts(self.job_id))])
 
     async def _read_question(self) -> None:
         if (view := self.model) is not None and view.has_other_question:
@@ -181,17 +178,18 @@ class JobFeed(SharedFeed[Subscriber]):
 
     async def _end(self, view: CardModel) -> None:
         """Read all log lines and the preview, and deliver them as the last texts."""
-        await self._read_log(view)
-        await self._read_metrics(view)
-        if view.snapshot.state is JobState.SUCCEEDED:
-            view.show(await answered(lambda: self.kit.aio.preview(self.job_id)))
-        await self._read_artifacts(view)
+        await answered(partial(self._read_end, view))
         if any(each["media_type"] == PICTURE for each in view.artifacts):
             with contextlib.suppress(JobkitError):
                 view.pictures = await asyncio.to_thread(pictures_of, self.kit, self.job_id)
-        await self._read_made(view)
         self.flush()
         self._ended()
+
+    async def _read_end(self, view: CardModel) -> None:
+        await self._read_log(view)
+        if view.snapshot.state is JobState.SUCCEEDED:
+            view.show(await self.kit.aio.preview(self.job_id))
+        await self._read_outputs(view)
 
     def _ended(self) -> None:
         self.is_over = True
@@ -251,6 +249,8 @@ class JobFeed(SharedFeed[Subscriber]):
 class CardControl(Control):
     """The control of one job's card.
 
+    `NEWEST` has the requests of which only the newest is answered, each with the text that takes the answer.
+
     Args:
         access, put, on_end: as of `Control`. window_s: as of `JobFeed`.
         actions: what the browser may request, any of `ACTIONS`. The buttons that it shows are no permission.
@@ -259,6 +259,8 @@ class CardControl(Control):
         on_group: called in the session with the id of a group of failures. With it, people who may see all jobs see how
             many more have failed like this one.
     """
+
+    NEWEST: ClassVar[Mapping[str, str]] = {"log-page": "file"}
 
     def __init__(
         self,
@@ -276,9 +278,8 @@ class CardControl(Control):
         self._on_action = on_action
         self._on_group = on_group
         self._window_s = window_s
-        self._page: tuple[str, Mapping[str, Any]] = ("", {})
-        """The newest request for a page of a log, after the id of its job; those that waited before it are dropped."""
-        self._pages = Pacer(0.0, lambda: self._fetch(*self._page), Runners())
+        self._newest: dict[str, tuple[str, Mapping[str, Any]]] = {}  # job and request
+        self._pacers = {kind: Pacer(0.0, partial(self._fetch_newest, kind), Runners()) for kind in self.NEWEST}
         self._answers = AnswerForm(access, lambda texts: self._put(texts, {}))
         self.job_id = ""
 
@@ -314,9 +315,9 @@ class CardControl(Control):
             return
         elif action in ("show", "save", "whole-log"):
             background.spawn(self._fetch(job_id, asked))
-        elif action == "log-page":
-            self._page = (job_id, asked)
-            soon(self._pages.poke)
+        elif action in self.NEWEST:
+            self._newest[action] = job_id, asked
+            soon(self._pacers[action].poke)
         elif action == "alike":
             background.spawn(self._look_alike())
         elif action == "group" and self._on_group is not None:
@@ -353,9 +354,13 @@ class CardControl(Control):
 
     async def _fetch(self, job_id: str, asked: Mapping[str, Any]) -> None:
         text = await asyncio.to_thread(answer, self._kit, job_id, asked)
-        is_outdated = asked.get("action") == "log-page" and asked is not self._page[1]
-        if job_id == self.job_id and not is_outdated:
-            self._put({"file": text}, {})
+        action = str(asked.get("action"))
+        is_newest = action not in self.NEWEST or asked is self._newest[action][1]
+        if job_id == self.job_id and is_newest:
+            self._put({self.NEWEST.get(action, "file"): text}, {})
+
+    async def _fetch_newest(self, kind: str) -> None:
+        await self._fetch(*self._newest[kind])
 
     async def _look_alike(self) -> None:
         """Others may not know of all jobs, so this is no part of the feed."""

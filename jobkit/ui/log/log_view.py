@@ -6,7 +6,6 @@ header does not name it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,44 +17,22 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobNotFound
 from jobkit.model.plain import dumps
-from jobkit.runners import Runners
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.card.downloads import answer
 from jobkit.ui.card.job_feed import CardControl
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.live.page import PageSession
-from jobkit.ui.live.shared_feed import Deliver, Pacer, soon
 from jobkit.ui.words import assets
 
 logger = logging.getLogger("jobkit.ui")
 
-#: Texts of the job's feed that the page needs.
-_OF_FEED = ("snapshot", "file", "refused")
-
-#: Requests about lines, each with the text that answers it. Only the newest of a kind is answered.
-_ANSWERS = {"log-lines": "page", "log-hits": "hits"}
+#: Texts that the page needs, of those of a card and of `LogControl`.
+_SHOWN = ("snapshot", "file", "refused", "page", "hits")
 
 
 class LogControl(CardControl):
     """The control of a log's page: that of a card, and answers about lines of the whole log."""
 
-    def __init__(self, access: Actions, put: Deliver) -> None:
-        super().__init__(access, put)
-        self._newest: dict[str, Mapping[str, Any]] = {}
-        self._pacers = {kind: Pacer(0.0, partial(self._answer, kind), Runners()) for kind in _ANSWERS}
-
-    def do(self, action: str, asked: Mapping[str, Any]) -> None:
-        if action not in _ANSWERS:
-            super().do(action, asked)
-        elif self._subscriber is not None and self._sees():
-            self._newest[action] = asked
-            soon(self._pacers[action].poke)
-
-    async def _answer(self, kind: str) -> None:
-        asked, job_id = self._newest[kind], self.job_id
-        text = await asyncio.to_thread(answer, self._kit, job_id, asked)
-        if job_id == self.job_id and asked is self._newest[kind]:
-            self._put({_ANSWERS[kind]: text}, {})
+    NEWEST: ClassVar[Mapping[str, str]] = {"log-lines": "page", "log-hits": "hits"}
 
 
 class LogView(LivePage):
@@ -109,7 +86,7 @@ class LogView(LivePage):
 
     def _put(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         """Give the browser what it needs of the texts of a card: of the log only that it has changed."""
-        shown = {name: text for name, text in whole.items() if name in _OF_FEED or name in _ANSWERS.values()}
+        shown = {name: text for name, text in whole.items() if name in _SHOWN}
         if "log" in whole or "log_append" in parts:
             self._news += 1
             shown["news"] = str(self._news)
