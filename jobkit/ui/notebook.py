@@ -29,18 +29,15 @@ from jobkit.tasks.info import TaskInfo
 from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_html import batch_html
 from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.card_html import card_html
+from jobkit.ui.card.card_html import LINES, card_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.chart_bundle import chart_bundle
-from jobkit.ui.card.downloads import pictures_of
+from jobkit.ui.card.downloads import read_card
 from jobkit.ui.card.study_model import StudyModel, model_of
 from jobkit.ui.card.table_html import table_html
 from jobkit.ui.form.form_model import Filled, form_html
 
 logger = logging.getLogger("jobkit.ui")
-
-#: Log lines that are read for the static card of a job that has already ended.
-_TAIL = 12
 
 #: Seconds after which a saved notebook may show an older state of a job that goes on.
 _KEEP_S = 10.0
@@ -156,18 +153,10 @@ class JobDisplay(CellDisplay):
         self.text, self.is_over = repr(job), job.snapshot.is_terminal or job.kit.is_closed
 
     def model(self) -> CardModel:
-        kit, job_id = self.job.kit, self.job.id
         model = CardModel(self.job.snapshot)
         if self.is_over:
             try:
-                log = kit.log_slice(job_id, tail=_TAIL)
-                model.load_log(log.lines, log.total, log.dropped)
-                if self.job.snapshot.metrics.n:
-                    model.curves.load(kit.metric_lines([job_id])[0])
-                model.pictures = pictures_of(kit, job_id)
-                model.keep([artifact.to_json() for artifact in kit.artifacts(job_id)])
-                model.made_by(kit.made_by(job_id).lines())
-                model.show(kit.preview(job_id))
+                read_card(self.job.kit, model, LINES)
             except JobkitError:
                 logger.debug("log and result of a job could not be read for its card", exc_info=True)
         return model

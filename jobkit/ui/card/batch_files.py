@@ -17,10 +17,9 @@ from jobkit.client import Batch, Kit
 from jobkit.client.controller import FACTS
 from jobkit.model import JobkitError
 from jobkit.model.format import size
-from jobkit.model.plain import dumps
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import is_number
-from jobkit.ui.card.downloads import SAVED_BYTES, in_base64
+from jobkit.ui.card.downloads import SAVED_BYTES, in_base64, reply_text
 
 #: What can be asked for: how the file's name ends, and its media type.
 KINDS = {"parquet": (".parquet", "application/vnd.apache.parquet"), "artifacts": (".zip", "application/zip")}
@@ -51,16 +50,13 @@ def study_facts(kit: Kit, study_id: str) -> dict[str, Any]:
 def answer(batch: Batch, model: BatchModel, what: str, n: str) -> str:
     """Return the JSON text for a card's request: `n`, `name`, and `base64` with `media_type`, or `problem`."""
     ending, media_type = KINDS[what]
-    told: dict[str, Any] = {"n": n, "name": f"{batch.name or model.title}{ending}", "media_type": media_type}
-    try:
-        kit = batch._kit
-        content = _parquet(model.rows()) if what == "parquet" else _artifacts(kit, [job.id for job in batch.jobs])
-        told["base64"] = in_base64(content)
-    except JobkitError as error:
-        told["problem"] = str(error)
-    except OSError as error:
-        told["problem"] = f"it could not be read: {error.strerror or error}"
-    return dumps(told)
+
+    def read() -> dict[str, str]:
+        ids = [job.id for job in batch.jobs]
+        return {"base64": in_base64(_parquet(model.rows()) if what == "parquet" else _artifacts(batch._kit, ids))}
+
+    told = {"n": n, "name": f"{batch.name or model.title}{ending}", "media_type": media_type}
+    return reply_text(told, read)
 
 
 def _inside(name: str) -> str:

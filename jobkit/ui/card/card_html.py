@@ -39,7 +39,7 @@ from jobkit.ui.card.log_lines import line_html
 from jobkit.ui.words import assets
 
 #: Log lines that a saved card keeps.
-_LINES = 12
+LINES = 12
 
 #: Rows of a table.
 _ROWS = 10
@@ -69,22 +69,15 @@ GLYPHS = {
 }  # fmt: skip
 
 
-def card_html(model: CardModel, now: datetime | None = None) -> str:
-    """Return a job, the end of its log, the preview of its result and its artifacts as a self-contained piece of HTML;
-    `now` is the moment that a running job's times refer to, the present unless given."""
-    return job_card(model, list(model.lines)[-_LINES:], model.total, now=now)
-
-
-def job_card(
-    model: CardModel,
-    lines: Sequence[LogLine],
-    total: int,
-    *,
-    before: str = "",
-    after: str = "",
-    now: datetime | None = None,
+def card_html(
+    model: CardModel, now: datetime | None = None, *, most_lines: int = LINES, before: str = "", after: str = ""
 ) -> str:
-    """Return a job as HTML, with these last lines of its log, and HTML before and after its result."""
+    """Return a job, the end of its log, the preview of its result and its artifacts as a self-contained piece of HTML.
+
+    Args:
+        now: the moment that a running job's times refer to, the present unless given.
+        most_lines: of the log. before, after: HTML around the result.
+    """
     snapshot, preview = model.snapshot, model.preview
     parts = [
         _head(snapshot, now or datetime.now(UTC)),
@@ -95,7 +88,7 @@ def job_card(
         _metrics({name: curve.points for name, curve in model.curves.curves.curves.items()}),
         after and f"<div>{after}</div>",
         _saved(model.artifacts),
-        _log(lines, total),
+        _log(list(model.lines)[-most_lines:], model.total),
         _made(model.made),
         _told(snapshot),
         _attempts(snapshot),

@@ -15,7 +15,7 @@ import importlib.util
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobkit.client import Kit
@@ -25,6 +25,7 @@ from jobkit.model.format import size
 from jobkit.model.plain import dumps, to_json
 from jobkit.run.inside.pictures import PICTURE, PREFIX
 from jobkit.run.inside.values import COLUMNS, ROWS, preview_of
+from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.log_lines import shown_slice
 
 #: Bytes of an artifact that the card shows, at most.
@@ -45,7 +46,7 @@ HITS = 20_000
 _TEXT_CHARS = 20_000
 
 #: Pictures that an <img> shows and that cannot run anything there.
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 
 
 def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
@@ -63,22 +64,48 @@ def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
     action, name = str(asked.get("action")), str(asked.get("name", ""))[:200]
     told: dict[str, Any] = {"action": action, "name": name}
     told["n"] = str(asked.get("n", ""))[:40]  # so that no two answers are equal
+    return reply_text(told, lambda: _found(kit, job_id, action, name, asked))
+
+
+def reply_text(told: Mapping[str, Any], read: Callable[[], Mapping[str, Any]]) -> str:
+    """Return a reply as JSON: `told` with what `read` returns, or with why it failed as `problem`."""
     try:
-        if action == "whole-log":
-            told |= _log(kit, job_id)
-        elif action in ("log-page", "log-lines"):
-            told |= _log_page(kit, job_id, asked)
-        elif action == "log-hits":
-            wanted = {name: asked.get(name, "") for name in ("search", "level")}
-            told |= to_json(kit.log_hits(job_id, **wanted, after=asked.get("after", 0), most=HITS))
-        else:
-            artifact = kit.artifact(job_id, name)
-            told |= _shown(artifact) if action == "show" else _saved(artifact, job_id)
+        found = read()
     except JobkitError as error:
-        told["problem"] = str(error)
+        found = {"problem": str(error)}
     except OSError as error:
-        told["problem"] = f"it could not be read: {error.strerror or error}"
-    return dumps(told)
+        found = {"problem": f"it could not be read: {error.strerror or error}"}
+    return dumps({**told, **found})
+
+
+def _found(kit: Kit, job_id: str, action: str, name: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    if action == "whole-log":
+        return _log(kit, job_id)
+    if action in ("log-page", "log-lines"):
+        return _log_page(kit, job_id, asked)
+    if action == "log-hits":
+        wanted = {name: asked.get(name, "") for name in ("search", "level")}
+        hits: dict[str, Any] = to_json(kit.log_hits(job_id, **wanted, after=asked.get("after", 0), most=HITS))
+        return hits
+    artifact = kit.artifact(job_id, name)
+    return _shown(artifact) if action == "show" else _saved(artifact, job_id)
+
+
+def read_card(kit: Kit, model: CardModel, tail: int) -> None:
+    """Read what a saved card shows beside the snapshot: results, and the last `tail` lines of the log; blocking.
+
+    Raises:
+        JobkitError: the job is not kept, or the store does not answer. The model has what was read before.
+    """
+    job_id = model.snapshot.id
+    log = kit.log_slice(job_id, tail=tail)
+    model.load_log(log.lines, log.total, log.dropped)
+    model.keep([artifact.to_json() for artifact in kit.artifacts(job_id)])
+    model.pictures = pictures_of(kit, job_id)
+    if model.snapshot.metrics.n:
+        model.curves.load(kit.metric_lines([job_id])[0])
+    model.made_by(kit.made_by(job_id).lines())
+    model.show(kit.preview(job_id))
 
 
 def pictures_of(kit: Kit, job_id: str) -> dict[str, dict[str, Any]]:
@@ -123,7 +150,7 @@ def _shown(artifact: Artifact) -> dict[str, Any]:
 def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
     kind = media_type.partition(";")[0].strip().lower()
     try:
-        if kind in _PICTURES:
+        if kind in IMAGES:
             return {"picture": f"data:{kind};base64,{in_base64(content)}"}
         if kind == "text/html":
             return {"page": content.decode("utf-8", "replace")}

@@ -6,22 +6,22 @@ and its own policy forbids it to.
 
 from __future__ import annotations
 
-import base64
 import os
 import secrets
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobkit.model import InvalidParams, JobkitError, LogLine
+from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import local_time, number
 from jobkit.model.plain import dumps
 from jobkit.tasks.params import checked
-from jobkit.ui.card.card_html import folded, job_card, table
+from jobkit.ui.card.card_html import card_html, folded, table
 from jobkit.ui.card.card_model import CardModel
-from jobkit.ui.card.downloads import pictures_of
+from jobkit.ui.card.downloads import IMAGES, in_base64, read_card
 from jobkit.ui.notebook import BatchDisplay
 from jobkit.ui.words import assets
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 #: Limits of one report: log lines of a job, bytes of a picture, cards in the report of a batch.
 LINES, PICTURE_BYTES, CARDS = 5_000, 10_000_000, 50
-
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 
 _POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -69,25 +67,14 @@ def batch_report(batch: Batch, path: object) -> Path:
 
 
 def _card(job: Job) -> str:
-    kit, model = job.kit, CardModel(job.snapshot)
-    artifacts: list[Artifact] = []
-    lines: Sequence[LogLine] = ()
-    total = 0
-    problems = []
+    model = CardModel(job.snapshot, lines=deque(maxlen=LINES))
+    parts: list[str] = []
     try:
-        log = kit.log_slice(job.id, tail=LINES)
-        lines, total = log.lines, log.total
-        artifacts = kit.artifacts(job.id)
-        model.pictures = pictures_of(kit, job.id)
-        if job.snapshot.metrics.n:
-            model.curves.load(kit.metric_lines([job.id])[0])
-        model.show(kit.preview(job.id))
-        model.made_by(kit.made_by(job.id).lines())
+        parts += map(_picture, job.kit.artifacts(job.id))
+        read_card(job.kit, model, LINES)
     except JobkitError as error:
-        problems.append(str(error))
-    model.keep([artifact.to_json() for artifact in artifacts])
-    parts = [*map(_picture, artifacts), *(f'<p class="m">{escape(problem)}</p>' for problem in problems)]
-    return job_card(model, lines, total, before=_arguments(job), after="".join(parts))
+        parts.append(f'<p class="m">{escape(str(error))}</p>')
+    return card_html(model, most_lines=LINES, before=_arguments(job), after="".join(parts))
 
 
 def _arguments(job: Job) -> str:
@@ -97,13 +84,13 @@ def _arguments(job: Job) -> str:
 
 def _picture(artifact: Artifact) -> str:
     """Return an image as a part of the file. A picture in SVG is an image, too: its scripts do not run."""
-    if artifact.media_type not in _PICTURES:
+    if artifact.media_type not in IMAGES:
         return ""
     name = escape(artifact.name)
     if artifact.size_bytes > PICTURE_BYTES:
         return f'<p class="m">{name} is too large for a report</p>'
     try:
-        content = base64.b64encode(artifact.read()).decode()
+        content = in_base64(artifact.read())
     except JobkitError as error:
         return f'<p class="m">{name}: {escape(str(error))}</p>'
     picture = f'<img alt="{name}" src="data:{artifact.media_type};base64,{content}">'
