@@ -14,7 +14,7 @@ from jobkit.pools.info import PoolInfo
 from jobkit.pools.spec import PoolSpec
 from jobkit.store.pools import PoolPause, PoolUnit
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.workers.pools_view import POOL_ACTIONS, pool_rows
+from jobkit.ui.workers.workers_page import POOL_ACTIONS, pool_row
 from tests.ui.stage import Stage
 
 SPEC = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=20)
@@ -22,8 +22,7 @@ SPEC = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=20)
 
 def row(*units: PoolUnit, **state: Any) -> dict[str, Any]:
     info = PoolInfo(**{"name": "gpu", "spec": SPEC, "manager": "head", "now_ms": 1_000_000, "units": units, **state})
-    [shown] = pool_rows([info])
-    return shown
+    return pool_row(info)
 
 
 def unit(n: int, phase: str = "pending", **facts: Any) -> PoolUnit:

@@ -18,8 +18,7 @@ from jobkit.store.pools import PoolPause
 from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.store.workers import RunningAt
 from jobkit.ui.live.shared_feed import open_feeds
-from jobkit.ui.workers.workers_model import listed_jobs, picture
-from jobkit.ui.workers.workers_page import WorkersFeed
+from jobkit.ui.workers.workers_page import WorkersFeed, listed_jobs, picture
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage

@@ -6,7 +6,7 @@ import pytest
 
 from jobkit.cli.doctor import _workers
 from jobkit.store.values import WorkerInfo
-from jobkit.ui.workers.workers_model import picture
+from jobkit.ui.workers.workers_page import picture
 from jobkit.worker import capacity
 from jobkit.worker.capacity import Capacity
 from tests.support import wait_until

@@ -420,12 +420,12 @@ action("drain_worker", _stop("retire"), "asked to finish and end", on="worker", 
 action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN)
 
 
-# -- pause and resume queues and tasks, move waiting jobs --------------------------------------------------------------
+# -- pause and resume queues, tasks and pools, move waiting jobs -------------------------------------------------------
 
 
 def _pause(verb: str, kind: str) -> Do:
-    """Make the action that pauses or resumes (`verb`) a queue or a task (`kind`)."""
-    is_pause, method = verb == "pause", verb if kind == "queue" else f"{verb}_task"
+    """Make the action that pauses or resumes (`verb`) a queue, a task or a pool (`kind`)."""
+    is_pause, method = verb == "pause", verb if kind == "queue" else f"{verb}_{kind}"
 
     async def do(call: ActionCall, name: str) -> None:
         who = {"by": call.person.name} if is_pause else {}
@@ -450,7 +450,7 @@ async def _move(call: ActionCall) -> None:
     call.done = f"moved to {' and '.join(to)}"
 
 
-for _kind in ("queue", "task"):
+for _kind in ("queue", "task", "pool"):
     action(f"pause_{_kind}", _pause("pause", _kind), "paused", on=_kind)
     action(f"resume_{_kind}", _pause("resume", _kind), "resumed", on=_kind)
 action("move", _move, "moved", own_too=False)

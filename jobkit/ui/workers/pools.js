@@ -1,4 +1,4 @@
-// Pools on the page of workers (pools_view.py): what each should have and has, why it does not get it, and its buttons.
+// Pools on the page of workers (workers_page.py): what each should have and has, why it does not get it, and its buttons.
 
 const POOL_FACES = {active: "succeeded", paused: "retrying", failing: "failed", unmanaged: "retrying", removed: "cancelled"};
 const POOL_WORDS = {active: "Active", paused: "Paused", failing: "Failing", unmanaged: "No autoscaler", removed: "Removed"};

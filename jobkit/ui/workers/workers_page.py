@@ -7,19 +7,272 @@ started or ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from jobkit.client.losses import lost_jobs
-from jobkit.model import JobState
-from jobkit.store.values import CONTROL
-from jobkit.tasks.info import defaults_of
-from jobkit.ui.access.actions import PAUSE_ACTIONS
+from jobkit.client.losses import LostJob, lost_jobs
+from jobkit.client.waits import queue_reasons, queue_state
+from jobkit.model import InvalidParams, JobSnapshot, JobState, Pause
+from jobkit.model.format import many, params_brief
+from jobkit.model.limits import sums
+from jobkit.model.load import WorkerLoad
+from jobkit.model.people import Role
+from jobkit.model.plain import instant, iso, to_json
+from jobkit.pools.info import PoolInfo
+from jobkit.store.pools import PoolUnit
+from jobkit.store.queues import BlockedJobs
+from jobkit.store.values import CONTROL, Fleet, WorkerInfo
+from jobkit.store.workers import LISTED, RunningAt
+from jobkit.tasks.info import Defaults, defaults_of
+from jobkit.ui.access.actions import PAUSE_ACTIONS, ActionCall, action, each
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.words import assets
-from jobkit.ui.workers.pools_view import POOL_ACTIONS
-from jobkit.ui.workers.workers_model import LOST, listed_jobs, picture
+
+#: Maximum number of jobs that are listed, and of each worker.
+_ALL, _EACH = 400, LISTED
+
+#: Lost workers that are listed; all are counted.
+LOST = 5
+
+#: State of a job whose lease has just ended.
+_UNNOTICED = "waits until a worker notices"
+
+_MIB = 1024 * 1024
+
+#: Reasons of a pool's units that are listed: of those that are on their way or end, and of the last that have failed.
+_UNITS, _FAILED = 8, 3
+
+_PHASES = {"ordered": "ordered", "pending": "waits", "starting": "starts", "ending": "ends", "ended": "ended"}
+
+
+def listed_jobs(running: Sequence[RunningAt], loads: Mapping[str, WorkerLoad]) -> list[str]:
+    """Return the ids of the jobs to list: of each worker those with the most memory, then the oldest.
+
+    Some of the first may have ended since the worker has told its load.
+    """
+    oldest: dict[str, list[str]] = defaultdict(list)
+    for some in running:
+        oldest[some.worker] += some.ids
+    each = max(1, min(_EACH, _ALL // max(1, len(oldest))))
+    listed = []
+    for worker, ids in oldest.items():
+        use = {id: used.memory.last for id, used in loads[worker].jobs.items()} if worker in loads else {}
+        heaviest = sorted(filter(use.get, use), key=lambda id: -use[id])
+        listed += [*dict.fromkeys([*heaviest, *ids])][:each]
+    return listed[:_ALL]
+
+
+def picture(
+    workers: Sequence[WorkerInfo],
+    queues: Mapping[str, Mapping[str, int]],
+    running: Sequence[JobSnapshot],
+    pauses: Sequence[Pause] = (),
+    defaults: Defaults | None = None,
+    blocked: Sequence[BlockedJobs] = (),
+    loads: Mapping[str, WorkerLoad] | None = None,
+    pools: Sequence[PoolInfo] = (),
+    lost: Mapping[str, Sequence[LostJob]] | None = None,
+) -> dict[str, Any]:
+    """Return the page's data: queues, those that are stuck first, and hosts with their workers and jobs.
+
+    Args:
+        queues, blocked, pools: as for `queue_reasons`. running: the jobs to list. lost: jobs of lost workers.
+    """
+    alive = sorted((w for w in workers if w.is_alive), key=lambda w: (w.host, w.id))
+    dead = [w for w in workers if not w.is_alive][:LOST]
+    jobs = _jobs(running, {w.id: w for w in alive}, loads or {}, defaults or {})
+    rows = {w.id: _worker(w, jobs.get(w.id, []), (loads or {}).get(w.id)) for w in (*alive, *dead)}
+    for worker in dead:
+        mine = rows[worker.id]["jobs"] = [job | {"became": _UNNOTICED, "face": ""} for job in jobs.get(worker.id, [])]
+        mine += [_lost(one, defaults or {}) for one in (lost or {}).get(worker.id, ())]
+        rows[worker.id]["lost"] = worker.lost_text if len(worker.lost_jobs) > _EACH else ""
+    listed = [job for some in jobs.values() for job in some if job["rss_bytes"]]
+    return {
+        "sum": Fleet.of(workers).sentence,
+        "heaviest": max(listed, key=lambda job: job["rss_bytes"], default=None),
+        "hosts": _hosts([*alive, *dead], rows),
+        "queues": _queues(queues, workers, pauses, blocked, pools),
+        "pools": [pool_row(pool) for pool in pools],
+        "tasks": [{"name": pause.name, "paused": pause.to_json()} for pause in pauses if pause.kind == "task"],
+        "alerts": [f"Worker {worker.id} {worker.problem}" for worker in alive if worker.problem],
+        "alive": len(alive),
+    }
+
+
+def _queues(
+    queues: Mapping[str, Mapping[str, int]],
+    workers: Sequence[WorkerInfo],
+    pauses: Sequence[Pause],
+    blocked: Sequence[BlockedJobs],
+    pools: Sequence[PoolInfo],
+) -> list[dict[str, Any]]:
+    paused = {pause.name: pause.to_json() for pause in pauses if pause.kind == "queue"}
+    reasons = queue_reasons(queues, workers, blocked, pools)
+    rows = [
+        {
+            "name": name,
+            **queues.get(name, {}),
+            "state": queue_state(queues.get(name, {}), reasons.get(name, ()), is_paused=name in paused),
+            "paused": paused.get(name),
+            "why": [to_json(reason) for reason in reasons.get(name, ())],
+            "has": _resources([w for w in workers if w.is_alive and name in w.queues]),
+        }
+        for name in sorted({*queues, *paused})
+    ]
+    return sorted(rows, key=lambda row: "stuck" not in row["state"])
+
+
+def _hosts(workers: Sequence[WorkerInfo], rows: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return hosts with living workers by name, then those that have lost all of theirs."""
+    by_host: dict[str, list[WorkerInfo]] = {}
+    for worker in workers:
+        by_host.setdefault(worker.host, []).append(worker)
+    return [
+        {
+            "name": host,
+            "sum": Fleet.of(some).sentence,
+            "workers": [rows[worker.id] for worker in some],
+            "has": _resources([worker for worker in some if worker.is_alive]),
+            "cpu_percent": sum(rows[worker.id]["cpu_percent"] for worker in some),
+            "rss_bytes": sum(rows[worker.id]["rss_bytes"] for worker in some),
+            "memory_bytes": max(worker.memory_bytes for worker in some),
+        }
+        for host, some in by_host.items()
+    ]
+
+
+def _jobs(
+    running: Sequence[JobSnapshot],
+    alive: Mapping[str, WorkerInfo],
+    loads: Mapping[str, WorkerLoad],
+    defaults: Defaults,
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the listed jobs by worker, those that run longest first."""
+    jobs: dict[str, list[dict[str, Any]]] = {}
+    for snapshot in sorted(running, key=lambda one: iso(one.started_at) or ""):
+        load = loads.get(snapshot.worker) if snapshot.worker in alive else None
+        use = load.jobs.get(snapshot.id) if load is not None else None
+        jobs.setdefault(snapshot.worker, []).append(
+            {
+                **_named(snapshot, defaults),
+                "host": alive[snapshot.worker].host if snapshot.worker in alive else "",
+                "started_at": iso(snapshot.started_at),
+                "progress": snapshot.progress,
+                "load": to_json(use),
+                "rss_bytes": round(use.memory.last * _MIB) if use else 0,
+                "cpu_percent": round(use.cpu.last) if use else 0,
+            }
+        )
+    return jobs
+
+
+def _named(job: JobSnapshot, defaults: Defaults) -> dict[str, Any]:
+    spec = job.spec
+    args = params_brief(spec.params, defaults.get(spec.task), limit=80)
+    return {"id": job.id, "name": spec.title or spec.task, "args": args, "face": job.face}
+
+
+def _lost(one: LostJob, defaults: Defaults) -> dict[str, Any]:
+    """Return the row of a job that was lost with its worker."""
+    named = {"id": one.id, "name": "", "args": "", "face": ""} if one.job is None else _named(one.job, defaults)
+    return named | {"became": one.sentence}
+
+
+def _worker(info: WorkerInfo, jobs: list[dict[str, Any]], load: WorkerLoad | None) -> dict[str, Any]:
+    if not info.is_alive:
+        load = None
+    return {
+        **info.to_json(),
+        "tasks": [],  # the page does not show these names
+        "lost_jobs": {},
+        "started_at": iso(instant(info.started_ms)),
+        "beat_age_s": round(info.beat_age_s, 1),
+        "cpu_percent": round(info.cpu_percent) if info.is_alive else 0,
+        "rss_bytes": info.rss_bytes if info.is_alive else 0,
+        "state": info.state,
+        "has": _resources([info]) if info.is_alive else [],
+        "load": None if load is None else to_json(load.whole) | {"step_s": load.step_s},
+        "gpus": [to_json(gpu) for gpu in load.gpus] if load is not None else [],
+        "jobs": jobs,
+    }
+
+
+def _resources(workers: Sequence[WorkerInfo]) -> list[dict[str, Any]]:
+    """Return the resources of workers as `{"name", "used", "total"}`."""
+    total, used = sums([w.resources for w in workers]), sums([w.in_use for w in workers])
+    return [{"name": name, "used": used.get(name, 0), "total": total[name]} for name in sorted(total)]
+
+
+# -- pools -------------------------------------------------------------------------------------------------------------
+
+
+def pool_row(pool: PoolInfo) -> dict[str, Any]:
+    """Return the row of a pool. Units whose workers run are not in it: they are among the workers."""
+    spec = pool.spec
+    moving = _grouped(pool, [unit for unit in pool.units if unit.phase not in ("up", "ended")])
+    failed = [unit for unit in pool.units if unit.phase == "ended" and unit.error and not unit.stopped_ms]
+    return {
+        "name": pool.name,
+        "state": pool.state.replace("no autoscaler", "unmanaged"),
+        "about": spec.sentence if spec else "",
+        "max": spec.max if spec else 0,
+        "fixed": pool.fixed,
+        "wanted": pool.wanted,
+        "pending": pool.pending,
+        "running": pool.running,
+        "worker_hours": round(pool.worker_hours, 1),
+        "sentence": pool.sentence,
+        "units": moving[:_UNITS] + _grouped(pool, failed[::-1])[:_FAILED],
+        "more": sum(row["count"] for row in moving[_UNITS:]),
+    }
+
+
+def _grouped(pool: PoolInfo, units: Iterable[PoolUnit]) -> list[dict[str, Any]]:
+    """Return a row for each reason of the engine, with the first unit that has it."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for unit in units:
+        row = _unit(pool, unit)
+        rows.setdefault((row["phase"], row["text"], row["expected_ms"]), row)["count"] += 1
+    return list(rows.values())
+
+
+def _unit(pool: PoolInfo, unit: PoolUnit) -> dict[str, Any]:
+    said = unit.error if unit.phase == "ended" else unit.reason
+    return {
+        "unit": unit.unit,
+        "id": f"{pool.engine} {unit.id}" if unit.id else pool.engine,
+        "host": unit.host,
+        "phase": unit.phase,
+        "text": said or _PHASES.get(unit.phase, unit.phase),
+        "expected_ms": unit.expected_ms or None,
+        "count": 0,
+    }
+
+
+async def _scale(call: ActionCall, name: str) -> None:
+    text = str(call.details.get("workers", "")).strip()
+    try:
+        n = int(text) if text else None
+    except ValueError:
+        raise InvalidParams(f"the number of workers must be a whole number, not {text[:40]!r}", "n") from None
+    await call.kit.aio.scale_pool(name, n)
+    call.done = "left to its autoscaler" if n is None else f"scaled to {many(n, 'worker')}"
+
+
+async def _drain(call: ActionCall, name: str) -> None:
+    count = len(await call.kit.aio.drain_pool(name))
+    call.done = f"drained: {count:,} worker{' ends when its' if count == 1 else 's end when their'} jobs have ended"
+
+
+action("scale_pool", each(_scale), "scaled", on="pool", least=Role.ADMIN)
+action("drain_pool", each(_drain), "drained", on="pool", least=Role.ADMIN)
+
+POOL_ACTIONS = ("pause_pool", "resume_pool", "scale_pool", "drain_pool")
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
 
 
 class WorkersFeed(TextFeed):
