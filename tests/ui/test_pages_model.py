@@ -13,8 +13,7 @@ from jobkit.store.query import Query, QueryPage
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import check_options
 from jobkit.tasks.specs import Choice, ParamSpec
-from jobkit.ui.form.form_model import lead, read_field, read_form
-from jobkit.ui.form.form_options import options_of, read_options
+from jobkit.ui.form.form_model import lead, options_of, read_field, read_form, read_options
 from jobkit.ui.jobs.board import Board
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)

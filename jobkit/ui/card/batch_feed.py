@@ -19,10 +19,10 @@ from jobkit.client.waits import reasons_of
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
-from jobkit.ui.card.batch_curves import charts_text
 from jobkit.ui.card.batch_files import KINDS, answer, study_facts
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker, waits
+from jobkit.ui.card.curves import charts_text
 from jobkit.ui.card.study_model import StudyModel, model_of
 from jobkit.ui.card.tell import tell_state
 from jobkit.ui.live.control import Control

@@ -21,9 +21,11 @@ from jobkit.model.format import FACES, Eta, many, number, params_brief, shortene
 from jobkit.model.metrics import Point as MetricPoint
 from jobkit.model.plain import iso
 from jobkit.model.result import ended_text, scalars, told
-from jobkit.ui.card.batch_curves import BatchCurves
 from jobkit.ui.card.batch_plot import Point, is_number, layout
-from jobkit.ui.card.differing import Differing
+from jobkit.ui.card.curves import BatchCurves
+
+#: Arguments that are named, at most.
+_ARGS_MOST = 20
 
 #: Columns of numbers and texts that are read from the jobs' results.
 MAX_VALUES = 12
@@ -45,6 +47,51 @@ _RATE_S = 30.0
 #: Faces in the order in which the bar stacks them: what is done first.
 ENDED = ("succeeded", "pruned", "failed", "cancelled")
 ORDER = (*ENDED, "running", "retrying", "queued", "scheduled")
+
+
+class Differing:
+    """Arguments that are not the same in all jobs that were read.
+
+    Args:
+        axes: arguments that were swept: they differ, and come first.
+    """
+
+    def __init__(self, axes: Sequence[str] = ()) -> None:
+        self._axes = axes
+        self._first: dict[str, Any] = {}
+        self._texts: dict[str, str] = {}
+        self._having: Counter[str] = Counter()
+        self._differ = set(axes)
+        self._count = 0
+        self._names: list[str] | None = None
+
+    def read(self, params: Mapping[str, Any]) -> None:
+        """Read the arguments of one job more."""
+        self._count += 1
+        self._names = None
+        self._having.update(params.keys())
+        for name, value in params.items():
+            if name not in self._first:
+                self._first[name], self._texts[name] = value, repr(value)
+            elif name not in self._differ and repr(value) != self._texts[name]:
+                self._differ.add(name)
+
+    @property
+    def names(self) -> list[str]:
+        """Arguments that differ or that some jobs lack, at most 20; all arguments of a single job."""
+        if self._names is None:
+            found = [name for name in self._axes if name in self._first]
+            found += [name for name in self._first if name not in self._axes and self._differs(name)]
+            self._names = found[:_ARGS_MOST]
+        return self._names
+
+    def _differs(self, name: str) -> bool:
+        return self._count == 1 or name in self._differ or self._having[name] < self._count
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """The other arguments, with their first values."""
+        return {name: value for name, value in self._first.items() if name not in self.names}
 
 
 class BatchModel:

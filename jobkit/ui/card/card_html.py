@@ -33,8 +33,8 @@ from jobkit.model.result import ended_text
 from jobkit.model.trace import Frame, Raised, frame_count, line_of, picture_of, rows_of
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.ui.card.batch_plot import COLOURS
-from jobkit.ui.card.card_curves import charts_of, paths_of, thinned
 from jobkit.ui.card.card_model import CardModel
+from jobkit.ui.card.curves import charts_of, paths_of, thinned
 from jobkit.ui.card.log_lines import line_html
 from jobkit.ui.words import assets
 

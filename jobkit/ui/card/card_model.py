@@ -27,7 +27,7 @@ from jobkit.model.plain import dumps, instant, iso, to_json
 from jobkit.model.question import closed_questions
 from jobkit.model.trace import picture_of
 from jobkit.store.values import ArtifactInfo
-from jobkit.ui.card.card_curves import CardCurves
+from jobkit.ui.card.curves import CardCurves
 from jobkit.ui.card.log_lines import shown_line
 
 #: Log lines that a card starts with; it then keeps up to 2,000.

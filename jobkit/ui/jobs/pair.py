@@ -16,7 +16,7 @@ from jobkit.model import JobSnapshot, SignatureError
 from jobkit.tasks.call import read_head
 from jobkit.tasks.masking import masked
 from jobkit.tasks.sources import Source
-from jobkit.ui.card.batch_curves import BatchCurves, charts_data
+from jobkit.ui.card.curves import BatchCurves, charts_data
 from jobkit.ui.jobs.pair_model import Side, pair
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
