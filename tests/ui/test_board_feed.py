@@ -14,6 +14,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSnapshot, JobSpec, JobState
 from jobkit.model.people import Person, Role
+from jobkit.model.plain import now_ms, to_ms
 from jobkit.model.question import OpenQuestion
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query
@@ -201,6 +202,8 @@ def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage
 
 def test_a_batch_of_a_later_page_stays_there_while_its_jobs_run(stage: Stage, look: Look) -> None:
     _, job, _ = stage.batch({"n": 1}, {"n": 2})
+    batch_ms = to_ms(stage.kit.snapshot(job).submitted_at)
+    wait_until(lambda: now_ms() > batch_ms, what="the next millisecond, since rows are ordered by it")
     others = [stage.submit(), stage.submit()]
     screen = look(Query(task="train", limit=2))
     stage.start(job)

@@ -426,10 +426,10 @@ def test_chosen_jobs_are_compared_by_what_differs_and_a_click_opens_one(stage: S
     assert "epochs=40" in text_of(page, ".jk-batch .args")  # what is equal is no column
     page.wait_for_selector(".jk-batch circle >> nth=3")
     stage.start(stage.submit("train", {"lr": 0.7}))  # not one of them
-    page.click(".jk-batch .id >> nth=0")
+    page.click(".jk-batch .rows .id >> nth=0")
     page.wait_for_selector(".jk-card .title:has-text('Train a model')")
     linked = window.open(page.url.partition("&job=")[0], width=380)
-    wait_until(lambda: linked.locator(".jk-batch .id").count() == 4, what="the linked page")
+    wait_until(lambda: linked.locator(".jk-batch .rows .id").count() == 4, what="the linked page")
     assert linked.evaluate("document.documentElement.scrollWidth") <= 380
     alone = window.open(f"{url}?page=compare")
     alone.wait_for_selector("text=Nothing to compare")
