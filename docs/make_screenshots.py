@@ -6,8 +6,9 @@
 
 The first makes those of every page and card; the second makes the same at the widths of a phone, a laptop and a large
 screen, to compare them before and after a change. The third walks to the answers of a team's questions
-(`tests/ui/questions.py`), and prints how many clicks and seconds each took. An error in the browser's console, or a
-request to another host, ends it. Needs the `test` extra and a Chromium; takes a few minutes.
+(`tests/ui/questions.py`), and prints how many clicks and seconds each took. An error in the browser's console, a
+request to another host, and a question without an answer make the exit status 1; the last lines name them. Needs the
+`test` extra and a Chromium; takes a few minutes.
 """
 
 from __future__ import annotations
@@ -70,9 +71,13 @@ def main() -> None:
 
 
 def answer(url: str, ids: Mapping[str, str], folder: Path) -> None:
-    """Walk to the answer of each question, and print how many clicks and seconds it took, by the browser's clock."""
+    """Walk to the answer of each question, and print how many clicks and seconds it took, by the browser's clock.
+
+    Raises SystemExit that names the questions without an answer, after all have been asked.
+    """
     from tests.ui.questions import QUESTIONS, Walk
 
+    unanswered = list[str]()
     folder.mkdir(parents=True, exist_ok=True)
     print("| question | clicks | searches | seconds | answer |\n|---|---|---|---|---|")
     with opened() as browser:
@@ -85,10 +90,13 @@ def answer(url: str, ids: Mapping[str, str], folder: Path) -> None:
                 said = question(walk)
             except Exception as error:
                 said = f"no answer: {str(error).splitlines()[0]}"
+                unanswered.append(text)
             seconds = page.evaluate("performance.now() / 1000")
             print(f"| {text} | {walk.clicks} | {walk.searches} | {seconds:.1f} | {said[:100]} |", flush=True)
             keep(page.screenshot(), folder / f"{question.__name__}.png")
             context.close()
+    if unanswered:
+        sys.exit(f"no answer to: {' | '.join(unanswered)}")
 
 
 @contextmanager

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +14,10 @@ from jobkit.client.loop import background
 from jobkit.model.metrics import Curves
 from jobkit.store.values import AttemptNews
 from jobkit.ui.app.dashboard import Dashboard
+from tests.support import ROOT
 from tests.ui.conftest import Window
 from tests.ui.page_server import PageServer
-from tests.ui.questions import QUESTIONS, Walk
+from tests.ui.questions import QUESTIONS, Walk, why_it_waits
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
@@ -92,3 +97,26 @@ def test_the_answer_is_at_most_two_clicks_away(
 
     assert ANSWERS[question.__name__] in said
     assert walk.clicks + walk.searches <= 2
+
+
+def test_a_measurement_of_the_answers_names_the_question_that_has_none(
+    place: tuple[str, dict[str, str]],
+    browser: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lost(walk: Walk) -> str:
+        raise LookupError(f"not on {walk.page.url}")
+
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    made = importlib.import_module("make_screenshots")
+    monkeypatch.setattr(made, "opened", lambda: nullcontext(browser))
+    monkeypatch.setattr("tests.ui.questions.QUESTIONS", {"Where is it?": lost, "Why does it wait?": why_it_waits})
+
+    with pytest.raises(SystemExit, match=r"^no answer to: Where is it\?$"):
+        made.answer(*place, tmp_path)
+
+    said = capsys.readouterr().out
+    assert "| Where is it? | 0 | 0 |" in said
+    assert "no worker serves queue gpu" in said
