@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from jobkit.cli import main
+from tests.docs.reading import fences
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
@@ -29,8 +30,9 @@ def commands_in(text: str) -> Iterator[list[str]]:
 
 def commands_of(page: Path) -> list[list[str]]:
     """Return the commands in the blocks of a page."""
-    blocks = re.findall(r"```(?:console|bash|make)\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-    return list(commands_in("".join(blocks)))
+    return list(
+        commands_in("".join(each.text for each in fences(page) if each.language in ("console", "bash", "make")))
+    )
 
 
 def check_command(words: list[str]) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,50 @@ GRANTED = Path(__file__).with_name("mytasks.py")
 
 #: Comment of a statement that raises: `# JobFailed: ...`, or `# refused: ...` for an argument that is not allowed.
 _RAISES = re.compile(r"  # (?:refused|JobFailed|InvalidParams|JobCancelled)\b")
+
+
+#: A fence, and the comment before it.
+_FENCE = re.compile(
+    r"^(?:<!-- (?P<comment>[^\n]*) -->\n+)?(?P<begin>(?P<indent> *)(?P<mark>```+|~~~+|:::+))(?P<info>[^\n`]*)\n"
+    r"(?P<text>.*?)^(?P=indent)(?P=mark) *$",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A fenced block of a page.
+
+    Attributes:
+        page: with its path from the root. language: first word behind the fence; `{name}` for a directive of the site.
+        argument: what follows it. comment: the comment on the line before, if it is one line.
+    """
+
+    page: str
+    line: int
+    language: str
+    argument: str
+    text: str
+    comment: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def fences(page: Path) -> list[Fence]:
+    """Return all fenced blocks of a page in their order."""
+    text, name = page.read_text("utf-8"), page.relative_to(ROOT).as_posix()
+    found = []
+    for match in _FENCE.finditer(text):
+        language, _, argument = match["info"].strip().partition(" ")
+        line = text.count("\n", 0, match.start("begin")) + 1
+        found.append(Fence(name, line, language, argument, match["text"], match["comment"] or ""))
+    return found
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the blocks of a page in one language."""
+    return [fence.text for fence in fences(ROOT / page) if fence.language == language]
 
 
 def read(path: Path) -> Document:

@@ -184,14 +184,6 @@ def test_variables_in_the_documentation_exist() -> None:
         assert set(re.findall(r"\b_?JOBKIT_[A-Z_]*[A-Z]\b", path.read_text("utf-8"))) <= known, path
 
 
-def test_settings_in_the_documentation_are_accepted(tmp_path: Path) -> None:
-    for page in PAGES:
-        for block in re.findall(r"(?ms)^```toml\n(.*?)^```", page.read_text("utf-8")):
-            (tmp_path / "pyproject.toml").write_text(block)
-            for name, options in Settings.load({}, start=tmp_path).pools.items():
-                pool_spec(name, **options)
-
-
 def test_files_that_the_documentation_names_exist() -> None:
     missing = set()
     for page in PAGES:

@@ -8,16 +8,21 @@ import threading
 from collections.abc import Callable
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from jobkit.client.kit import Kit
 from jobkit.http import asgi_app
+from tests.docs.reading import blocks
 from tests.http.site import Site
 from tests.support import ROOT, environment, wait_until
 from tests.ui.stage import Stage
 
 
-def test_a_client_without_jobkit_submits_and_follows(serve: Callable[..., Site], kit: Kit, stage: Stage) -> None:
+@pytest.mark.parametrize("code", ["examples/client.py", "docs/http.md"])
+def test_a_client_without_jobkit_submits_and_follows(
+    code: str, serve: Callable[..., Site], kit: Kit, stage: Stage
+) -> None:
     site = serve()
 
     def work() -> None:
@@ -26,10 +31,15 @@ def test_a_client_without_jobkit_submits_and_follows(serve: Callable[..., Site],
         stage.progress(job.id, 1, 2)
         stage.succeed(job.id, preview={"type": "int", "text": "42", "json": 42})
 
+    if code.endswith(".md"):
+        (text,) = (block for block in blocks(code, "python") if "connect_sse" in block)
+        text = text.replace("http://localhost:5006", site.url).replace("estimate_pi", "double")
+    else:
+        text = (ROOT / code).read_text()
     worker = threading.Thread(target=work)
     worker.start()
     done = subprocess.run(
-        [sys.executable, "-c", (ROOT / "examples" / "client.py").read_text(), site.url, "double"],
+        [sys.executable, "-c", text, site.url, "double"],
         env={**environment(), "PYTHONPATH": ""},
         capture_output=True,
         text=True,

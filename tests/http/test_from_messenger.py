@@ -13,17 +13,13 @@ from typing import Any
 import pytest
 
 from jobkit.client.kit import Kit
+from tests.docs.reading import blocks
 from tests.http.site import Site
 from tests.support import ROOT, environment, wait_until
 from tests.ui.conftest import Window
 from tests.ui.conftest import browser as browser
 
-PAGES = ("from-messenger.md", "ja/from-messenger.md")
-
-
-def blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / "docs" / page).read_text("utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+PAGES = ("docs/from-messenger.md", "docs/ja/from-messenger.md")
 
 
 @pytest.fixture
