@@ -108,7 +108,8 @@ __all__ = [
     "UnknownTask",
 ]
 
-_LAZY = {
+#: Module of each public name; the others are in `jobkit.model`.
+_MODULES = {
     "Notebook": "jobkit.notebooks.notebook_task",
     "Range": "jobkit.tasks.specs",
     "ask": "jobkit.run.inside.asking",
@@ -122,41 +123,14 @@ _LAZY = {
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",
     "publish": "jobkit.connecting",
-    **dict.fromkeys(
-        (
-            "Backoff",
-            "ErrorKind",
-            "EventsExpired",
-            "EventType",
-            "InvalidParams",
-            "JobCancelled",
-            "JobError",
-            "JobEvent",
-            "JobFailed",
-            "JobkitError",
-            "JobNotFound",
-            "JobSnapshot",
-            "JobState",
-            "QuestionClosed",
-            "ResultExpired",
-            "ResultUnavailable",
-            "Retry",
-            "SignatureError",
-            "StoreUnavailable",
-            "SubmitUnanswered",
-            "Unanswered",
-            "UnknownTask",
-        ),
-        "jobkit.model",
-    ),
     **dict.fromkeys(("Batch", "Job", "Kit", "Pool", "Schedule", "Study", "as_completed", "wait"), "jobkit.client"),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Load names at first use: a supervisor uses none of them; some need param, Redis or an event loop."""
-    if name in _LAZY:
-        found = getattr(importlib.import_module(_LAZY[name]), name)
+    if name in __all__:
+        found = getattr(importlib.import_module(_MODULES.get(name, "jobkit.model")), name)
         globals()[name] = found
         return found
     raise AttributeError(f"module 'jobkit' has no attribute {name!r}")
