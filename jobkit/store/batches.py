@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from jobkit.model import JobState, StoreUnavailable
 from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 from jobkit.store.query import Names, fits
 
 #: Number of batches that are read at a time, and the most of those whose definition is looked at.
@@ -36,11 +36,8 @@ class _Asked(msgspec.Struct):
 _asked = msgspec.json.Decoder(_Asked).decode
 
 
-class BatchStore:
+class BatchStore(StorePart):
     """Verbs for batches."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def infos(self, batch_ids: Sequence[str]) -> list[BatchInfo | None]:
         """Return each batch; None if it is not kept."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 
 #: First byte of what is stored: a content follows, or the folder that has it, its size and the name of the storage.
 INLINE, FILE = b"r", b"f"
 
 
-class BlobStore:
+class BlobStore(StorePart):
     """Verbs for large parts of calls, by the SHA-256 of their content."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def missing(self, names: Sequence[str]) -> list[str]:
         """Return which of these are not stored; the others stay for an hour at least."""

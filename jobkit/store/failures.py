@@ -7,17 +7,14 @@ from functools import partial
 
 from jobkit.model import FailureGroup
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 
 #: Number of groups that are read at a time.
 _CHUNK = 200
 
 
-class FailureStore:
+class FailureStore(StorePart):
     """Verbs for groups of failed jobs: the same exception at the same place in one task."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def groups(self, states: Sequence[str] = (), task: str = "", limit: int = 100) -> list[FailureGroup]:
         """Return groups in any of these states (empty: all) and of this task, the last failure first."""

@@ -9,7 +9,7 @@ from functools import partial
 
 from jobkit.model import StoreUnavailable
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 from jobkit.store.query import (
     ASKING,
     Candidate,
@@ -31,11 +31,8 @@ _SLICE = 500
 _READ_MOST = 1_000_000
 
 
-class JobFinder:
+class JobFinder(StorePart):
     """Finds jobs; returns ids. `jobkit.index` finds the same faster, beside the store."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def page(self, query: Query) -> tuple[list[str], str]:
         """Return the ids of a page and the cursor of the next one; see `RedisStore.list`."""

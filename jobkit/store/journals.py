@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 
 
-class JournalStore:
+class JournalStore(StorePart):
     """Verbs for journals. The entries are JSON text."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def entries(self, study_id: str, start: int = 0) -> list[bytes]:
         """Return the entries from the one numbered `start` on."""

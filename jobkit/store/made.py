@@ -14,7 +14,7 @@ import msgspec
 
 from jobkit.codec import HEAD_BYTES
 from jobkit.model.made import ProcessFacts
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 
 #: Facts are kept two weeks (in ms) longer than the jobs that name them.
 _LONGER_MS = 14 * 86_400_000
@@ -23,11 +23,8 @@ _LONGER_MS = 14 * 86_400_000
 _MOST_BYTES = 4_000_000
 
 
-class MadeStore:
+class MadeStore(StorePart):
     """Verbs for facts. Every verb may raise `StoreUnavailable`."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def keep(self, sealed: Mapping[str, bytes], ttl_ms: int, worker: str = "", name: str = "") -> None:
         """Store facts by name, for jobs that are kept for `ttl_ms`.

@@ -221,6 +221,13 @@ class RedisNamespace:
         await self.redis.aclose()
 
 
+class StorePart:
+    """Base of the parts of a store, which have verbs for one kind of records; each verb raises as `RedisNamespace`."""
+
+    def __init__(self, namespace: RedisNamespace) -> None:
+        self._ns = namespace
+
+
 async def _close(release: Callable[..., Awaitable[None]], pool: Any, connection: Any) -> None:
     """Release a connection without keeping it open."""
     await connection.disconnect(nowait=True)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from jobkit.store import wire
 from jobkit.store.export import Dump, dump_of, read_keys, with_facts
-from jobkit.store.namespace import RedisNamespace, in_slices
+from jobkit.store.namespace import StorePart, in_slices
 
 #: Milliseconds until a namespace counts as one without an archive if no worker has one any more.
 _OPEN_MS = 86_400_000
@@ -52,11 +52,8 @@ class ArchiveState(msgspec.Struct, frozen=True):
         return f"{jobs}, and no worker has JOBKIT_ARCHIVE" if self.waiting and not self.where else ""
 
 
-class Outbox:
+class Outbox(StorePart):
     """Verbs for the worker that writes the archive."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def open(self, where: str, problem: str = "") -> None:
         """Let jobs that end from now on wait for the archive, and note why it cannot be written; repeat it at times."""

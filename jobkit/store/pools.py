@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 
 #: Key of the leader lock of autoscalers, whose owner is "HOST TOKEN PROCESS"; see `jobkit.system.processes.mark`.
 LOCK = "autoscaler"
@@ -127,11 +127,8 @@ _rows = msgspec.json.Decoder(list[tuple[msgspec.Raw, int]]).decode
 _use = msgspec.json.Decoder(dict[str, float]).decode
 
 
-class PoolStore:
+class PoolStore(StorePart):
     """Verbs for pools."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def put(self, name: str, sealed: bytes) -> None:
         """Store a definition; the rest of a pool with this name stays, except that it is not removed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 from jobkit.store.query import ASKING
 
 #: Seconds from which on a timeout is no limit: 31 years.
@@ -27,11 +27,8 @@ class AskReply(NamedTuple):
     left_s: float | None = None
 
 
-class QuestionStore:
+class QuestionStore(StorePart):
     """Verbs for questions and answers."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def ask(
         self, job_id: str, token: str, key: str, text: str, timeout_s: float | None, sealed: bytes

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from jobkit.model import JobkitError, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 from jobkit.store.values import Firing, SubmitReply
 
 #: Milliseconds for which only the first worker to ask gets a due schedule.
@@ -24,11 +24,8 @@ class PartsNotKept(JobkitError):
     """Large parts of a schedule's arguments are not in the store."""
 
 
-class ScheduleStore:
+class ScheduleStore(StorePart):
     """Verbs for schedules."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def put(self, spec: ScheduleSpec, payload: bytes, next_ms: int) -> bool:
         """Store a schedule, or change the one with this name; pauses and past runs are kept.

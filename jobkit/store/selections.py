@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 from jobkit.model.plain import now_ms
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 
 #: Jobs of one selection, at most.
 MOST_SELECTED = 1_000
@@ -29,11 +29,8 @@ _NAME = re.compile(r"([0-9a-z]{1,10})(?:-([0-9a-z]{1,6}))?", re.ASCII)
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-class SelectionStore:
+class SelectionStore(StorePart):
     """Verbs for selections. Every verb may raise `StoreUnavailable`."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def keep(self, job_ids: Sequence[str]) -> str:
         """Keep a selection of jobs, at most `MOST_SELECTED`, and return its name: about eight letters and digits.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 from jobkit.store.wire import text
 
 #: Seconds that a wish is kept, that the names of people with an address are, and that a held message is.
@@ -14,11 +14,8 @@ _WISH_S, REACHABLE_S, _HELD_S = 90 * 86_400, 86_400, 7 * 86_400
 _HELD = 1000
 
 
-class ToldStore:
+class ToldStore(StorePart):
     """Verbs for "Tell me" and for held messages. An `id` is that of a job or batch."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def offer(self, people: Collection[str]) -> None:
         """Store the names of people with an address, for a day."""

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.store.grammar import MAX_CHARS
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 from jobkit.store.query import ORDERS
 
 #: Views of a user, characters of a name and of the names of hidden columns, at most.
@@ -41,11 +41,8 @@ class SavedView(msgspec.Struct, frozen=True, omit_defaults=True):
 _read = msgspec.json.Decoder(SavedView).decode
 
 
-class ViewStore:
+class ViewStore(StorePart):
     """Verbs for saved views."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def of(self, user: str) -> list[SavedView]:
         """Return the views of a user, by name."""

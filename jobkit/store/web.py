@@ -9,18 +9,15 @@ import msgspec
 
 from jobkit.model.people import NAMED, AuditBounds, AuditEntry
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import StorePart
 from jobkit.store.values import checked_stream_id, event_key
 
 #: Approximate bounds of the streams of updates: entries and bytes.
 _KEPT = {"updates": (10_000, 32_000_000), "presence": (2_000, 4_000_000)}
 
 
-class WebStore:
+class WebStore(StorePart):
     """Verbs for HTTP's hub and its tokens."""
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def revoke(self, token_id: str, until_s: float) -> None:
         """Revoke an API token; stored until it would have expired (seconds since the epoch)."""
@@ -81,14 +78,11 @@ class WebStore:
         return [bool(reply) for reply in removed]
 
 
-class AuditLog:
+class AuditLog(StorePart):
     """Actions of users: the stream `audit`, bounded by `lua/verbs/note.lua`."""
 
     #: Other bounds are for tests only.
     bounds = AuditBounds()
-
-    def __init__(self, namespace: RedisNamespace) -> None:
-        self._ns = namespace
 
     async def note(self, entry: AuditEntry) -> None:
         """Add an entry, within the bounds."""
