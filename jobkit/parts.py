@@ -16,7 +16,7 @@ from jobkit.codec import Blob
 from jobkit.files import FileStore
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import size
-from jobkit.store.blobs import FILE, INLINE
+from jobkit.store.contents import FILE, INLINE
 from jobkit.store.redis import RedisStore
 
 #: Larger parts are refused: without a place for files, with one, and in the memory of a `sync://` kit.

@@ -22,8 +22,8 @@ from jobkit.files.places import place_of
 from jobkit.files.storage import Directory, Place
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
+from jobkit.store.contents import named_in
 from jobkit.store.export import Dump
-from jobkit.store.made import named_in
 from jobkit.store.query import Query, QueryPage, submit_bounds, write_cursor
 
 logger = logging.getLogger("jobkit.archive")

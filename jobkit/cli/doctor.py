@@ -27,10 +27,10 @@ from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
 from jobkit.store.damage import damaged, discard, reread
+from jobkit.store.library import RIGHTS
 from jobkit.store.outbox import ArchiveState
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.rights import RIGHTS
 from jobkit.store.values import Fleet
 from jobkit.tasks.registry import registry
 

@@ -22,7 +22,7 @@ from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.run.inside import context
 from jobkit.run.inside.live import log_metrics
-from jobkit.store.journals import JournalStore
+from jobkit.store.batches import JournalStore
 
 if TYPE_CHECKING:
     import optuna

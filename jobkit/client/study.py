@@ -18,7 +18,7 @@ from jobkit.client.job import Job
 from jobkit.client.search_space import load_optuna, quiet
 from jobkit.model import InvalidParams, JobError, JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchInfo, BatchSpec, part_id
-from jobkit.store.journals import JournalStore
+from jobkit.store.batches import JournalStore
 from jobkit.tasks.shown import Shown
 
 if TYPE_CHECKING:

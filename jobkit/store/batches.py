@@ -1,8 +1,7 @@
-"""Batches in the store; see `lua/lib/batches.lua`."""
+"""Batches in the store, see `lua/lib/batches.lua`; and journals of studies, see `lua/verbs/journal.lua`."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TypeVar
@@ -10,7 +9,7 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.model import JobState, StoreUnavailable
+from jobkit.model import JobState
 from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.store import wire
 from jobkit.store.namespace import StorePart
@@ -137,9 +136,7 @@ class BatchStore(StorePart):
 
     async def _ruled(self, *args: str) -> bool:
         is_kept, left = await self._ns.run("batch_rule", args)
-        with contextlib.suppress(StoreUnavailable):  # the next heartbeat goes on
-            while left:
-                left = await self._ns.run("settle", [self._ns.ttl_ms])
+        await self._ns.settle(left)
         return bool(is_kept)
 
 
@@ -183,3 +180,21 @@ def _run_by(info: BatchInfo, raw: list[bytes] | None) -> BatchInfo:
 
 def _info(batch_id: str, record: Mapping[bytes, bytes]) -> BatchInfo:
     return BatchInfo.from_wire(batch_id, wire.texts(record))
+
+
+class JournalStore(StorePart):
+    """Verbs for journals: what the trials of a study are and how they ended. The entries are JSON text."""
+
+    async def entries(self, study_id: str, start: int = 0) -> list[bytes]:
+        """Return the entries from the one numbered `start` on."""
+        found: list[bytes] = await self._ns.ask("LRANGE", f"journal:{study_id}", start, -1)
+        return found
+
+    async def append(self, study_id: str, token: str, known: int, entries: Sequence[str]) -> int:
+        """Append entries behind the `known` ones; may be repeated.
+
+        Return the number of entries that there are: fewer than `known` if the server has lost some, and then these
+        were not appended; -1 if the attempt of the study's job with this token has ended.
+        """
+        count: int = await self._ns.run("journal", [study_id, token, known, *entries])
+        return count

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from typing import Any
 
 import redis
 from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection as AsyncSSLConnection
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -21,8 +23,7 @@ from redis.exceptions import (
 
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store.pinned import AsyncPinnedConnection, PinnedConnection
-from jobkit.store.rights import RIGHTS
+from jobkit.store.library import RIGHTS
 from jobkit.store.sentinel import NO_PRIMARY, NotSentinel, UnknownPrimary, open_by_sentinel
 
 #: Seconds to open a connection before saying so.
@@ -226,3 +227,25 @@ def _not_permitted(text: str, settings: Settings) -> str:
 def _first(text: str) -> str:
     """The first line of what a server said, not more than fits into a sentence."""
     return (text.splitlines() or [""])[0][:200]
+
+
+class PinnedConnection(redis.SSLConnection):
+    """A blocking connection with the TLS of its caller, which accepts a single certificate.
+
+    Those of redis-py accept the certificates of all authorities that the system trusts, beside the given ones.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self._tls = tls
+
+    def _wrap_socket_with_ssl(self, sock: Any) -> ssl.SSLSocket:
+        return self._tls.wrap_socket(sock, server_hostname=self.host)
+
+
+class AsyncPinnedConnection(AsyncSSLConnection):
+    """The same for an event loop."""
+
+    def __init__(self, *, tls: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context.context = tls

@@ -20,7 +20,7 @@ from jobkit.model import InvalidParams, JobSnapshot, LogLine
 from jobkit.model.plain import dumps, now_ms
 from jobkit.settings import checked_name
 from jobkit.store import wire
-from jobkit.store.made import MadeStore
+from jobkit.store.contents import MadeStore
 from jobkit.store.namespace import RedisNamespace, in_slices
 
 #: Version of the lines of jobs, and of the pieces behind them; newer ones are rejected.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import partial
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
@@ -18,7 +18,6 @@ from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
-from jobkit.store import moments
 from jobkit.store.query import FILTERS, FLAGS, STATES, Query
 
 #: Names for several states: the counters of the jobs page.
@@ -189,14 +188,14 @@ def _without(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _point(name: str, value: str, now: datetime) -> dict[str, Any]:
-    found = moments.point(value.replace('"', ""), now)
+    found = point(value.replace('"', ""), now)
     if found is None:
-        raise InvalidParams(f"{name} must be a time like {moments.ALLOWED}, not {value!r}", name)
+        raise InvalidParams(f"{name} must be a time like {_ALLOWED}, not {value!r}", name)
     return {name: found}
 
 
 def _day(name: str, value: str, now: datetime) -> dict[str, Any]:
-    found = moments.day(value.replace('"', ""), now)
+    found = day(value.replace('"', ""), now)
     if found is None:
         raise InvalidParams(f"{name} must be a day: today, yesterday, monday or 2026-11-26, not {value!r}", name)
     return {"since": found[0], "before": found[1]}
@@ -249,6 +248,71 @@ def _split(value: str) -> Iterator[str]:
         if name := part.replace('"', ""):
             yield name
 
+
+# -- points in time ----------------------------------------------------------------------------------------------------
+
+#: What a point in time may look like, for the sentence that refuses another one.
+_ALLOWED = "22:00, today, yesterday, monday, 2026-11-26, 'yesterday 22:00' or 2h"
+
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_POINT = re.compile(r"(?P<day>[a-z]+?|\d{4}-\d\d-\d\d)?(?:[t ]*(?P<clock>\d?\d:\d\d|\d\d:\d\d:\d\d))?", re.ASCII)
+
+#: The shortest length of time, so that "0s" is also a negative number.
+_SHORTEST_S = 0.001
+
+
+def point(text: str, now: datetime) -> float | None:
+    """Return the point in time that a person writes, or None: `22:00`, `yesterday`, `2026-11-26`, `2h`.
+
+    It is in seconds since the epoch, or, of a length of time like `2h`, the negative number of seconds before now, so
+    that a live page can move it on. A time without a day is the last one that has passed.
+
+    Args:
+        now: in the zone of the person; without a zone, in that of this process.
+    """
+    text = text.strip().lower()
+    if text and not text[-1].isdigit() and (length := seconds_in(text)) is not None:
+        return -max(length, _SHORTEST_S)
+    match = _POINT.fullmatch(text)
+    if match is None or not text:
+        return None
+    try:
+        clock = time.fromisoformat(match["clock"].rjust(5, "0")) if match["clock"] else time()
+        day = _date(match["day"], now.date()) if match["day"] else now.date()
+        if day is None:
+            return None
+        found = _timestamp(day, clock, now.tzinfo)
+        is_ahead = not match["day"] and found > now.timestamp()
+        return _timestamp(day - timedelta(days=1), clock, now.tzinfo) if is_ahead else found
+    except (ValueError, OverflowError, OSError):  # 25:00, 2026-02-30, the year 1
+        return None
+
+
+def day(text: str, now: datetime) -> tuple[float, float] | None:
+    """Return the begin and the end of a day: `today`, `monday`, `2026-11-26`; None for other texts."""
+    try:
+        found = _date(text.strip().lower(), now.date())
+        if found is None:
+            return None
+        return _timestamp(found, time(), now.tzinfo), _timestamp(found + timedelta(days=1), time(), now.tzinfo)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _date(text: str, today: date) -> date | None:
+    if text in ("today", "yesterday"):
+        return today - timedelta(days=text == "yesterday")
+    named = [n for n, name in enumerate(_WEEKDAYS) if text in (name, name[:3])]
+    if named:
+        return today - timedelta(days=(today.weekday() - named[0]) % 7)
+    return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) else None
+
+
+def _timestamp(day: date, clock: time, zone: tzinfo | None) -> float:
+    return datetime.combine(day, clock, zone).timestamp()
+
+
+# -- readers -----------------------------------------------------------------------------------------------------------
 
 #: Fields with names as values.
 _NAMED = tuple(name for name in FILTERS if name != "flag")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -260,3 +261,34 @@ class Functions:
             if isinstance(reply, Exception):
                 raise reply
         return replies
+
+
+#: Rights that the user of a server needs, as ACL SETUSER takes them; docs/reliability.md says why.
+RIGHTS = "~jk:* ~arq:* &jk:* +@all -@dangerous -@admin +info"
+
+#: Commands that clients send themselves. Those of the verbs are found in the library's text.
+_SENT = (
+    "FUNCTION LOAD",
+    "GET",
+    "HGETALL",
+    "MULTI",
+    "PING",
+    "SET",
+    "SISMEMBER",
+    "SMISMEMBER",
+    "SUBSCRIBE",
+    "TIME",
+    "UNSUBSCRIBE",
+    "XREAD",
+    "XREVRANGE",
+    "ZRANGE",
+    "ZREVRANGEBYSCORE",
+)
+
+_CALLED = re.compile(r"\b(?:call|try)\('([A-Z]+)'(?:, '([A-Z]+)')?")
+
+
+def needed() -> list[str]:
+    """Return the commands that jobkit uses: "HSET", "FUNCTION LOAD"."""
+    called = {" ".join(filter(None, names)) for names in _CALLED.findall(current.text)}
+    return sorted(called.union(_SENT))

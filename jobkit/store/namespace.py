@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store import rights
+from jobkit.store import library
 from jobkit.store.connect import Reaching, open_redis
 from jobkit.store.library import Functions
 from jobkit.store.wire import UNREADABLE
@@ -77,6 +77,12 @@ class RedisNamespace:
     async def run_each(self, verb: str, items: Sequence[Any], *options: Any, size: int = _CHANGED) -> list[Any]:
         """Return the replies of a verb to each item, in as many calls as it takes: each is atomic, the whole is not."""
         return [reply for some in in_slices(items, size) for reply in await self.run(verb, [*options, *some])]
+
+    async def settle(self, left: int) -> None:
+        """Go on with what a call has left over, until nothing is. If that fails, the next heartbeat does it."""
+        with contextlib.suppress(StoreUnavailable):
+            while left:
+                left = await self.run("settle", [self.ttl_ms])
 
     async def ask(self, command: str, key: str, *args: Any) -> Any:
         """Return the reply of a command for a key, which is given without the prefix."""
@@ -205,7 +211,7 @@ class RedisNamespace:
         Raises:
             StoreUnavailable: it may not even call functions.
         """
-        return [lack.decode() for lack in await self.run("rights", rights.needed())]
+        return [lack.decode() for lack in await self.run("rights", library.needed())]
 
     def open(self) -> None:
         """Allow requests again after `close`; a new namespace is open."""

@@ -7,7 +7,6 @@ and channels; `docs/architecture.md` lists them.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
@@ -23,11 +22,10 @@ from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.settings import Settings
 from jobkit.store import wire
 from jobkit.store.batches import BatchStore
-from jobkit.store.blobs import BlobStore
+from jobkit.store.contents import BlobStore, MadeStore
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
 from jobkit.store.logs import LogRecords
-from jobkit.store.made import MadeStore
 from jobkit.store.namespace import in_slices
 from jobkit.store.outbox import Outbox
 from jobkit.store.pools import PoolStore
@@ -35,7 +33,6 @@ from jobkit.store.query import Query, QueryPage
 from jobkit.store.questions import QuestionStore
 from jobkit.store.queues import QueueRecords
 from jobkit.store.schedules import ScheduleStore
-from jobkit.store.selections import SelectionStore
 from jobkit.store.told import ToldStore
 from jobkit.store.values import (
     ArtifactInfo,
@@ -50,7 +47,7 @@ from jobkit.store.values import (
     event_key,
     parse_stream_id,
 )
-from jobkit.store.views import ViewStore
+from jobkit.store.views import SelectionStore, ViewStore
 from jobkit.store.web import AuditLog, WebStore
 
 #: The mark of a namespace, see `place`.
@@ -110,7 +107,7 @@ class RedisStore(QueueRecords, LogRecords):
         replies = wire.answers(
             jobs, await self.run("submit", [client, part, *wire.submit_args(jobs, is_part=batch is not None)])
         )
-        await self._settle(wire.has_many_needs(jobs))
+        await self.settle(wire.has_many_needs(jobs))
         return replies
 
     async def claim(self, worker: WorkerInfo, free: int, received: int = 0, **more: Any) -> tuple[list[Claimed], float]:
@@ -182,7 +179,7 @@ class RedisStore(QueueRecords, LogRecords):
     async def finish(self, endings: Sequence[Ending]) -> list[int]:
         """End attempts: `FINISHED`, `ALREADY` (same token before: the reply was lost), `FENCED` or `DAMAGED`."""
         answers: list[int] = await self.run("finish", wire.finish_args(endings))
-        await self._settle(answers.pop())
+        await self.settle(answers.pop())
         return answers
 
     async def exchange(
@@ -229,14 +226,8 @@ class RedisStore(QueueRecords, LogRecords):
         for some in in_slices(job_ids):
             *found, left = await self.run("cancel", [options, *some])
             states += [state.decode("utf-8", "replace") for state in found]
-            await self._settle(left)
+            await self.settle(left)
         return states
-
-    async def _settle(self, left: int) -> None:
-        """Go on with what a call has left over, until nothing is. If that fails, the next heartbeat does it."""
-        with contextlib.suppress(StoreUnavailable):
-            while left:
-                left = await self.run("settle", [self.ttl_ms])
 
     async def move(
         self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""
@@ -279,7 +270,7 @@ class RedisStore(QueueRecords, LogRecords):
                 changes nothing, None ends the whole rule.
         """
         rule, held, left = await self.run("rule", [gate, b"" if change is None else msgspec.json.encode(change)])
-        await self._settle(left)
+        await self.settle(left)
         return Rule.from_wire(gate, msgspec.json.decode(rule) if rule else {}, held)
 
     # -- reading jobs -------------------------------------------------------------------------------------------------

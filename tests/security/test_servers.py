@@ -19,7 +19,7 @@ import jobkit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
 from jobkit.store.binary import find_server
-from jobkit.store.rights import RIGHTS
+from jobkit.store.library import RIGHTS
 from tests.store.server import Server, free_port
 from tests.support import environment, processes_of, wait_until
 from tests.worker import jobs

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.store.grammar import FIELDS, HELP, of_command_line, parse
-from jobkit.store.moments import day, point
+from jobkit.store.grammar import FIELDS, HELP, day, of_command_line, parse, point
 from jobkit.store.query import Query
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobkit.model import JobState
 from jobkit.model.batch import BatchSpec
-from jobkit.store.journals import JournalStore
+from jobkit.store.batches import JournalStore
 from jobkit.store.redis import RedisStore
 
 from .support import claim, ending, job, lapse, snapshot, started, submit, worker

@@ -6,10 +6,10 @@ import pytest
 
 from jobkit.model import ErrorKind, JobState
 from jobkit.model.snapshot import JobError
-from jobkit.store import workers as workers_module
+from jobkit.store import queues as queues_module
 from jobkit.store.query import Query
+from jobkit.store.queues import RunningAt
 from jobkit.store.redis import RedisStore
-from jobkit.store.workers import RunningAt
 from tests.support import until
 
 from .support import claim, come_due, ending, job, lapse, numbers, short_lease, started, submit, worker
@@ -191,7 +191,7 @@ async def test_busy_slots_are_counted_by_the_records_of_jobs_and_not_by_the_last
 async def test_workers_of_very_many_running_jobs_cost_no_read_of_each(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers_module, "_COUNTED", 2)
+    monkeypatch.setattr(queues_module, "_COUNTED", 2)
     await store.renew("w1", {}, {"queues": "default", "slots": 20, "running": 7})
     for n in range(11):
         await submit(store, f"j{n:02}")

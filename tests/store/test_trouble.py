@@ -18,9 +18,9 @@ from jobkit.settings import Settings
 from jobkit.store import connect, events, library
 from jobkit.store.connect import explain, open_blocking, open_redis
 from jobkit.store.events import EventHub
+from jobkit.store.library import RIGHTS
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.rights import RIGHTS
 from jobkit.store.sending import DirectSubmit
 from jobkit.store.values import ArtifactInfo, Kept
 from tests.support import until, wait_until

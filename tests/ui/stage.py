@@ -24,7 +24,7 @@ from jobkit.questions import AttemptQuestion, follow
 from jobkit.run.inside.answers import Answers
 from jobkit.run.inside.asking import AskCall
 from jobkit.settings import Settings
-from jobkit.store.journals import JournalStore
+from jobkit.store.batches import JournalStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo, sealed_definition
 from tests.support import wait_until

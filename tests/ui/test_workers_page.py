@@ -15,8 +15,8 @@ from jobkit.model.load import Spark, Usage, WorkerLoad
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.spec import PoolSpec
 from jobkit.store.pools import PoolPause
+from jobkit.store.queues import RunningAt
 from jobkit.store.values import Fleet, WorkerInfo
-from jobkit.store.workers import RunningAt
 from jobkit.ui.live.shared_feed import open_feeds
 from jobkit.ui.workers.workers_page import WorkersFeed, listed_jobs, picture
 from tests.support import wait_until

@@ -1,6 +1,6 @@
 """The pages that show jobs, their arguments and results side by side, as the card of a batch: chosen ones, or a batch.
 
-    ?page=compare&set=mif3k2ab                      a selection of jobs, see `store/selections.py`
+    ?page=compare&set=mif3k2ab                      a selection of jobs, see `store/views.py`
     ?page=compare&ids=5f0c1234aabbccdd,77e0...      the same without the store's help: two of them side by side
     ?page=compare&ids=5f0c1234aabbccdd&with=before  a job, and the run of its task before it
     ?page=compare&q=tag:sweep-4711                  results of a search, newest first

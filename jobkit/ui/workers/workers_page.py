@@ -21,9 +21,8 @@ from jobkit.model.people import Role
 from jobkit.model.plain import instant, iso, to_json
 from jobkit.pools.info import PoolInfo
 from jobkit.store.pools import PoolUnit
-from jobkit.store.queues import BlockedJobs
+from jobkit.store.queues import LISTED, BlockedJobs, RunningAt
 from jobkit.store.values import CONTROL, Fleet, WorkerInfo
-from jobkit.store.workers import LISTED, RunningAt
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import PAUSE_ACTIONS, ActionCall, action, each
 from jobkit.ui.live.component import FeedPage
