@@ -33,7 +33,6 @@ from jobkit.client import Kit
 from jobkit.client.starts import outlook
 from jobkit.client.tables import JOB_COLUMNS
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
-from jobkit.model.cancellation import cancellation_of
 from jobkit.model.forecast import Start
 from jobkit.model.format import duration, local_time, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
@@ -41,6 +40,7 @@ from jobkit.model.made import MadeBy
 from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
+from jobkit.model.result import cancellation_of
 from jobkit.model.table import Cell
 from jobkit.model.trace import lines_of
 from jobkit.store.completion import unknown

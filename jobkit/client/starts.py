@@ -11,9 +11,9 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import JobSnapshot, JobState, Waiting
-from jobkit.model.cancellation import cancellation_of
 from jobkit.model.forecast import Line, Slot, Start, in_seconds, left_s, starts, starts_at_gate
 from jobkit.model.plain import instant, iso, to_json
+from jobkit.model.result import cancellation_of
 from jobkit.store import lines as store_lines
 from jobkit.store.lines import MOST_RUNNING, Lines
 from jobkit.store.redis import RedisStore

@@ -5,12 +5,12 @@ Pure. `jobkit.made` gathers the facts; the store keeps them by the hash of their
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from jobkit.model.code_diff import sections
 from jobkit.model.plain import Record, to_json
 
 #: Differences that are listed at most.
@@ -254,9 +254,7 @@ def _moved(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
 def _by_file(made: MadeBy) -> dict[str, str]:
     """Return what differs from the commit by file; of files without a diff, how."""
     files = {line.partition(" ")[2]: line for line in made.changed}
-    for section in re.split(r"(?m)^(?=diff --git )", made.diff)[1:]:
-        files[section.split("\n", 1)[0].rpartition(" b/")[2]] = section
-    return files
+    return files | sections(made.diff)
 
 
 def _listed(items: list[str], most: int = 10) -> str:

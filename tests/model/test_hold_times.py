@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.model.hold_times import HoldTimes
+from jobkit.model.notify_rule import HoldTimes
 
 
 def at(text: str) -> datetime:

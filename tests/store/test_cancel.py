@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from jobkit.model import ErrorKind, JobState
-from jobkit.model.cancellation import cancellation_of
+from jobkit.model.result import cancellation_of
 from jobkit.model.snapshot import JobError
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ALREADY, FENCED, FINISHED
