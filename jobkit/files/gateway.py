@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode
 
 from jobkit.files.host_cache import CHANGED, HostCache, cache_of
-from jobkit.files.storage import PATIENCE_S, Part
+from jobkit.files.storage import PATIENCE_S, Part, Place
 from jobkit.joined import membership_of
 from jobkit.settings import Settings
 
@@ -152,8 +152,8 @@ class Refusal(Exception):
         return OSError(number, str(self))  # of the subclass that belongs to the number, as FileNotFoundError
 
 
-class GatewayFiles:
-    """A `Place` behind a gateway.
+class GatewayFiles(Place):
+    """Storage behind a gateway.
 
     Args:
         patience_s: seconds without progress after which a call raises.
@@ -163,9 +163,6 @@ class GatewayFiles:
         self._gateway, self._cache, self._patience_s = gateway, cache, patience_s
         self._gives_up = threading.Event()
         self.shown = f"joined://{gateway.name}"
-
-    def check(self) -> None:
-        """Do nothing: the gateway decides with each request."""
 
     def wait(self, patience_s: float) -> None:
         self._patience_s = patience_s
@@ -272,17 +269,11 @@ class GatewayFiles:
         found: dict[str, int] = self._ask("GET", f"{folder}/", lambda reply: json.loads(reply.read()))
         return found
 
-    def names(self, folder: str) -> list[str]:
-        return sorted(self.sizes(folder))
-
     def delete(self, path: str) -> None:
         self._ask("DELETE", path, HTTPResponse.read)
 
     def remove(self, folder: str) -> None:
         self._ask("DELETE", f"{folder}/", HTTPResponse.read)
-
-    def local(self, path: str) -> Path | None:
-        return None
 
     def folders(self, base: str, min_age_s: float) -> Iterator[str]:
         """Yield none: the workers of the machine that shares look for folders without a job."""

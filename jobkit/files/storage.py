@@ -7,9 +7,10 @@ import os
 import secrets
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from jobkit.model import InvalidParams
 
@@ -22,7 +23,7 @@ PATIENCE_S = 60.0
 OWNER = "job"
 
 
-class Place(Protocol):
+class Place(ABC):
     """Storage of files by relative paths. Every method may block, and raises `OSError` if the storage is not reached.
 
     Attributes:
@@ -31,12 +32,13 @@ class Place(Protocol):
 
     shown: str
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  # most cannot tell without writing
         """Raise InvalidParams if the storage is certainly not writable."""
 
-    def wait(self, patience_s: float) -> None:
+    def wait(self, patience_s: float) -> None:  # noqa: B027  # systems and drivers have their own limits
         """Set for how long calls wait for a machine that is not reached, in seconds. 0 ends all waits."""
 
+    @abstractmethod
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         """Write a file: readers see all of it or no file.
 
@@ -44,39 +46,45 @@ class Place(Protocol):
             is_durable: wait for the disk before it gets its name, so that a power cut leaves no empty file.
         """
 
+    @abstractmethod
     def read(self, path: str) -> bytes: ...
 
+    @abstractmethod
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading; it can seek."""
-        ...
 
+    @abstractmethod
     def fetched(self, path: str) -> Path:
         """Return a file on this machine with this content, which stays for ten minutes at least."""
-        ...
 
+    @abstractmethod
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the names in a folder with their sizes in bytes; {} if it does not exist."""
-        ...
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder; none if it does not exist."""
-        ...
+        return sorted(self.sizes(folder))
 
+    @abstractmethod
     def delete(self, path: str) -> None:
         """Delete a file; no error if it does not exist."""
 
+    @abstractmethod
     def remove(self, folder: str) -> None:
         """Delete a folder with its contents; no error if it does not exist."""
 
     def local(self, path: str) -> Path | None:
         """Return the path on this machine, or None for other storage."""
+        return None
 
     def folders(self, base: str, min_age_s: float) -> Iterator[str]:
         """Yield folders `base/xx/name` at least `min_age_s` old; all if the storage does not list their age."""
-        ...
+        for group in self.names(base):
+            for folder in self.names(f"{base}/{group}"):
+                yield f"{base}/{group}/{folder}"
 
 
-class Directory:
+class Directory(Place):
     """A directory of this machine or a network mount. Files are readable by their owner only."""
 
     def __init__(self, root: Path, setting: str = "results") -> None:
@@ -95,9 +103,6 @@ class Directory:
                 f"JOBKIT_{self._setting.upper()} to another one",
                 self._setting,
             )
-
-    def wait(self, patience_s: float) -> None:
-        """Do nothing: the system knows how long it waits."""
 
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         target = self.root / path

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.files.remote import Remote
+from jobkit.files.places import Remote
 
 fsspec = pytest.importorskip("fsspec")
 local = pytest.importorskip("fsspec.implementations.local")
