@@ -22,9 +22,9 @@ from pathlib import Path
 
 from jobkit.embedded import attach
 from jobkit.embedded.children import Child, Keeper
+from jobkit.embedded.demand import Service, end_service, keep_service
 from jobkit.embedded.home import Home, append_private, make_private, say
 from jobkit.embedded.launch import environment
-from jobkit.embedded.services import Service, end_service, keep_service
 from jobkit.model import JobkitError
 from jobkit.pools.autoscaler import Autoscaler
 from jobkit.pools.reach import worker_settings

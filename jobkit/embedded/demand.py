@@ -1,25 +1,29 @@
-"""Demand for the embedded server of a home: which workers its clients need, and when it was last used.
+"""Demand for the embedded server of a home: its workers, when it was last used, and further background processes.
 
-Requests for workers are small files, one per namespace, written by clients. A file instead of a message: requests
-outlive the supervisor, so that jobs that waited during a restart get a worker. Its modification time is that of the
-last use.
+Requests are small files that clients write, one for each namespace and process. A file instead of a message: requests
+outlive the supervisor, so that jobs that waited during a restart get a worker, and a later supervisor starts these
+processes again. The modification time of a request for workers is that of the last use.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from jobkit.embedded.home import Home
+from jobkit.embedded.home import Home, make_private, signal_to
 from jobkit.own_machine import write_private
 from jobkit.settings import Settings
+
+T = TypeVar("T")
 
 #: Settings that a local worker inherits from the client.
 _PASSED_ON = (
@@ -95,7 +99,7 @@ def request_workers(home: Home, settings: Settings, *, only_looks: bool = False)
     """
     path = home.namespaces / f"{settings.namespace}.json"
     request = WorkerRequest.of(settings)
-    known = _read(path)
+    known = _read(path, WorkerRequest)
     if known is not None:
         is_served = home.is_supervised()
         slots = known.slots if is_served and (only_looks or request.slots == "0") else request.slots
@@ -114,8 +118,7 @@ def request_workers(home: Home, settings: Settings, *, only_looks: bool = False)
 
 def read_requests(home: Home) -> dict[str, WorkerRequest]:
     """Return all requests by namespace; unreadable files are ignored."""
-    found = (_read(path) for path in sorted(home.namespaces.glob("*.json")))
-    return {request.namespace: request for request in found if request is not None}
+    return {request.namespace: request for request in _read_all(home.namespaces, WorkerRequest).values()}
 
 
 def last_used_s(home: Home) -> float:
@@ -135,11 +138,17 @@ def _touch(path: Path) -> None:
         os.utime(path)
 
 
-def _read(path: Path) -> WorkerRequest | None:
+def _read(path: Path, kind: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=WorkerRequest)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def _read_all(folder: Path, kind: type[T]) -> dict[str, T]:
+    """Return the requests in a folder by the names of their files, without unreadable ones."""
+    found = {path.stem: _read(path, kind) for path in sorted(folder.glob("*.json"))}
+    return {name: request for name, request in found.items() if request is not None}
 
 
 def _cwd() -> str:
@@ -147,3 +156,48 @@ def _cwd() -> str:
         return str(Path.cwd())
     except OSError:  # it has been deleted
         return os.path.dirname(os.path.abspath(sys.argv[0]))
+
+
+# -- further processes -------------------------------------------------------------------------------------------------
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A process: `python -m MODULE --home HOME ARGUMENTS`. A change of any field restarts it.
+
+    Attributes:
+        is_use: the server does not stop by itself while it is kept.
+    """
+
+    module: str
+    arguments: tuple[str, ...] = ()
+    is_use: bool = True
+
+
+def keep_service(home: Home, name: str, service: Service) -> bool:
+    """Let the supervisor of a home keep a process; return True if that is news. Raises OSError if it cannot."""
+    make_private(home.services, "the jobkit home's directory")
+    if read_services(home).get(name) == service:
+        return False
+    write_private(home.services / f"{name}.json", msgspec.json.encode(service).decode())
+    signal_to(home.status(), signal.SIGHUP)
+    return True
+
+
+def end_service(home: Home, name: str) -> bool:
+    """Let the supervisor stop a process; return True if that is news."""
+    try:
+        (home.services / f"{name}.json").unlink()
+    except FileNotFoundError:
+        return False
+    signal_to(home.status(), signal.SIGHUP)
+    return True
+
+
+def read_services(home: Home) -> dict[str, Service]:
+    """Return the services of a home by name; unreadable files are ignored."""
+    return _read_all(home.services, Service)
+
+
+def service_log(home: Home, name: str) -> Path:
+    """Return the path of a service's log."""
+    return home.logs / f"{name}.log"

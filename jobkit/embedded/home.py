@@ -14,7 +14,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -43,8 +43,8 @@ class Home:
         self.supervisor_log = self.logs / "supervisor.log"
         self.spool = path / "spool"  # outcomes that workers could not store while the server was not reachable
         self.results = path / "results"  # large results, artifacts and whole logs; see `jobkit.files`
-        self.namespaces = path / "namespaces"  # one file per namespace that local workers serve; see `launch`
-        self.services = path / "services"  # one file per further process of the supervisor; see `services`
+        self.namespaces = path / "namespaces"  # one file per namespace that local workers serve; see `demand`
+        self.services = path / "services"  # one file per further process of the supervisor; see `demand`
         self.sharing = path / "sharing"  # certificate, members and words of `jobkit share`; see `jobkit.sharing`
         self.lock = path / "lock"  # locked by the supervisor while it lives
         self.data_lock = path / "data.lock"  # locked by the server while it lives
@@ -159,6 +159,21 @@ class Home:
 def own_version() -> str:
     """Return the version of this jobkit."""
     return str(getattr(sys.modules.get("jobkit"), "__version__", "0"))
+
+
+def signal_to(status: Mapping[str, object], number: int) -> bool:
+    """Send a signal to the writer of the status (0: none); return True if it lives.
+
+    A new supervisor may not have written its own status yet.
+    """
+    pid = status.get("pid")
+    if not isinstance(pid, int) or pid <= 1:
+        return False
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from jobkit.embedded.demand import read_requests, request_workers
-from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version
+from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version, signal_to
 from jobkit.embedded.server import answers, ask, data_flavour
 from jobkit.model import JobkitError, JobState, StoreUnavailable
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
@@ -320,21 +320,6 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
         f"the embedded server in {home.path} belongs to jobkit {status.get('version')} and is in use (this is jobkit "
         f"{own_version()}): stop it with `jobkit down`, or use another JOBKIT_HOME"
     )
-
-
-def signal_to(status: Mapping[str, object], number: int) -> bool:
-    """Send a signal to the writer of the status (0: none); return True if it lives.
-
-    A new supervisor may not have written its own status yet.
-    """
-    pid = status.get("pid")
-    if not isinstance(pid, int) or pid <= 1:
-        return False
-    try:
-        os.kill(pid, number)
-    except OSError:
-        return False
-    return True
 
 
 def _launch_once(

@@ -21,11 +21,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobkit.embedded.children import Child, Keeper
-from jobkit.embedded.demand import WorkerRequest, last_used_s, mark_used, read_requests
+from jobkit.embedded.demand import (
+    Service,
+    WorkerRequest,
+    last_used_s,
+    mark_used,
+    read_requests,
+    read_services,
+    service_log,
+)
 from jobkit.embedded.home import Home, holding, lines_of, own_version, rotate, say
 from jobkit.embedded.launch import open_jobs, other_clients
 from jobkit.embedded.server import Server, data_flavour
-from jobkit.embedded.services import Service, child_of, read_services
 from jobkit.model import JobkitError
 from jobkit.store.binary import find_server
 
@@ -159,7 +166,17 @@ class Supervisor:
             self.workers.retired.append(old)
         for name, service in wanted.items():
             if self.services.get(name) != service:
-                self.workers.replace(child_of(self.home, name, service, _environ()), Child.terminate)
+                argv = [sys.executable, "-P", "-m", service.module, "--home", str(self.home.path), *service.arguments]
+                child = Child(
+                    name=name,
+                    argv=argv,
+                    log=service_log(self.home, name),
+                    env=_environ(),
+                    cwd=self.home.path,
+                    death_signal=signal.SIGTERM,
+                    say=say,
+                )
+                self.workers.replace(child, Child.terminate)
         self.services = wanted
 
     def _put_worker(self, request: WorkerRequest, tasks: Sequence[str]) -> None:

@@ -317,6 +317,7 @@ def relative_files(files: Sequence[str | os.PathLike[str]], folder: Path) -> dic
 
 def own_key() -> bytes:
     """Return the key of this user for checkpoints outside of jobs: `JOBKIT_SECRET`, else one made at first use."""
+    from jobkit.own_machine import write_private
     from jobkit.settings import Settings
 
     settings = Settings.load()
@@ -325,14 +326,9 @@ def own_key() -> bytes:
     path = settings.home.expanduser() / "checkpoint-key"
     if not path.exists():
         make_folders(path.parent)
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(32))
-            with contextlib.suppress(FileExistsError):  # of processes that start together the first one wins
-                os.link(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_private(
+            path, secrets.token_hex(32), replaces=False
+        )  # of processes that start together the first one wins
     return path.read_bytes()
 
 

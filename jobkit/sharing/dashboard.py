@@ -8,8 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from jobkit.embedded import ensure_running
+from jobkit.embedded.demand import Service, end_service, keep_service, read_services, service_log
 from jobkit.embedded.home import Home, lines_of, make_private
-from jobkit.embedded.services import Service, end_service, keep_service, read_services, service_log
 from jobkit.joined import address_of
 from jobkit.login_links import drop_links
 from jobkit.model import InvalidParams, JobkitError

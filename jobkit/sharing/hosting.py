@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from jobkit.embedded import ensure_running, shutdown
-from jobkit.embedded.demand import read_requests
-from jobkit.embedded.home import Home
-from jobkit.embedded.launch import signal_to
+from jobkit.embedded.demand import Service, end_service, keep_service, read_requests, read_services, service_log
+from jobkit.embedded.home import Home, signal_to
 from jobkit.embedded.server import ServerReply, ask
-from jobkit.embedded.services import Service, end_service, keep_service, read_services, service_log
 from jobkit.joined import Membership
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
