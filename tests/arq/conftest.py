@@ -22,7 +22,7 @@ import jobkit
 from jobkit.client.kit import Kit
 from jobkit.settings import Settings
 from jobkit.worker import Worker
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.support import environment, wait_until
 
 #: Short, so that tests can wait until it expires; ten heartbeats, so that it does not expire on a busy machine.
@@ -35,12 +35,7 @@ NOT_SOON: Any = {"month": 2, "day": 29}
 Make = Callable[..., Worker]
 
 
-@pytest.fixture(scope="package")
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server, name="server", scope="package")
 
 
 @pytest.fixture
@@ -166,11 +161,5 @@ def bench(server: Server, tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture
 def own_bench(tmp_path: Path) -> Iterator[Bench]:
     """Bench whose server may be killed."""
-    server = Server()
-    server.start()
-    bench = Bench(server, tmp_path)
-    try:
+    with Server() as server, contextlib.closing(Bench(server, tmp_path)) as bench:
         yield bench
-    finally:
-        bench.close()
-        server.stop()

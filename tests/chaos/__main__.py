@@ -85,12 +85,8 @@ def _run_with_disk() -> None:
 
 def _ask_machine(fault: str) -> int:
     faults.apply(fault)
-    server = Server()
-    server.start()
-    try:
+    with Server() as server:
         found = difference(FAULTS[fault].machine if fault else "lives", server.url)
-    finally:
-        server.stop()
     print("PROBLEM " + found if found else "both stores behave alike")
     return 1 if found else 0
 

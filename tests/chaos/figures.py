@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 
@@ -28,14 +28,8 @@ pause = threading.Event().wait
 
 @contextmanager
 def fresh() -> Iterator[Bench]:
-    server = Server()
-    server.start()
-    bench = Bench(server, Path(tempfile.mkdtemp(prefix="jkf-")))
-    try:
+    with Server() as server, closing(Bench(server, Path(tempfile.mkdtemp(prefix="jkf-")))) as bench:
         yield bench
-    finally:
-        bench.close()
-        server.stop()
 
 
 def recovery(times: int, **settings: str) -> list[float]:

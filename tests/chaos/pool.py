@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -186,15 +186,12 @@ def main() -> int:
         )
         asyncio.run(_autoscale(settings.checked()))
         return 0
-    server = Server()
-    server.start()
-    with tempfile.TemporaryDirectory() as folder:
-        chaos = PoolChaos(Path(folder), server.url, asked.seed)
-        try:
-            problems = chaos.run(asked.seconds)
-        finally:
-            chaos.close()
-            server.stop()
+    with (
+        Server() as server,
+        tempfile.TemporaryDirectory() as folder,
+        closing(PoolChaos(Path(folder), server.url, asked.seed)) as chaos,
+    ):
+        problems = chaos.run(asked.seconds)
     print("\n".join(problems) or "no problem")
     return bool(problems)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -14,18 +13,12 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED
 from tests.fuzz.test_damage import FAILURE, furnish
 from tests.store.conftest import settings_for
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.store.support import claim, ending, submit, worker
 
 from .conftest import Terminal
 
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server, name="server")
 
 
 def test_commands_go_on_and_doctor_counts_names_and_removes(terminal: Terminal, server: Server) -> None:

@@ -96,11 +96,8 @@ def test_a_dashboard_with_a_broken_login_or_tls_does_not_start(
 @pytest.fixture
 def kit() -> Iterator[jobkit.Kit]:
     """Kit on a separate server, for commands in this process."""
-    server = Server()
-    server.start()
-    with jobkit.connect(server.url, secret="of these tests") as made, default_kit(made):
+    with Server() as server, jobkit.connect(server.url, secret="of these tests") as made, default_kit(made):
         yield made
-    server.stop()
 
 
 def cli(*arguments: str) -> Any:

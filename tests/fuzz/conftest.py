@@ -13,10 +13,8 @@ from tests.store.server import Server
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = Server()
-    server.start()
-    yield server.url
-    server.stop()
+    with Server() as server:
+        yield server.url
 
 
 @pytest.fixture

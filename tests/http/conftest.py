@@ -16,16 +16,10 @@ from jobkit.settings import Settings
 from jobkit.tasks.registry import registry
 from tests.http import tasks
 from tests.http.site import Site
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.ui.stage import Stage
 
-
-@pytest.fixture(scope="package")
-def redis_server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+redis_server = pytest.fixture(running_server, name="redis_server", scope="package")
 
 
 @pytest.fixture(autouse=True)

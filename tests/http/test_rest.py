@@ -528,10 +528,7 @@ def test_an_unreachable_store_is_a_503_also_in_health(serve: object, redis_serve
     from jobkit.settings import Settings
     from tests.store.server import Server
 
-    server = Server()
-    server.start()
-    kit = Kit(Settings(url=server.url, secret="x"))
-    try:
+    with Server() as server, Kit(Settings(url=server.url, secret="x")) as kit:
         site = serve(kit=kit)  # type: ignore[operator]
         with site.client() as http:
             assert http.get("/api/healthz").status_code == 200
@@ -540,9 +537,6 @@ def test_an_unreachable_store_is_a_503_also_in_health(serve: object, redis_serve
             answer = http.get("/api/jobs")
             assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
             assert answer.headers["retry-after"] == "1"
-    finally:
-        kit.close()
-        server.stop()
 
 
 def test_jobs_that_were_submitted_elsewhere_are_seen(http: httpx.Client, stage: Stage) -> None:

@@ -17,10 +17,8 @@ from .support import check_keys, check_laws, clear
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    server = Server()
-    server.start()
-    yield server.url
-    server.stop()
+    with Server() as server:
+        yield server.url
 
 
 def settings_for(url: str, **changes: object) -> Settings:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 import redis
@@ -40,6 +41,8 @@ def free_port() -> int:
 class Server:
     """One server process, which may be killed and started again on the same data (append-only file).
 
+    A context manager: it runs within the block.
+
     Args:
         program: by default that of `find_server`. options: more options of the command line.
     """
@@ -50,6 +53,13 @@ class Server:
         self.socket = self.home / "r.sock"
         self.url = f"unix://{self.socket}"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         self.socket.unlink(missing_ok=True)
@@ -109,8 +119,6 @@ class Server:
 
 
 def running_server() -> Iterator[Server]:
-    """A fixture: a server of one test, which may kill it and start it again."""
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+    """A fixture: a server, which a test may kill and start again."""
+    with Server() as server:
+        yield server

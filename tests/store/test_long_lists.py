@@ -20,7 +20,7 @@ from jobkit.store.sending import sliced
 from jobkit.store.values import AttemptNews, Claimed, Submission
 
 from .conftest import settings_for
-from .server import Server
+from .server import Server, running_server
 from .support import ending, job, worker
 
 #: Commands that one call may make.
@@ -56,12 +56,7 @@ class Meter:
         return sum(one["calls"] for name, one in found.items() if name != "cmdstat_info")
 
 
-@pytest.fixture(scope="module")
-def server() -> AsyncIterator[Server]:  # type: ignore[misc]
-    server = Server()
-    server.start()
-    yield server  # type: ignore[misc]
-    server.stop()
+server = pytest.fixture(running_server, name="server", scope="module")
 
 
 @pytest.fixture

@@ -296,16 +296,12 @@ async def test_a_missing_right_is_named(store: RedisStore, right: str) -> None:
 
 
 def test_a_server_in_cluster_mode_is_refused_at_connect() -> None:
-    server = Server("", "--cluster-enabled", "yes")
-    server.start()
-    try:
+    with Server("", "--cluster-enabled", "yes") as server:
         with redis.Redis.from_url(server.url) as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # each key would be this server's
             wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
         with pytest.raises(StoreUnavailable, match="runs in cluster mode, which cannot change several keys") as told:
             jobkit.connect(server.url, secret="s")
-    finally:
-        server.stop()
     assert told.value.is_refusal
 
 

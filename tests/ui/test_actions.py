@@ -188,9 +188,11 @@ def test_refusals_do_not_push_out_the_trail(stage: Stage) -> None:
 
 
 def test_an_act_that_cannot_be_written_down_says_so_and_is_written_as_soon_as_it_can_be() -> None:
-    server = Server()
-    server.start()
-    with Kit(Settings(url=server.url, secret="of these tests")) as kit, redis.Redis.from_url(server.url) as client:
+    with (
+        Server() as server,
+        Kit(Settings(url=server.url, secret="of these tests")) as kit,
+        redis.Redis.from_url(server.url) as client,
+    ):
         keep_from_writing_audit(client)
         job = kit.submit(len, "abc").id
 
@@ -204,7 +206,6 @@ def test_an_act_that_cannot_be_written_down_says_so_and_is_written_as_soon_as_it
         (entry,) = wait_until(kit.audit, what="the entry")
         assert (entry.who, entry.action, entry.targets, entry.outcome) == ("ada", "cancel", (job,), "done")
         assert "written down late" in entry.note
-    server.stop()
 
 
 @pytest.mark.parametrize("role", MAY)

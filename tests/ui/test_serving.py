@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import jobkit
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.support import environment, wait_until
 from tests.ui.conftest import Window
 from tests.ui.forwarder import Forwarder
@@ -30,12 +30,7 @@ Dashboard(jobkit.connect(), title={title!r}, theme={{"accent": {accent!r}}}).ser
 WAYS = {"kept": "--prefix", "stripped": "--root-path"}
 
 
-@pytest.fixture
-def redis() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+redis = pytest.fixture(running_server, name="redis")
 
 
 @pytest.fixture(params=WAYS)

@@ -22,7 +22,7 @@ from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from tests.client.conftest import check_keys
 from tests.store import support as store_support
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.support import environment, wait_until
 
 #: Short, so that tests can wait until it expires; ten heartbeats, so that it does not expire on a busy machine.
@@ -117,12 +117,7 @@ class Bench:
                 raise
 
 
-@pytest.fixture(scope="package")
-def shared_server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+shared_server = pytest.fixture(running_server, name="shared_server", scope="package")
 
 
 @pytest.fixture
@@ -139,14 +134,8 @@ def bench(shared_server: Server, tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture
 def own_bench(tmp_path: Path) -> Iterator[Bench]:
     """Bench whose server may be killed."""
-    server = Server()
-    server.start()
-    bench = Bench(server, tmp_path)
-    try:
+    with Server() as server, contextlib.closing(Bench(server, tmp_path)) as bench:
         yield bench
-    finally:
-        bench.close()
-        server.stop()
 
 
 __all__ = ["Bench", "check_keys"]

@@ -23,17 +23,12 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
 from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.job_files import JobFiles
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 
 CODEC = Codec([b"key"])
 
 
-@pytest.fixture(scope="module")
-def job_files_server() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
+job_files_server = pytest.fixture(running_server, name="job_files_server", scope="module")
 
 
 @pytest.fixture
