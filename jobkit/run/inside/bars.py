@@ -8,18 +8,18 @@ tqdm and rich stay exactly what they were. Nothing is imported for this: an impo
 from __future__ import annotations
 
 import functools
-import importlib.machinery
 import io
 import operator
 import sys
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 from jobkit.run.inside import displays
 from jobkit.run.inside.context import Context, active, active_recorder
+from jobkit.run.inside.import_hook import ImportHook
 from jobkit.run.inside.recorder import PROGRESS_INTERVAL_S, Bar, Recorder
 
 T = TypeVar("T")
@@ -165,6 +165,7 @@ def _is_watched() -> bool:
 
 #: Whether tqdm may start its thread that draws bars which seem to be stuck.
 _has_monitor = True
+_is_installed = False
 
 
 def install(*, has_monitor: bool = True, is_shown: bool = False) -> None:
@@ -175,42 +176,22 @@ def install(*, has_monitor: bool = True, is_shown: bool = False) -> None:
             for another job.
         is_shown: a notebook shows what IPython and pyplot display.
     """
-    global _has_monitor
+    global _has_monitor, _is_installed
     _has_monitor = has_monitor
     if not has_monitor:
         displays.name_builtin()
     if not has_monitor and "tqdm.std" in sys.modules:
         sys.modules["tqdm.std"].tqdm.monitor_interval = 0
-    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    if _is_installed:
         return
+    _is_installed = True
     if is_shown:
         for name in displays.PATCHES:
             _PATCHES.pop(name, None)
     for name, patch in _PATCHES.items():
         if (module := sys.modules.get(name)) is not None:
             patch(module)
-    sys.meta_path.insert(0, _Finder())
-
-
-class _Finder:  # not a `MetaPathFinder`: `importlib.abc` would load `importlib.resources` in each process
-    """Lets the usual finder find these modules, and patches them once they are loaded."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name not in _PATCHES:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            loader: Any = spec.loader
-
-            def exec_module(module: ModuleType) -> None:
-                del loader.exec_module  # the module must look as if it had not been hooked
-                loader.exec_module(module)
-                _PATCHES[name](module)
-
-            loader.exec_module = exec_module
-        return spec
+    sys.meta_path.insert(0, ImportHook(_PATCHES))
 
 
 # -- tqdm --------------------------------------------------------------------------------------------------------------
