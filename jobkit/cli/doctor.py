@@ -121,10 +121,23 @@ def _system() -> Finding:
     name = f"{platform.system()}, Python {platform.python_version()}"
     if sys.platform == "win32":
         return ok("system", f"{name}: runs neither a server nor workers")
-    from jobkit.system.weaker import weaker
-
-    found = "; ".join(weaker())
+    found = "; ".join(_weaker())
     return ok("system", f"{name}: {found} (docs/reliability.md)" if found else name)
+
+
+def _weaker() -> Iterator[str]:
+    """Yield the promises that this system does not let jobkit keep in full. The table in docs/reliability.md has the
+    same."""
+    from jobkit.system import death, memory, own, processes
+
+    if not death.IS_BY_KERNEL:
+        yield "a program that leaves its job's session may outlive the job"
+    if not processes.HAS_PROC:
+        yield "memory that processes of a job share counts for each of them"
+    if memory.counter_file() is None:
+        yield "that memory ran out is likely, not certain, when a job's process is killed"
+    if not own.FORK_IS_SAFE:
+        yield "a job that finds no process waiting starts a new Python"
 
 
 def _program() -> Finding:

@@ -11,53 +11,18 @@ from collections.abc import Iterable
 HAS_PROC = os.path.isdir("/proc/self/task")
 
 if HAS_PROC:
-    from jobkit.system.proc import (
-        children,
-        cpu_s,
-        data_bytes,
-        descendants,
-        environ,
-        mine,
-        orphans,
-        parents,
-        place,
-        pss_bytes,
-        rss_bytes,
-        start,
-    )
+    from jobkit.system import proc as table
 else:
-    from jobkit.system.psutil_table import (
-        children,
-        cpu_s,
-        data_bytes,
-        descendants,
-        environ,
-        mine,
-        orphans,
-        parents,
-        place,
-        pss_bytes,
-        rss_bytes,
-        start,
-    )
+    from jobkit.system import psutil_table as table  # type: ignore[no-redef]  # it has the same functions
 
-__all__ = [
-    "children",
-    "cpu_s",
-    "data_bytes",
-    "descendants",
-    "environ",
-    "mine",
-    "orphans",
-    "parents",
-    "pss_bytes",
-    "rss_bytes",
-]
+children, descendants, orphans, parents = table.children, table.descendants, table.orphans, table.parents
+cpu_s, data_bytes, pss_bytes, rss_bytes = table.cpu_s, table.data_bytes, table.pss_bytes, table.rss_bytes
+mine = table.mine
 
 
 def identity(pid: int) -> tuple[int, int] | None:
     """Return `(pid, start time)`, which no later process with that pid has; None if it has ended."""
-    began = start(pid)
+    began = table.start(pid)
     return None if began is None else (pid, began)
 
 
@@ -68,7 +33,7 @@ def mark(pid: int) -> str:
     """
     found = identity(pid)
     try:
-        return f"{place()} {pid} {found[1]}" if found else ""
+        return f"{table.place()} {pid} {found[1]}" if found else ""
     except OSError:
         return ""
 
@@ -87,7 +52,7 @@ def has_died(marked: str) -> bool:
 def belongs_to(pid: int, group: int, entry: bytes) -> bool:
     """Return whether a process is of this group, or was started with `entry` ("NAME=value") in its environment."""
     with contextlib.suppress(OSError):  # it has ended
-        return os.getpgid(pid) == group or entry in environ(pid)
+        return os.getpgid(pid) == group or entry in table.environ(pid)
     return False
 
 

@@ -15,7 +15,7 @@ import msgspec
 from jobkit.model.load import POINTS, GpuUsage, Spark, Usage, WorkerLoad
 from jobkit.store.values import WorkerInfo
 from jobkit.system import processes
-from jobkit.system.gpus import GpuReader
+from jobkit.system.hardware import GpuReader
 
 logger = logging.getLogger("jobkit.worker")
 

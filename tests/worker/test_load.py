@@ -14,7 +14,7 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.model.load import POINTS, Spark, WorkerLoad
-from jobkit.system.gpus import GpuReader
+from jobkit.system.hardware import GpuReader
 from jobkit.worker.load import LoadSampler
 from tests.support import wait_until
 from tests.worker import jobs
