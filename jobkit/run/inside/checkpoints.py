@@ -1,22 +1,40 @@
 """`jobkit.checkpoint` and `jobkit.resume`: the state of a job, kept so that its next attempt goes on from there.
 
 The job's own process writes and reads its checkpoints (`jobkit.files.checkpoints`), so a checkpoint is stored when the
-call returns. Its worker only hears of them. Outside a job both verbs work on a folder, see `outside`.
+call returns. Its worker only hears of them.
+
+Outside of jobs `python train.py`, or a plain call in a notebook, goes on after it was stopped. Its checkpoints are in
+`jobkit-checkpoints/NAME-DIGEST` of the working directory. The digest is of the function that calls and of its
+arguments, so that a call with others begins anew; on module level, of the script and its arguments. They are sealed
+with a key of this user, so that a folder of another user is not unpickled.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import inspect
 import os
 import sys
 from collections.abc import Iterable
+from contextvars import ContextVar
 from datetime import timedelta
+from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
+from jobkit.codec import Codec
+from jobkit.files.checkpoints import CheckpointPlace, own_key
 from jobkit.run.inside import context
-from jobkit.run.inside.kept_state import Checkpoints, File
-from jobkit.run.inside.outside import checkpoints_of_caller
+from jobkit.run.inside.kept_state import Checkpoints, File, Printer
+from jobkit.tasks.work import arguments_text
 
 S = TypeVar("S")
+
+FOLDER = "jobkit-checkpoints"
+
+#: Those of the newest `resume`.
+_newest: ContextVar[Checkpoints | None] = ContextVar("jobkit_checkpoints", default=None)
 
 
 def resume(default: S, *, version: object = None) -> S:
@@ -83,7 +101,7 @@ def _here(verb: str) -> Checkpoints | None:
     job = context.active()
     if job is None:
         is_of_job = context.is_worker or "JOBKIT_JOB_ID" in os.environ
-        return None if is_of_job else checkpoints_of_caller(sys._getframe(2), is_new=verb == "resume")
+        return None if is_of_job else _of_caller(sys._getframe(2), is_new=verb == "resume")
     recorder = job.recorder
     if recorder is None or not job.places:
         return None
@@ -91,3 +109,35 @@ def _here(verb: str) -> Checkpoints | None:
     if kept is None:
         kept = job.kept_state = Checkpoints(recorder, *job.places, attempt=job.attempt, job=job)
     return kept
+
+
+def _of_caller(frame: FrameType, *, is_new: bool) -> Checkpoints:
+    """Return the checkpoints of the code in a frame; unless `is_new`, those of the newest call of this."""
+    found = None if is_new else _newest.get()
+    if found is None:
+        name = _name_of(frame)
+        folder = Path.cwd() / FOLDER / name
+        place = CheckpointPlace("outside", name, (own_key(),), True, str(folder.parent), name)
+        found = Checkpoints(Printer(folder), place, attempt=2)
+        _newest.set(found)
+    return found
+
+
+def _name_of(frame: FrameType) -> str:
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    arguments: dict[str, Any] = {}
+    if frame.f_code.co_name == "<module>":
+        name = Path(main).stem if main else "notebook"
+        if main:
+            arguments = {"argv": sys.argv[1:]}
+    else:
+        name = frame.f_code.co_name.strip("<>")
+        given = inspect.getargvalues(frame)
+        name = getattr(given.locals.get("cls"), "__name__", name)  # of a task class
+        names = [*given.args, *filter(None, (given.varargs, given.keywords))]
+        arguments = {each: given.locals.get(each) for each in names}
+    texts = [name, frame.f_code.co_filename if main else ""]
+    for each, value in arguments.items():
+        with contextlib.suppress(Exception):  # one that cannot be pickled
+            texts.append(arguments_text({each: value}, Codec(allow_pickle=True)))
+    return f"{name}-{hashlib.sha256(chr(0).join(texts).encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

@@ -4,55 +4,41 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from jobkit.codec import decode
 from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, relative_files
 from jobkit.model import InvalidParams, JobkitError, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, label_of
-from jobkit.model.format import seconds_in
+from jobkit.model.format import seconds_in, size
 from jobkit.model.plain import now_ms
 from jobkit.run.inside import context
 from jobkit.run.inside.answers import Answers
 from jobkit.run.inside.context import Context
+from jobkit.run.inside.recorder import Recorder
 from jobkit.run.inside.tracebacks import class_name
 
 File = str | os.PathLike[str]
-
-
-class Voice(Protocol):
-    """Receiver of what checkpoints have to tell: a job's `Recorder`."""
-
-    def line(self, source: str, text: str, level: str = "", logger: str = "") -> None: ...
-
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None: ...
-
-    def resumed(self, info: CheckpointInfo | None) -> None: ...
-
-    @property
-    def answers(self) -> Answers: ...
-
-    @property
-    def position(self) -> tuple[float | None, float | None]: ...
 
 
 class Checkpoints:
     """The checkpoints of one attempt.
 
     Args:
-        voice: receives notes and facts about checkpoints.
+        voice: receives notes and facts about checkpoints: of a job, or outside of jobs.
         own: place of the job's checkpoints. source: place of those of the job that it continues.
         job: the job that runs here; None outside of jobs.
     """
 
     def __init__(
         self,
-        voice: Voice,
+        voice: Recorder | Printer,
         own: CheckpointPlace,
         source: CheckpointPlace | None = None,
         *,
@@ -232,3 +218,32 @@ def _unreached(info: CheckpointInfo, shown: str) -> str:
         f"{_which(info)} is in {info.place} of {info.host}, and not in {here}: set JOBKIT_RESULTS of all workers to a "
         "directory that they share"
     )
+
+
+class Printer:
+    """Says on standard error what a job says in its log."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.answers = Answers()  # no question has a key here
+
+    def line(self, source: str, text: str, level: str = "", logger: str = "") -> None:
+        print(f"jobkit: {text}", file=sys.stderr)
+
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        if info.name.endswith(".00000001"):
+            self.line("jobkit", f"checkpoints ({size(info.size_bytes)}) are kept in {_shown(self._folder)}")
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        if info is not None:
+            self.line("jobkit", f"delete {_shown(self._folder)} to begin anew")
+
+    @property
+    def position(self) -> tuple[float | None, float | None]:
+        return None, None
+
+
+def _shown(folder: Path) -> str:
+    with suppress(ValueError):
+        return f"{os.curdir}{os.sep}{folder.relative_to(Path.cwd())}"
+    return str(folder)
