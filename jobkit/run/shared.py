@@ -1,4 +1,4 @@
-"""Attempts that share a process: coroutines on the worker's loop, and threads.
+"""Attempts that share a process: coroutines on the worker's loop, threads, and the calling thread (`sync://`).
 
 Their output is told apart by the context they run in. They can be asked to stop but not be killed; for a coroutine that
 never awaits see `jobkit.run.watch`.
@@ -10,14 +10,18 @@ import asyncio
 import contextlib
 import contextvars
 import math
+import os
 import threading
 import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from jobkit.model import JobkitError
 from jobkit.run.attempt import Assignment, Outcome, resolve, timed_out, unstarted
@@ -37,6 +41,7 @@ from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import BATCH_S, Recorder, Sink
+from jobkit.run.inside.ticker import Ticker
 from jobkit.run.inside.values import Body
 from jobkit.run.shortage import shortage
 
@@ -259,11 +264,11 @@ class Running(SharedAttempt):
         """
         try:
             await asyncio.sleep(0)
+            return False
         except asyncio.CancelledError:
-            self.take_back()
             return True
-        self.take_back()
-        return False
+        finally:
+            self.take_back()
 
     @types.coroutine
     def forcibly(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -452,3 +457,46 @@ class ThreadRunner(SharedProcess):
             await asyncio.sleep(0)  # its last lines are on their way to the sink through this loop
         await own.end()
         return outcome
+
+
+def run_here(assignment: Assignment, sink: Sink) -> Outcome:
+    """Run an attempt in the calling thread and return when it has ended (`sync://`).
+
+    What it prints still shows; lines and progress go to the sink as well, which is only called in this thread. Timeout
+    and memory limit are not enforced: no other process could do it. Ctrl-C cancels the job.
+    """
+    COPYING.install()
+    bars.install()
+    ticker = Ticker(lambda: recorder.tick())
+    recorder = Recorder(sink, ticker.arm, bounds=assignment.bounds)
+    recorder.is_passive = True
+    own = Context(assignment.job_id, assignment.attempt, assignment.task, recorder, assignment.checkpoints)
+    own.seed = assignment.seed
+    token = context.CURRENT.set(own)
+    before = {name: os.environ.get(name) for name in assignment.environ}
+    os.environ.update(assignment.environ)
+    started = time.process_time()
+    try:
+        outcome = execute(assignment, _run_coroutine, leaves=KeyboardInterrupt).last()
+    except KeyboardInterrupt:
+        outcome = Outcome("cancelled", reason="interrupted from the keyboard")
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        context.CURRENT.reset(token)
+        COPYING.remove()
+        ticker.stop()
+        recorder.close()
+    return replace(outcome, usage={"cpu_s": round(time.process_time() - started, 6)})
+
+
+def _run_coroutine(coroutine: Any) -> Any:
+    """`asyncio.run`, also where a loop is already running in this thread (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1, "jobkit-sync") as thread:
+        return thread.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()

@@ -1,4 +1,4 @@
-"""`RunningAttempt`: a claimed job, and what it says until the worker's next exchange with the store."""
+"""`RunningAttempt`: a claimed job, and what it says until the worker's next exchange with the store; its questions."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobkit.codec import Codec
 from jobkit.files.checkpoints import KEPT
 from jobkit.model import LogLine
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.plain import now_ms
-from jobkit.questions import AttemptQuestion
+from jobkit.questions import AttemptQuestion, follow
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.pictures import PICTURES_MOST
 from jobkit.run.inside.values import Body, Bounds
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArqResult, AttemptNews, Claimed, Kept
-from jobkit.worker.asking import Asker
+from jobkit.worker.about import RetryPause
 from jobkit.worker.job_files import JobFiles, note
 
 #: Seconds after a checkpoint in which an attempt ends that waits for an answer, instead of keeping its slot.
@@ -33,6 +35,34 @@ SUMMARY_S = 1.0
 def newest(kept: Sequence[Kept]) -> list[Kept]:
     """Return what is to be kept without what something later replaces, which would fill the worker in an outage."""
     return list({(one.job_id, one.token, bool(one.checkpoint), one.info.name): one for one in kept}.values())
+
+
+class Asker:
+    """Follows the open questions of all attempts of one worker."""
+
+    def __init__(self, store: RedisStore, codec: Codec, pause: RetryPause) -> None:
+        self._store, self._codec, self._pause = store, codec, pause
+        self._open: dict[asyncio.Task[None], tuple[Claimed, asyncio.Event]] = {}
+
+    def ask(self, claimed: Claimed, asked: AttemptQuestion) -> None:
+        """Follow a question until it is answered or late, or its attempt ends."""
+        changed = asyncio.Event()
+        following = follow(self._store, self._codec, claimed, asked, changed, self._pause.wait)
+        task = asyncio.get_running_loop().create_task(following, name="jobkit-question")
+        self._open[task] = claimed, changed
+        task.add_done_callback(lambda ended: self._open.pop(ended, None))
+
+    def look(self, job_id: str = "") -> None:
+        """There may be answers: for one job or, after a cut of the worker's channel, for all."""
+        for claimed, changed in self._open.values():
+            if job_id in ("", claimed.spec.id):
+                changed.set()
+
+    def end(self, claimed: Claimed) -> None:
+        """The attempt has ended."""
+        for task, (of, _) in list(self._open.items()):
+            if of is claimed:
+                task.cancel()
 
 
 @dataclass(slots=True, eq=False)

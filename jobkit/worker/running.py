@@ -39,8 +39,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.tasks.call import WITH_PARTS
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
-from jobkit.worker.asking import Asker
-from jobkit.worker.attempt import RunningAttempt
+from jobkit.worker.attempt import Asker, RunningAttempt
 from jobkit.worker.capacity import Capacity
 from jobkit.worker.environments import Environments, NotBuilt
 from jobkit.worker.job_files import JobFiles, note

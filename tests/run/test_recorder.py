@@ -10,13 +10,13 @@ import pytest
 
 from jobkit.model import LogLine
 from jobkit.model.metrics import Point
-from jobkit.run.here import run_here
 from jobkit.run.inside import bars
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import CURRENT, Context, current
 from jobkit.run.inside.recorder import Bar, Recorder
 from jobkit.run.inside.values import Body
+from jobkit.run.shared import run_here
 
 from .conftest import Heard, assign
 

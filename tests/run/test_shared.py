@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.here import run_here
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import current, waiting
-from jobkit.run.shared import AsyncRunner, ThreadRunner
+from jobkit.run.shared import AsyncRunner, ThreadRunner, run_here
 from tests.support import until
 
 from .conftest import Heard, assign

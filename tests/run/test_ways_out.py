@@ -16,9 +16,8 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.run.attempt import Assignment, Outcome
-from jobkit.run.here import run_here
 from jobkit.run.process.runner import ProcessRunner
-from jobkit.run.shared import AsyncRunner, ThreadRunner
+from jobkit.run.shared import AsyncRunner, ThreadRunner, run_here
 from tests.support import PORTABLE, until
 
 from .conftest import Heard, assign
