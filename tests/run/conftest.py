@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,11 @@ import pytest
 from jobkit.codec import Codec
 from jobkit.model import LogLine
 from jobkit.model.metrics import Point
-from jobkit.run.attempt import Assignment
+from jobkit.run.attempt import Assignment, Outcome
 from jobkit.run.inside.answers import Reply
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.tasks.call import Call, encode_call
-from tests.support import wait_until
+from tests.support import until, wait_until
 
 CODEC = Codec([b"key of these tests"])
 
@@ -95,9 +97,40 @@ def heard() -> Heard:
     return Heard()
 
 
+class Runner(ProcessRunner):
+    """A runner of processes with the sink of its test."""
+
+    heard: Heard
+
+    async def do(self, function: Callable[..., Any] | None, *args: Any, **options: Any) -> Outcome:
+        """Run a job to its end; see `assign`."""
+        return await self.run(assign(function, *args, **options), self.heard)
+
+
+@contextlib.asynccontextmanager
+async def started(
+    *preload: str, heard: Heard | None = None, is_lazy: bool = False, **options: Any
+) -> AsyncIterator[Runner]:
+    """Start a runner (or let its first job do it), and close it at the end."""
+    runner = Runner(preload, **options)
+    runner.heard = heard or Heard()
+    try:
+        if not is_lazy:
+            await runner.start()
+        yield runner
+    finally:
+        await runner.close()
+
+
 @pytest.fixture
-async def runner() -> AsyncIterator[ProcessRunner]:
-    runner = ProcessRunner()
-    await runner.start()
-    yield runner
-    await runner.close()
+async def runner(heard: Heard) -> AsyncIterator[Runner]:
+    async with started(heard=heard) as runner:
+        yield runner
+
+
+async def stopped(runner: Any, sign: Path, job: Coroutine[Any, Any, Outcome], kind: str = "cancel") -> Outcome:
+    """Stop a job when a file shows that it has begun, and return its outcome."""
+    running = asyncio.create_task(job)
+    await until(sign.exists, "the job to begin")
+    runner.stop("j1", kind)
+    return await running

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from jobkit.run.inside import imports
-from jobkit.run.process.runner import ProcessRunner
 from tests.support import PORTABLE, is_alive, until
 
-from .conftest import Heard, assign, pid_in
+from .conftest import Heard, Runner, assign, pid_in, started, stopped
 
 needs_forks = pytest.mark.skipif(PORTABLE, reason="does not fork")
 
@@ -38,14 +37,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 @pytest.fixture
-async def runner(installed: Any) -> AsyncIterator[ProcessRunner]:
-    runner = ProcessRunner(spares=1)
-    await runner.start()
-    yield runner
-    await runner.close()
+async def runner(installed: Any, heard: Heard) -> AsyncIterator[Runner]:
+    async with started(spares=1, heard=heard) as runner:
+        yield runner
 
 
-async def imported(runner: ProcessRunner, *names: str, **options: Any) -> list[int]:
+async def imported(runner: Runner, *names: str, **options: Any) -> list[int]:
     """Run a job that imports modules, and return in which process each of them was imported; its own last."""
 
     def use(names: tuple[str, ...]) -> list[int]:
@@ -59,7 +56,7 @@ async def imported(runner: ProcessRunner, *names: str, **options: Any) -> list[i
     return list(map(int, outcome.summary.strip("[]").split(",")))
 
 
-async def ready(runner: ProcessRunner) -> int | None:
+async def ready(runner: Runner) -> int | None:
     """Wait until what jobs have imported is there for the next ones; return the process that has it."""
     assert runner._ahead._starting is not None
     await runner._ahead._starting
@@ -68,7 +65,7 @@ async def ready(runner: ProcessRunner) -> int | None:
 
 
 @needs_forks
-async def test_what_a_job_has_imported_is_there_for_the_next_one(runner: ProcessRunner, installed: Any) -> None:
+async def test_what_a_job_has_imported_is_there_for_the_next_one(runner: Runner, installed: Any) -> None:
     installed("wanted")
     first = await imported(runner, "wanted")
     assert first[0] == first[1]
@@ -80,7 +77,7 @@ async def test_what_a_job_has_imported_is_there_for_the_next_one(runner: Process
     assert len({*first, *second}) == 3
 
 
-async def test_a_worker_whose_jobs_import_nothing_imports_nothing(runner: ProcessRunner) -> None:
+async def test_a_worker_whose_jobs_import_nothing_imports_nothing(runner: Runner) -> None:
     await imported(runner)
 
     assert runner._ahead._starting is None
@@ -89,19 +86,14 @@ async def test_a_worker_whose_jobs_import_nothing_imports_nothing(runner: Proces
 @needs_forks
 async def test_it_can_be_switched_off(installed: Any) -> None:
     installed("wanted")
-    runner = ProcessRunner(spares=1, imports_ahead=False)
-    try:
+    async with started(spares=1, imports_ahead=False) as runner:
         for _ in range(2):
             place, own = await imported(runner, "wanted")
             assert place == own
-    finally:
-        await runner.close()
 
 
 @needs_forks
-async def test_modules_of_the_user_are_never_imported_ahead(
-    runner: ProcessRunner, installed: Any, tmp_path: Path
-) -> None:
+async def test_modules_of_the_user_are_never_imported_ahead(runner: Runner, installed: Any, tmp_path: Path) -> None:
     installed("wanted")
     (tmp_path / "mine.py").write_text("import os, wanted; PID = os.getpid()")
 
@@ -115,7 +107,7 @@ async def test_modules_of_the_user_are_never_imported_ahead(
 
 @needs_forks
 async def test_a_module_of_the_user_wins_over_an_installed_one_of_its_name(
-    runner: ProcessRunner, installed: Any, tmp_path: Path
+    runner: Runner, installed: Any, tmp_path: Path
 ) -> None:
     installed("wanted")
     await imported(runner, "wanted")
@@ -130,7 +122,7 @@ async def test_a_module_of_the_user_wins_over_an_installed_one_of_its_name(
 
 @needs_forks
 async def test_a_reused_process_keeps_a_module_of_the_user_with_the_name_of_an_installed_one(
-    runner: ProcessRunner, installed: Any, tmp_path: Path
+    runner: Runner, installed: Any, tmp_path: Path
 ) -> None:
     def count() -> int:
         import wanted  # type: ignore[import-not-found]
@@ -150,9 +142,7 @@ async def test_a_reused_process_keeps_a_module_of_the_user_with_the_name_of_an_i
 
 
 @needs_forks
-async def test_jobs_with_variables_or_a_memory_limit_import_it_themselves(
-    runner: ProcessRunner, installed: Any
-) -> None:
+async def test_jobs_with_variables_or_a_memory_limit_import_it_themselves(runner: Runner, installed: Any) -> None:
     installed("wanted")
     await imported(runner, "wanted")
     await ready(runner)
@@ -176,7 +166,7 @@ UNSAFE = {
 
 @needs_forks
 async def test_what_makes_forks_unsafe_is_left_out(
-    runner: ProcessRunner, installed: Any, caplog: pytest.LogCaptureFixture
+    runner: Runner, installed: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = [f"unsafe{n}" for n in range(len(UNSAFE))]
     for name, code in zip(names, UNSAFE.values(), strict=True):
@@ -196,7 +186,7 @@ async def test_what_makes_forks_unsafe_is_left_out(
 
 @needs_forks
 async def test_a_job_that_sets_variables_before_its_imports_imports_them_each_time(
-    runner: ProcessRunner, installed: Any, tmp_path: Path
+    runner: Runner, installed: Any, tmp_path: Path
 ) -> None:
     installed("reads", "import os; FOUND = os.environ.get('CACHE_OF_TEST')")
     (tmp_path / "train.py").write_text(
@@ -210,7 +200,7 @@ async def test_a_job_that_sets_variables_before_its_imports_imports_them_each_ti
 
 
 @needs_forks
-async def test_a_directory_that_a_library_adds_stays(runner: ProcessRunner, installed: Any, tmp_path: Path) -> None:
+async def test_a_directory_that_a_library_adds_stays(runner: Runner, installed: Any, tmp_path: Path) -> None:
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "inner_of_test.py").write_text("import os; PID = os.getpid()")
     installed("outer", f"import os, sys; PID = os.getpid(); sys.path.append({str(tmp_path / 'vendor')!r})")
@@ -222,7 +212,7 @@ async def test_a_directory_that_a_library_adds_stays(runner: ProcessRunner, inst
     assert (outer, inner) == (zygote, own)
 
 
-async def test_a_lazy_module_is_not_loaded_by_looking_at_it(runner: ProcessRunner, installed: Any) -> None:
+async def test_a_lazy_module_is_not_loaded_by_looking_at_it(runner: Runner, installed: Any) -> None:
     def load_lazily() -> int:
         import importlib.util
         import sys
@@ -244,7 +234,7 @@ async def test_a_lazy_module_is_not_loaded_by_looking_at_it(runner: ProcessRunne
 
 
 @needs_forks
-async def test_nothing_is_left_of_an_import_that_hangs(runner: ProcessRunner, installed: Any, tmp_path: Path) -> None:
+async def test_nothing_is_left_of_an_import_that_hangs(runner: Runner, installed: Any, tmp_path: Path) -> None:
     code = "import subprocess, time, pathlib; KEPT = subprocess.Popen(['sleep', '100'])\n"
     installed("hangs", f"{code}pathlib.Path({str(tmp_path / 'pid')!r}).write_text(f'{{KEPT.pid}}\\n'); time.sleep(100)")
     runner._ahead.want(["hangs"])
@@ -265,12 +255,9 @@ async def test_no_library_is_blamed_for_the_task_modules(
     installed("tasks_of_test", code)
     installed("polars", "")
     installed("wanted")
-    runner = ProcessRunner(["tasks_of_test"], start_method="fork")
-    try:
+    async with started("tasks_of_test", start_method="fork") as runner:
         await imported(runner, "wanted")
         assert await ready(runner) is None
-    finally:
-        await runner.close()
 
     (said,) = caplog.messages
     assert said.startswith("what jobs have imported is not imported ahead of the next ones: the task modules ")
@@ -280,19 +267,16 @@ async def test_no_library_is_blamed_for_the_task_modules(
 async def test_what_the_task_modules_print_is_printed_once(installed: Any, capfd: pytest.CaptureFixture[str]) -> None:
     installed("tasks_of_test", "print('loaded')")
     installed("wanted")
-    runner = ProcessRunner(["tasks_of_test"])
-    try:
+    async with started("tasks_of_test") as runner:
         await imported(runner, "wanted")
         assert await ready(runner) is not None
-    finally:
-        await runner.close()
 
     assert capfd.readouterr().out.split() == ["loaded"]
 
 
 @needs_forks
 async def test_large_task_modules_are_not_loaded_a_second_time(
-    runner: ProcessRunner, installed: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    runner: Runner, installed: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("jobkit.run.process.runner.MEMORY_MOST", 1)
     installed("wanted")
@@ -305,7 +289,7 @@ async def test_large_task_modules_are_not_loaded_a_second_time(
 
 @needs_forks
 async def test_no_process_waits_for_jobs_after_the_end_of_idle_libraries(
-    runner: ProcessRunner, installed: Any, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, installed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
     monkeypatch.setattr("jobkit.run.process.runner._SAMPLE_S", 0.05)
@@ -321,7 +305,7 @@ async def test_no_process_waits_for_jobs_after_the_end_of_idle_libraries(
 
 @needs_forks
 async def test_a_worker_with_many_unsafe_libraries_tries_no_more(
-    runner: ProcessRunner, installed: Any, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, installed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.run.process.libraries._UNSAFE_MOST", 1)
     installed("unsafe", "import sys; sys.modules['polars'] = sys")
@@ -335,7 +319,7 @@ async def test_a_worker_with_many_unsafe_libraries_tries_no_more(
 
 @needs_forks
 async def test_a_library_that_ends_its_process_ends_no_job(
-    runner: ProcessRunner, installed: Any, caplog: pytest.LogCaptureFixture
+    runner: Runner, installed: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     installed("deadly", "import os; os.abort()")
     runner._ahead.want(["deadly"])
@@ -347,7 +331,7 @@ async def test_a_library_that_ends_its_process_ends_no_job(
 
 
 @needs_forks
-async def test_after_an_installation_modules_are_imported_anew(runner: ProcessRunner, installed: Any) -> None:
+async def test_after_an_installation_modules_are_imported_anew(runner: Runner, installed: Any) -> None:
     installed("wanted")
     await imported(runner, "wanted")
     await ready(runner)
@@ -366,7 +350,7 @@ async def test_after_an_installation_modules_are_imported_anew(runner: ProcessRu
 
 @needs_forks
 async def test_a_job_that_runs_outlives_the_replacement_of_its_zygote(
-    runner: ProcessRunner, installed: Any, tmp_path: Path
+    runner: Runner, installed: Any, tmp_path: Path
 ) -> None:
     def wait(path: str) -> int:
         import os
@@ -381,7 +365,7 @@ async def test_a_job_that_runs_outlives_the_replacement_of_its_zygote(
     await imported(runner, "wanted")
     await ready(runner)
     old = runner._ahead.current()
-    running = asyncio.create_task(runner.run(assign(wait, str(tmp_path / "go"), job_id="j2"), Heard()))
+    running = asyncio.create_task(runner.do(wait, str(tmp_path / "go"), job_id="j2"))
     await until((tmp_path / "go.fifo").exists, "the job to run")
     installed("another")
     await imported(runner, "another")
@@ -398,31 +382,26 @@ async def test_a_job_that_runs_outlives_the_replacement_of_its_zygote(
 @needs_forks
 @pytest.mark.parametrize("kind", ["cancel", "kill"])
 async def test_a_job_with_libraries_can_be_stopped_like_any_other(
-    runner: ProcessRunner, installed: Any, kind: str
+    runner: Runner, installed: Any, tmp_path: Path, kind: str
 ) -> None:
     installed("wanted")
     await imported(runner, "wanted")
     zygote = await ready(runner)
-    heard = Heard()
 
-    def wait() -> None:
+    def wait(sign: Path) -> None:
         import time
 
-        print("runs")
+        sign.touch()
         time.sleep(100)
 
-    running = asyncio.create_task(runner.run(assign(wait), heard))
-    await until(lambda: heard.texts, "the job to run")
-    runner.stop("j1", kind)
+    outcome = await stopped(runner, tmp_path / "runs", runner.do(wait, tmp_path / "runs"), kind)
 
-    assert (await running).outcome == "cancelled"
+    assert outcome.outcome == "cancelled"
     assert (await imported(runner, "wanted"))[0] == zygote
 
 
 @needs_forks
-async def test_the_death_of_the_zygote_with_libraries_leaves_the_other_one(
-    runner: ProcessRunner, installed: Any
-) -> None:
+async def test_the_death_of_the_zygote_with_libraries_leaves_the_other_one(runner: Runner, installed: Any) -> None:
     installed("wanted")
     await imported(runner, "wanted")
     zygote = await ready(runner)
@@ -441,8 +420,7 @@ async def test_an_idle_environment_keeps_its_libraries(installed: Any, monkeypat
     monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
     monkeypatch.setattr("jobkit.run.process.runner._SAMPLE_S", 0.05)
     installed("wanted")
-    runner = ProcessRunner(spares=0, is_on_demand=True)
-    try:
+    async with started(spares=0, is_on_demand=True) as runner:
         await imported(runner, "wanted")
         zygote = await ready(runner)
         await until(lambda: runner._zygote is not None and not runner._zygote.is_alive, "the end of the other one")
@@ -454,12 +432,10 @@ async def test_an_idle_environment_keeps_its_libraries(installed: Any, monkeypat
         monkeypatch.setattr("jobkit.run.process.libraries.KEPT_S", 0.05)
         await imported(runner)
         await until(lambda: runner._ahead.current() is None, "its end without jobs")
-    finally:
-        await runner.close()
 
 
 async def test_a_long_import_is_named_beside_the_progress(
-    runner: ProcessRunner, installed: Any, tmp_path: Path, heard: Heard
+    runner: Runner, installed: Any, tmp_path: Path, heard: Heard
 ) -> None:
     folder = tmp_path / "site-packages" / "slow"
     folder.mkdir()
@@ -480,10 +456,10 @@ async def test_a_long_import_is_named_beside_the_progress(
     assert told[told.index("importing slow") + 1] == ""
 
 
-async def test_a_short_import_costs_no_message(runner: ProcessRunner, installed: Any, heard: Heard) -> None:
+async def test_a_short_import_costs_no_message(runner: Runner, installed: Any, heard: Heard) -> None:
     installed("wanted")
 
-    await runner.run(assign(importlib.import_module, "wanted"), heard)
+    await runner.do(importlib.import_module, "wanted")
 
     assert "wanted" not in str(heard.news)
 

@@ -11,13 +11,12 @@ import pytest
 
 from jobkit.model.plain import now_ms
 from jobkit.run.inside.lines import BURST_LINES, LINES_PER_S
-from jobkit.run.process.runner import ProcessRunner
 from tests.support import by_default, until
 
-from .conftest import Heard, assign
+from .conftest import Heard, Runner
 
 
-async def test_print_logging_and_warnings_keep_their_order(runner: ProcessRunner, heard: Heard) -> None:
+async def test_print_logging_and_warnings_keep_their_order(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import logging
         import sys
@@ -33,7 +32,7 @@ async def test_print_logging_and_warnings_keep_their_order(runner: ProcessRunner
         except ZeroDivisionError:
             logging.exception("it broke")
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert heard.texts[:900] == [text for i in range(300) for text in (f"out {i}", f"log {i}", f"err {i}")]
     first = heard.log[:3]
@@ -51,7 +50,7 @@ async def test_print_logging_and_warnings_keep_their_order(runner: ProcessRunner
     assert {line.level for line in heard.log[901:]} == {"ERROR"}
 
 
-async def test_output_of_c_code_and_grandchildren_is_captured(runner: ProcessRunner, heard: Heard) -> None:
+async def test_output_of_c_code_and_grandchildren_is_captured(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import ctypes
         import os
@@ -65,16 +64,14 @@ async def test_output_of_c_code_and_grandchildren_is_captured(runner: ProcessRun
         subprocess.run(["echo", "to my stdout"], stdout=sys.stdout, check=True)
         sys.stdout.buffer.write(b"bytes\n")
 
-    outcome = await runner.run(assign(job), heard)
+    outcome = await runner.do(job)
 
     assert outcome.outcome == "succeeded", outcome.error
     assert sorted(heard.texts) == ["\\xffraw", "bytes", "from below", "put", "to my stdout", "écrit"]
     assert {line.text: line.source for line in heard.log}["\\xffraw"] == "stderr"
 
 
-async def test_a_forked_process_prints_too_and_leaves_the_control_channel_alone(
-    runner: ProcessRunner, heard: Heard
-) -> None:
+async def test_a_forked_process_prints_too_and_leaves_the_control_channel_alone(runner: Runner, heard: Heard) -> None:
     def job() -> int:
         import multiprocessing
 
@@ -90,14 +87,14 @@ async def test_a_forked_process_prints_too_and_leaves_the_control_channel_alone(
             child.join(60)
         return sum(child.exitcode or 0 for child in children)
 
-    outcome = await runner.run(assign(job), heard)
+    outcome = await runner.do(job)
 
     assert outcome.summary == "0", outcome
     assert sorted(heard.texts) == ["below 0", "below 1", "below 2"]
 
 
 async def test_a_partial_line_shows_while_the_job_runs_and_is_not_lost_at_the_end(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
+    runner: Runner, heard: Heard, tmp_path: Path
 ) -> None:
     def job(go: Path) -> None:
         import time
@@ -107,7 +104,7 @@ async def test_a_partial_line_shows_while_the_job_runs_and_is_not_lost_at_the_en
             time.sleep(0.005)
         print("rest", end="")
 
-    running = asyncio.create_task(runner.run(assign(job, tmp_path / "go"), heard))
+    running = asyncio.create_task(runner.do(job, tmp_path / "go"))
     await until(lambda: heard.texts == ["loading"], "the partial line")
     (tmp_path / "go").touch()
     await running
@@ -115,24 +112,24 @@ async def test_a_partial_line_shows_while_the_job_runs_and_is_not_lost_at_the_en
     assert heard.texts == ["loading", "rest"]
 
 
-async def test_a_return_redraws_the_line(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_return_redraws_the_line(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         for i in range(101):
             print(f"\r{i} %", end="")
         print()
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert heard.texts == ["100 %"]
 
 
 @pytest.mark.nightly
-async def test_a_million_lines_are_thinned_without_slowing_other_jobs(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_million_lines_are_thinned_without_slowing_other_jobs(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         for i in range(1_000_000):
             print("line", i)
 
-    assert (await runner.run(assign(job), heard)).outcome == "succeeded"
+    assert (await runner.do(job)).outcome == "succeeded"
     assert heard.texts[0] == "line 0"
     assert heard.texts[-1] == "line 999999"
     seconds = (heard.log[-1].at_ms - heard.log[0].at_ms) / 1000
@@ -144,41 +141,39 @@ async def test_a_million_lines_are_thinned_without_slowing_other_jobs(runner: Pr
     assert 0 <= counted + len(heard.log) - len(dropped) - 1_000_000 <= 5
 
 
-async def test_a_flood_from_child_processes_is_thinned_too(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_flood_from_child_processes_is_thinned_too(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import subprocess
 
         subprocess.run("yes | head -n 3000000; echo last", shell=True, check=True)
 
     began_ms = now_ms()
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert heard.texts[-1] == "last"
     seconds = (heard.log[-1].at_ms - began_ms) / 1000
     assert len(heard.log) < 1.1 * (BURST_LINES + LINES_PER_S * seconds)
 
 
-async def test_hostile_output_is_cleaned(runner: ProcessRunner, heard: Heard) -> None:
+async def test_hostile_output_is_cleaned(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         print("\x1b[31mred\x1b[0m \x1b]0;title\x07bell\x08 \u202eevil")
         print("x" * 100_000)
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert heard.texts[0] == "red bell evil"
     assert len(heard.texts[1]) < 8_100
 
 
-async def test_basic_config_of_the_task_sets_the_level_and_shows_nothing_twice(
-    runner: ProcessRunner, heard: Heard
-) -> None:
+async def test_basic_config_of_the_task_sets_the_level_and_shows_nothing_twice(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import logging
 
         logging.basicConfig(level=logging.DEBUG, format="%(message)s!")
         logging.getLogger("a").debug("once")
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert [(line.level, line.text) for line in heard.log] == [("DEBUG", "once")]
 
@@ -187,7 +182,7 @@ def last(heard: Heard) -> Any:
     return heard.news[-1]
 
 
-async def test_progress_is_throttled_and_its_last_value_arrives(runner: ProcessRunner, heard: Heard) -> None:
+async def test_progress_is_throttled_and_its_last_value_arrives(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         from jobkit.run.inside.bars import progress
 
@@ -195,7 +190,7 @@ async def test_progress_is_throttled_and_its_last_value_arrives(runner: ProcessR
             pass
 
     started = time.monotonic()
-    await runner.run(assign(job), heard)
+    await runner.do(job)
     took = time.monotonic() - started
 
     assert heard.news[0] == (0, 3_000_000, "steps")
@@ -203,7 +198,7 @@ async def test_progress_is_throttled_and_its_last_value_arrives(runner: ProcessR
     assert len(heard.news) <= took * 10 + 2
 
 
-async def test_a_slow_step_after_fast_ones_is_seen(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_a_slow_step_after_fast_ones_is_seen(runner: Runner, heard: Heard, tmp_path: Path) -> None:
     def job(go: Path) -> None:
         import time
 
@@ -216,14 +211,14 @@ async def test_a_slow_step_after_fast_ones_is_seen(runner: ProcessRunner, heard:
                 while not go.exists():
                     time.sleep(0.005)
 
-    running = asyncio.create_task(runner.run(assign(job, tmp_path / "go"), heard))
+    running = asyncio.create_task(runner.do(job, tmp_path / "go"))
     await until(lambda: any(news[0] == 100_003 for news in heard.news), "the third slow step")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
 
-async def test_the_outermost_bar_is_the_jobs_progress(runner: ProcessRunner, heard: Heard) -> None:
+async def test_the_outermost_bar_is_the_jobs_progress(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import time
 
@@ -233,14 +228,14 @@ async def test_the_outermost_bar_is_the_jobs_progress(runner: ProcessRunner, hea
             for _ in progress(range(10), desc="batches"):
                 time.sleep(0.02)
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert {news[1] for news in heard.news} == {3}
     assert any(news[2].startswith("epochs · batches ") for news in heard.news)
     assert last(heard) == (3, 3, "epochs")
 
 
-async def test_invalid_reports_are_sanitized(runner: ProcessRunner, heard: Heard) -> None:
+async def test_invalid_reports_are_sanitized(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import time
 
@@ -251,7 +246,7 @@ async def test_invalid_reports_are_sanitized(runner: ProcessRunner, heard: Heard
             time.sleep(0.12)
         current().report(1, 2, "a\n\x1b[2J" + "b" * 1_000_000)
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     figures = [(None, 10), (0, 10), (10, 10), (None, None), (3, None), (None, None), (1, 2)]
     assert [news[:2] for news in heard.news] == figures
@@ -260,7 +255,7 @@ async def test_invalid_reports_are_sanitized(runner: ProcessRunner, heard: Heard
 
 
 @pytest.mark.parametrize("flavour", by_default(["std", "auto", "notebook", "trange", "update", "before", "asyncio"], 2))
-async def test_any_tqdm_bar_is_progress_and_not_a_log_line(runner: ProcessRunner, heard: Heard, flavour: str) -> None:
+async def test_any_tqdm_bar_is_progress_and_not_a_log_line(runner: Runner, heard: Heard, flavour: str) -> None:
     def job(flavour: str) -> None:
         import time
 
@@ -291,7 +286,7 @@ async def test_any_tqdm_bar_is_progress_and_not_a_log_line(runner: ProcessRunner
         await runner.close()
         runner._preload = ("tqdm", "tqdm.auto")
         await runner.start()
-    outcome = await runner.run(assign(job, flavour), heard)
+    outcome = await runner.do(job, flavour)
 
     assert outcome.outcome == "succeeded", outcome.error
     assert last(heard) == (20, 20, "bar")
@@ -299,7 +294,7 @@ async def test_any_tqdm_bar_is_progress_and_not_a_log_line(runner: ProcessRunner
     assert heard.log == []
 
 
-async def test_a_tqdm_bar_counts_as_it_does_outside_a_job(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_tqdm_bar_counts_as_it_does_outside_a_job(runner: Runner, heard: Heard) -> None:
     def job() -> list[int]:
         from tqdm import tqdm, trange
 
@@ -325,13 +320,13 @@ async def test_a_tqdm_bar_counts_as_it_does_outside_a_job(runner: ProcessRunner,
         assert first == [0, 0]
         return [left.n, twice.n, failing.n]
 
-    outcome = await runner.run(assign(job), heard)
+    outcome = await runner.do(job)
 
     assert outcome.summary == "[30, 3, 4]", outcome.error
     assert heard.log == []
 
 
-async def test_a_rich_bar_is_progress(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_rich_bar_is_progress(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import time
 
@@ -351,7 +346,7 @@ async def test_a_rich_bar_is_progress(runner: ProcessRunner, heard: Heard) -> No
                 bars.advance(second)
                 time.sleep(0.15)
 
-    outcome = await runner.run(assign(job), heard)
+    outcome = await runner.do(job)
 
     assert outcome.outcome == "succeeded", outcome.error
     steps = [news for news in heard.news if news[2].startswith("steps [1/2]")]
@@ -362,7 +357,7 @@ async def test_a_rich_bar_is_progress(runner: ProcessRunner, heard: Heard) -> No
     assert [line.text for line in heard.log if "%" not in line.text] == ["between"]
 
 
-async def test_pandas_with_tqdm_is_progress(runner: ProcessRunner, heard: Heard) -> None:
+async def test_pandas_with_tqdm_is_progress(runner: Runner, heard: Heard) -> None:
     pytest.importorskip("pandas")
 
     def job() -> int:
@@ -372,14 +367,14 @@ async def test_pandas_with_tqdm_is_progress(runner: ProcessRunner, heard: Heard)
         tqdm.pandas(desc="rows")
         return int(pd.Series(range(50)).progress_apply(lambda x: x + 1).sum())  # type: ignore[operator]
 
-    outcome = await runner.run(assign(job), heard)
+    outcome = await runner.do(job)
 
     assert outcome.summary == "1275", outcome
     assert last(heard)[0] == 50
     assert heard.log == []
 
 
-async def test_tqdm_write_is_a_line_and_a_stalled_bar_moves_again(runner: ProcessRunner, heard: Heard) -> None:
+async def test_tqdm_write_is_a_line_and_a_stalled_bar_moves_again(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import time
 
@@ -390,13 +385,13 @@ async def test_tqdm_write_is_a_line_and_a_stalled_bar_moves_again(runner: Proces
                 time.sleep(0.25)
         tqdm.write("said")
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert heard.texts == ["said"]
     assert {200_001, 200_002} & {news[0] for news in heard.news}
 
 
-async def test_a_job_without_a_bar_does_not_import_tqdm(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_job_without_a_bar_does_not_import_tqdm(runner: Runner) -> None:
     def job() -> list[str]:
         import sys
 
@@ -405,10 +400,10 @@ async def test_a_job_without_a_bar_does_not_import_tqdm(runner: ProcessRunner, h
         list(progress([1, 2]))
         return [name for name in ("tqdm", "numpy", "pandas", "IPython", "redis", "arq", "panel") if name in sys.modules]
 
-    assert (await runner.run(assign(job), heard)).summary == "empty list"
+    assert (await runner.do(job)).summary == "empty list"
 
 
-async def test_artifacts_reach_the_sink(runner: ProcessRunner, heard: Heard) -> None:
+async def test_artifacts_reach_the_sink(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         from jobkit.run.inside.context import current
 
@@ -416,7 +411,7 @@ async def test_artifacts_reach_the_sink(runner: ProcessRunner, heard: Heard) -> 
         current().save("numbers", {"a": 1})
         current().log("kept both")
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert heard.artifacts == {
         "notes.txt": ("text/plain", "hällo".encode()),
@@ -425,7 +420,7 @@ async def test_artifacts_reach_the_sink(runner: ProcessRunner, heard: Heard) -> 
     assert heard.texts == ["kept both"]
 
 
-async def test_output_of_threads_belongs_to_their_job(runner: ProcessRunner, heard: Heard) -> None:
+async def test_output_of_threads_belongs_to_their_job(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import threading
 
@@ -438,14 +433,14 @@ async def test_output_of_threads_belongs_to_their_job(runner: ProcessRunner, hea
         thread.start()
         thread.join()
 
-    await runner.run(assign(job), heard)
+    await runner.do(job)
 
     assert heard.texts == ["in a thread of j1"]
 
 
 @pytest.mark.parametrize("dies", [True, False])
 async def test_the_log_has_the_tasks_output_and_no_report_of_its_crash(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path, dies: bool
+    runner: Runner, tmp_path: Path, dies: bool
 ) -> None:
     def job(dies: bool) -> None:
         import ctypes
@@ -458,7 +453,7 @@ async def test_the_log_has_the_tasks_output_and_no_report_of_its_crash(
         os.write(2, b"Fatal Python error: said by the task\nand more\n")
 
     path = tmp_path / "log"
-    await runner.run(assign(job, dies, log_path=str(path), log_owner="x"), heard)
+    await runner.do(job, dies, log_path=str(path), log_owner="x")
 
     said = path.read_text().splitlines()
     assert said[:1_000] == [f"line {i}" for i in range(1_000)]

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobkit.run.inside.tracebacks import describe, keep_locals, shown
-from jobkit.run.process.runner import ProcessRunner
 
-from .conftest import Heard, assign
+from .conftest import Heard, started
 from .test_process import failure
 from .test_tracebacks import caught
 
@@ -98,11 +97,7 @@ async def test_a_jobs_process_keeps_variables_too(heard: Heard) -> None:
         half = n / 2
         return half / 0
 
-    runner = ProcessRunner()
-    await runner.start()
-    try:
-        error = failure(await runner.run(assign(evaluate, 3), heard))
-    finally:
-        await runner.close()
+    async with started(heard=heard) as runner:
+        error = failure(await runner.do(evaluate, 3))
 
     assert error.traceback.endswith("  n = 3\n  half = 1.5")

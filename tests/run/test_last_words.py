@@ -22,11 +22,10 @@ from jobkit.run.process import frames
 from jobkit.run.process.attempt import ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import SIZE, LastWords, taken, unsent
-from jobkit.run.process.runner import ProcessRunner
 from jobkit.system.memory import KernelKills, counter_file
 from tests.support import until
 
-from .conftest import Heard, assign
+from .conftest import Heard, Runner, assign, started
 
 REPORT = b"""Fatal Python error: Segmentation fault
 
@@ -131,11 +130,9 @@ def die(count: int, way: str, printed: str = "") -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_quick_lines_before_a_death_are_reported(
-    runner: ProcessRunner, heard: Heard, way: str, tmp_path: Path
-) -> None:
+async def test_quick_lines_before_a_death_are_reported(runner: Runner, heard: Heard, way: str, tmp_path: Path) -> None:
     printed = tmp_path / "printed"
-    job = asyncio.create_task(runner.run(assign(die, 2_000, way, str(printed), timeout_s=60.0), heard))
+    job = asyncio.create_task(runner.do(die, 2_000, way, str(printed), timeout_s=60.0))
     if way == "timeout":
         await until(printed.exists, "its last line")
         runner.stop("j1", "timeout")
@@ -145,18 +142,16 @@ async def test_quick_lines_before_a_death_are_reported(
     assert heard.texts == [*(f"line {i}" for i in range(2_000)), "last words"]
 
 
-async def test_a_flood_before_a_death_keeps_its_end_and_counts_the_rest(runner: ProcessRunner, heard: Heard) -> None:
-    await runner.run(assign(die, 30_000, "kill"), heard)
+async def test_a_flood_before_a_death_keeps_its_end_and_counts_the_rest(runner: Runner, heard: Heard) -> None:
+    await runner.do(die, 30_000, "kill")
 
     assert (heard.texts[0], heard.texts[-1]) == ("line 0", "last words")
     assert sum(line.count for line in heard.log) == 30_001
 
 
-async def test_lines_of_a_job_are_not_reported_with_the_next_one_in_its_process(
-    runner: ProcessRunner, heard: Heard
-) -> None:
+async def test_lines_of_a_job_are_not_reported_with_the_next_one_in_its_process(runner: Runner, heard: Heard) -> None:
     for way in ("return", "return", "exit"):
-        await runner.run(assign(die, 100, way, reuse=5), heard)
+        await runner.do(die, 100, way, reuse=5)
 
     assert heard.texts.count("last words") == heard.texts.count("line 99") == 3
 
@@ -223,12 +218,8 @@ def only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("only_at_the_end")
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 async def test_pipes_are_read_to_their_end_before_the_outcome_is_reported(heard: Heard, start_method: str) -> None:
-    runner = ProcessRunner(start_method=start_method, spares=0)
-    await runner.start()
-    try:
-        outcome = await runner.run(assign(crash), heard)
-    finally:
-        await runner.close()
+    async with started(start_method=start_method, spares=0, heard=heard) as runner:
+        outcome = await runner.do(crash)
 
     assert outcome.error is not None
     assert outcome.error.where.endswith("in crash")
@@ -241,12 +232,8 @@ async def test_output_of_a_coroutine_before_a_crash_is_reported(heard: Heard) ->
         print("last words")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    runner = ProcessRunner(spares=0)
-    await runner.start()
-    try:
-        outcome = await runner.run(assign(speak, isolation="async"), heard)
-    finally:
-        await runner.close()
+    async with started(spares=0, heard=heard) as runner:
+        outcome = await runner.do(speak, isolation="async")
 
     assert outcome.error is not None
     assert outcome.error.type == "SIGKILL"

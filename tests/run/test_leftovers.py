@@ -15,11 +15,10 @@ import pytest
 from jobkit.embedded import launch
 from jobkit.run.process import leftovers
 from jobkit.run.process.leftovers import OWNER, Orphans, end_orphans, end_owned_by, new_owner
-from jobkit.run.process.runner import ProcessRunner
 from jobkit.system.processes import identity
 from tests.support import PORTABLE, is_alive, until
 
-from .conftest import Heard, assign, pid_in
+from .conftest import Runner, pid_in, started
 
 Start = Callable[[str], "subprocess.Popen[bytes]"]
 
@@ -80,7 +79,7 @@ def test_a_server_that_a_job_starts_is_no_program_of_the_job(monkeypatch: pytest
 
 
 async def test_programs_of_jobs_end_with_a_killed_zygote_before_the_loss_is_reported(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
+    runner: Runner, tmp_path: Path
 ) -> None:
     def leave(path: Path) -> None:
         import os
@@ -92,7 +91,7 @@ async def test_programs_of_jobs_end_with_a_killed_zygote_before_the_loss_is_repo
         os.kill(os.getppid(), signal.SIGKILL)
         program.wait()
 
-    outcome = await runner.run(assign(leave, tmp_path), heard)
+    outcome = await runner.do(leave, tmp_path)
 
     assert outcome.outcome == "lost"
     program = await until(lambda: pid_in(tmp_path / "program"), "the program")
@@ -100,7 +99,7 @@ async def test_programs_of_jobs_end_with_a_killed_zygote_before_the_loss_is_repo
 
 
 async def test_a_job_that_starts_while_those_of_a_dead_zygote_are_ended_waits_for_that(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wait(path: Path) -> None:
         import os
@@ -113,14 +112,14 @@ async def test_a_job_that_starts_while_those_of_a_dead_zygote_are_ended_waits_fo
     monkeypatch.setattr(
         "jobkit.run.process.zygote_link.end_owned_by", lambda owner: ended.append(time.sleep(0.3) or owner)
     )
-    first = asyncio.create_task(runner.run(assign(wait, tmp_path), heard))
+    first = asyncio.create_task(runner.do(wait, tmp_path))
     await until(lambda: pid_in(tmp_path / "pid"), "its start")
     zygote = runner._zygote
     assert zygote is not None
     os.kill(zygote.pid, signal.SIGKILL)
     await until(lambda: not zygote.is_alive, "its death to be noticed")
 
-    second = await runner.run(assign(len, "abc", job_id="j2"), heard)
+    second = await runner.do(len, "abc", job_id="j2")
 
     assert ended == [zygote._owner]
     assert (second.outcome, second.summary) == ("succeeded", "3")
@@ -150,7 +149,7 @@ async def test_one_look_serves_all_attempts_that_asked_before_it_began(monkeypat
 
 
 @pytest.mark.skipif(not PORTABLE, reason="the kernel keeps those of each zygote apart")
-async def test_the_end_of_a_job_ends_no_program_of_another_workers_job(heard: Heard, tmp_path: Path) -> None:
+async def test_the_end_of_a_job_ends_no_program_of_another_workers_job(tmp_path: Path) -> None:
     def leave(path: Path) -> None:
         import subprocess
         import time
@@ -159,20 +158,14 @@ async def test_the_end_of_a_job_ends_no_program_of_another_workers_job(heard: He
         while not (path / "done").exists():
             time.sleep(0.01)
 
-    runners = [ProcessRunner(spares=0) for _ in range(2)]
-    try:
-        for runner in runners:
-            await runner.start()
-        running = asyncio.create_task(runners[0].run(assign(leave, tmp_path), heard))
+    async with started(spares=0) as first, started(spares=0) as second:
+        running = asyncio.create_task(first.do(leave, tmp_path))
         program = await until(lambda: pid_in(tmp_path / "program"), "the program")
 
-        assert (await runners[1].run(assign(len, "abc"), heard)).summary == "3"
-        await runners[1].close()
+        assert (await second.do(len, "abc")).summary == "3"
+        await second.close()
 
         assert is_alive(program)
         (tmp_path / "done").touch()
         await running
         await until(lambda: not is_alive(program), "its end with its own job")
-    finally:
-        for runner in runners:
-            await runner.close()

@@ -24,14 +24,10 @@ from jobkit.run.inside.values import Bounds
 from jobkit.run.process.runner import ProcessRunner
 from tests.support import is_alive, until
 
-from .conftest import Heard, assign, pid_in
+from .conftest import Heard, Runner, assign, pid_in, started
 
 #: Room for large artifacts, as with a directory for files.
 MANY = Bounds(each_bytes=10_000_000, total_bytes=10_000_000)
-
-
-async def run(runner: ProcessRunner, heard: Heard, function: Any, *args: Any, **options: Any) -> Outcome:
-    return await runner.run(assign(function, *args, **options), heard)
 
 
 def failure(outcome: Outcome) -> Any:
@@ -40,11 +36,11 @@ def failure(outcome: Outcome) -> Any:
     return outcome.error
 
 
-async def test_the_value_comes_back_with_a_line_of_it_and_usage(runner: ProcessRunner, heard: Heard) -> None:
+async def test_the_value_comes_back_with_a_line_of_it_and_usage(runner: Runner) -> None:
     def add(a: int, b: int) -> int:
         return a + b
 
-    outcome = await run(runner, heard, add, 1, 2)
+    outcome = await runner.do(add, 1, 2)
 
     assert (outcome.outcome, outcome.body, outcome.summary) == ("succeeded", b"\x03", "3")
     assert outcome.preview is None  # who shows so small a value makes one
@@ -53,26 +49,26 @@ async def test_the_value_comes_back_with_a_line_of_it_and_usage(runner: ProcessR
     assert outcome.usage["peak_rss_bytes"] > 1_000_000
 
 
-async def test_a_coroutine_function_runs_in_the_child(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_coroutine_function_runs_in_the_child(runner: Runner) -> None:
     async def later() -> int:
         import asyncio
 
         await asyncio.sleep(0.001)
         return os.getpid()
 
-    outcome = await run(runner, heard, later)
+    outcome = await runner.do(later)
 
     assert int(outcome.summary) != os.getpid()
 
 
-async def test_a_function_of_a_module_is_sent_by_reference(runner: ProcessRunner, heard: Heard) -> None:
-    outcome = await run(runner, heard, None, "a/b", ref="posixpath:basename")
+async def test_a_function_of_a_module_is_sent_by_reference(runner: Runner) -> None:
+    outcome = await runner.do(None, "a/b", ref="posixpath:basename")
 
     assert outcome.summary == "b"
 
 
-async def test_a_missing_module_is_named_with_the_host_and_a_fix(runner: ProcessRunner, heard: Heard) -> None:
-    error = failure(await run(runner, heard, None, ref="no_such_module_x:f", task="train"))
+async def test_a_missing_module_is_named_with_the_host_and_a_fix(runner: Runner) -> None:
+    error = failure(await runner.do(None, ref="no_such_module_x:f", task="train"))
 
     assert error.kind is ErrorKind.REJECTED
     assert "'train'" in error.message
@@ -82,15 +78,15 @@ async def test_a_missing_module_is_named_with_the_host_and_a_fix(runner: Process
     assert error.traceback == ""
 
 
-async def test_an_unknown_task_says_how_to_start_the_worker(runner: ProcessRunner, heard: Heard) -> None:
-    error = failure(await run(runner, heard, None, task="missing"))
+async def test_an_unknown_task_says_how_to_start_the_worker(runner: Runner) -> None:
+    error = failure(await runner.do(None, task="missing"))
 
     assert error.kind is ErrorKind.REJECTED
     assert "does not know task 'missing'" in error.message
 
 
 async def test_code_by_value_from_another_python_version_is_refused(
-    runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def typed() -> None: ...
 
@@ -105,14 +101,14 @@ async def test_code_by_value_from_another_python_version_is_refused(
     assert "Python 3.2" in error.message
 
 
-async def test_an_exception_has_the_users_frames_and_its_base_types(runner: ProcessRunner, heard: Heard) -> None:
+async def test_an_exception_has_the_users_frames_and_its_base_types(runner: Runner) -> None:
     def outer() -> None:
         def inner() -> None:
             raise FileNotFoundError(2, "gone")
 
         inner()
 
-    outcome = await run(runner, heard, outer)
+    outcome = await runner.do(outer)
 
     error = failure(outcome)
     assert (error.kind, error.type, error.message) == (ErrorKind.EXCEPTION, "FileNotFoundError", "[Errno 2] gone")
@@ -123,7 +119,7 @@ async def test_an_exception_has_the_users_frames_and_its_base_types(runner: Proc
     assert pickle.loads(outcome.error_body).errno == 2
 
 
-async def test_an_exception_that_cannot_be_rebuilt_is_text_only(runner: ProcessRunner, heard: Heard) -> None:
+async def test_an_exception_that_cannot_be_rebuilt_is_text_only(runner: Runner) -> None:
     def bad() -> None:
         class OddError(Exception):
             def __init__(self, a: int, b: int) -> None:
@@ -134,34 +130,32 @@ async def test_an_exception_that_cannot_be_rebuilt_is_text_only(runner: ProcessR
 
         raise OddError(1, 2)
 
-    outcome = await run(runner, heard, bad)
+    outcome = await runner.do(bad)
 
     assert failure(outcome).type == "OddError"
     assert "raised an error itself" in failure(outcome).message
     assert outcome.error_body == b""
 
 
-async def test_a_retry_is_returned_as_a_retry(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_retry_is_returned_as_a_retry(runner: Runner) -> None:
     def again() -> None:
         from jobkit.model import Retry
 
         raise Retry(7.5)
 
-    outcome = await run(runner, heard, again)
+    outcome = await runner.do(again)
 
     assert outcome.retry is not None
     assert outcome.retry.after == 7.5
 
 
-async def test_a_result_that_cannot_be_pickled_is_a_success_with_the_reason(
-    runner: ProcessRunner, heard: Heard
-) -> None:
+async def test_a_result_that_cannot_be_pickled_is_a_success_with_the_reason(runner: Runner) -> None:
     def lock() -> Any:
         import threading
 
         return {"lock": threading.Lock()}
 
-    outcome = await run(runner, heard, lock)
+    outcome = await runner.do(lock)
 
     assert (outcome.outcome, outcome.body) == ("succeeded", b"")
     assert outcome.preview is not None
@@ -169,16 +163,14 @@ async def test_a_result_that_cannot_be_pickled_is_a_success_with_the_reason(
     assert "lock" in outcome.preview["text"]
 
 
-async def test_a_result_that_is_nested_too_deep_is_a_success_with_the_reason(
-    runner: ProcessRunner, heard: Heard
-) -> None:
+async def test_a_result_that_is_nested_too_deep_is_a_success_with_the_reason(runner: Runner) -> None:
     def nest() -> Any:
         deep: Any = []
         for _ in range(100_000):
             deep = [deep]
         return deep
 
-    outcome = await run(runner, heard, nest)
+    outcome = await runner.do(nest)
 
     assert (outcome.outcome, outcome.body) == ("succeeded", b"")
     assert outcome.preview is not None
@@ -190,12 +182,8 @@ async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "set_tasks.py").write_text("import jobkit\n\n@jobkit.task\ndef a_set() -> set:\n    return {1, 2}\n")
-    runner = ProcessRunner(preload=["set_tasks"])
-    await runner.start()
-    try:
-        outcome = await runner.run(assign(None, task="a_set", ref="set_tasks:a_set", allow_pickle=False), heard)
-    finally:
-        await runner.close()
+    async with started("set_tasks", heard=heard) as runner:
+        outcome = await runner.do(None, task="a_set", ref="set_tasks:a_set", allow_pickle=False)
 
     assert outcome.outcome == "succeeded"
     assert outcome.body == b""
@@ -204,25 +192,25 @@ async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(
 
 
 @pytest.mark.parametrize("value", [["\udcff.txt"], {"\udcff": 1}, [10**30], [[-(10**30)]]])
-async def test_a_result_that_no_preview_can_carry_is_kept(runner: ProcessRunner, heard: Heard, value: Any) -> None:
+async def test_a_result_that_no_preview_can_carry_is_kept(runner: Runner, value: Any) -> None:
     """For instance a file name from `os.listdir` that is not UTF-8."""
 
-    outcome = await run(runner, heard, lambda: value)
+    outcome = await runner.do(lambda: value)
 
     assert outcome.outcome == "succeeded"
     assert outcome.body
     assert "json" not in (outcome.preview or {})
 
 
-async def test_large_calls_and_results_arrive(runner: ProcessRunner, heard: Heard) -> None:
-    outcome = await run(runner, heard, lambda data: data + b"!", bytes(40_000_000))
+async def test_large_calls_and_results_arrive(runner: Runner) -> None:
+    outcome = await runner.do(lambda data: data + b"!", bytes(40_000_000))
 
     assert len(outcome.body) >= 40_000_001
     assert outcome.body.endswith(b"!")
 
 
-async def test_a_result_above_its_limit_is_not_sent(runner: ProcessRunner, heard: Heard) -> None:
-    outcome = await run(runner, heard, lambda: b"x" * 3_000_000, result_bytes=2_000_000)
+async def test_a_result_above_its_limit_is_not_sent(runner: Runner) -> None:
+    outcome = await runner.do(lambda: b"x" * 3_000_000, result_bytes=2_000_000)
 
     assert (outcome.outcome, outcome.body) == ("succeeded", b"")
     assert outcome.preview is not None
@@ -232,14 +220,14 @@ async def test_a_result_above_its_limit_is_not_sent(runner: ProcessRunner, heard
     assert outcome.summary == "(not kept) bytes of 3,000,000"
 
 
-async def test_a_process_that_sends_more_than_its_result_may_be_is_stopped(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_process_that_sends_more_than_its_result_may_be_is_stopped(runner: Runner) -> None:
     def flood() -> None:
         from jobkit.run.process import child, frames
 
         while True:
             child._send(frames.PART, bytes(1_000_000))
 
-    error = failure(await run(runner, heard, flood, result_bytes=2_000_000))
+    error = failure(await runner.do(flood, result_bytes=2_000_000))
 
     assert error.type == "protocol"
     assert "larger than its result may be" in error.message
@@ -247,23 +235,17 @@ async def test_a_process_that_sends_more_than_its_result_may_be_is_stopped(runne
 
 async def test_no_directory_is_needed_for_a_large_result(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/nonexistent")
-    runner = ProcessRunner()
-    await runner.start()
-    try:
-        outcome = await run(runner, heard, lambda: b"x" * 3_000_000, log_path="/proc/none/log")
-    finally:
-        await runner.close()
+    async with started(heard=heard) as runner:
+        outcome = await runner.do(lambda: b"x" * 3_000_000, log_path="/proc/none/log")
 
     assert len(outcome.body) > 3_000_000
 
 
-async def test_a_large_result_goes_through_a_file_in_the_folder_of_its_job(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_a_large_result_goes_through_a_file_in_the_folder_of_its_job(runner: Runner, tmp_path: Path) -> None:
     """The worker never has it in memory."""
     folder = tmp_path / "of" / "the job"
 
-    outcome = await run(runner, heard, lambda: b"x" * 3_000_000, log_path=str(folder / "log"), log_owner="a 1\n")
+    outcome = await runner.do(lambda: b"x" * 3_000_000, log_path=str(folder / "log"), log_owner="a 1\n")
 
     path = Path(outcome.file)
     assert (outcome.outcome, outcome.body, path.parent) == ("succeeded", b"", folder)
@@ -275,25 +257,21 @@ async def test_a_large_result_goes_through_a_file_in_the_folder_of_its_job(
     assert decode(outcome.form, written[HEAD_BYTES:]) == b"x" * 3_000_000
 
 
-async def test_a_large_result_that_no_disk_takes_goes_to_the_worker(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_a_large_result_that_no_disk_takes_goes_to_the_worker(runner: Runner, tmp_path: Path) -> None:
     def limited() -> bytes:
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
         return b"x" * 3_000_000
 
-    outcome = await run(runner, heard, limited, log_path=str(tmp_path / "log"))
+    outcome = await runner.do(limited, log_path=str(tmp_path / "log"))
 
     assert outcome.file == ""
     assert decode(outcome.form, outcome.body) == b"x" * 3_000_000
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_no_file_stays_of_a_result_whose_process_dies_before_it_is_told(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_no_file_stays_of_a_result_whose_process_dies_before_it_is_told(runner: Runner, tmp_path: Path) -> None:
     def dies() -> bytes:
         import os
 
@@ -302,15 +280,13 @@ async def test_no_file_stays_of_a_result_whose_process_dies_before_it_is_told(
         child._send = lambda kind, content: os._exit(7)  # type: ignore[assignment]
         return b"x" * 3_000_000
 
-    outcome = await run(runner, heard, dies, log_path=str(tmp_path / "log"))
+    outcome = await runner.do(dies, log_path=str(tmp_path / "log"))
 
     assert (outcome.outcome, outcome.file) == ("failed", "")
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_process_cannot_name_the_file_of_its_result(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_a_process_cannot_name_the_file_of_its_result(runner: Runner, tmp_path: Path) -> None:
     def forges(path: str) -> bytes:
         from msgspec.structs import replace
 
@@ -327,14 +303,14 @@ async def test_a_process_cannot_name_the_file_of_its_result(
     other = tmp_path / "of another"
     other.touch()
 
-    error = failure(await run(runner, heard, forges, str(other), log_path=str(tmp_path / "log")))
+    error = failure(await runner.do(forges, str(other), log_path=str(tmp_path / "log")))
 
     assert error.type == "protocol"
     assert other.exists()
 
 
 async def test_the_folder_of_large_artifacts_is_made_anew(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
 
@@ -357,15 +333,13 @@ async def test_the_folder_of_large_artifacts_is_made_anew(
     monkeypatch.setattr(heard, "artifact", keep)
     folder = tmp_path / "of" / "the job"
 
-    outcome = await run(runner, heard, save, folder, log_path=str(folder / "log"), bounds=MANY)
+    outcome = await runner.do(save, folder, log_path=str(folder / "log"), bounds=MANY)
 
     assert outcome.outcome == "succeeded", outcome
     assert seen == [(0o600, 3_000_000)] * 2
 
 
-async def test_a_large_artifact_that_no_disk_takes_is_an_error_in_the_job(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_a_large_artifact_that_no_disk_takes_is_an_error_in_the_job(runner: Runner, tmp_path: Path) -> None:
     def save() -> None:
         import resource
         import signal
@@ -376,20 +350,20 @@ async def test_a_large_artifact_that_no_disk_takes_is_an_error_in_the_job(
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
         current().save("a.bin", b"x" * 3_000_000)
 
-    error = failure(await run(runner, heard, save, log_path=str(tmp_path / "log"), bounds=MANY))
+    error = failure(await runner.do(save, log_path=str(tmp_path / "log"), bounds=MANY))
 
     assert (error.type, error.message) == ("OSError", "[Errno 27] artifact 'a.bin' cannot be kept: File too large")
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_segfault_is_named_with_its_line(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_segfault_is_named_with_its_line(runner: Runner, heard: Heard) -> None:
     def crash() -> None:
         import ctypes
 
         print("last words")
         ctypes.string_at(0)
 
-    outcome = await run(runner, heard, crash)
+    outcome = await runner.do(crash)
 
     error = failure(outcome)
     assert error.kind is ErrorKind.CRASH
@@ -402,37 +376,35 @@ async def test_a_segfault_is_named_with_its_line(runner: ProcessRunner, heard: H
     assert heard.texts == ["last words"]
 
 
-async def test_an_os_exit_is_a_crash_with_its_status(runner: ProcessRunner, heard: Heard) -> None:
-    error = failure(await run(runner, heard, lambda: os._exit(3)))
+async def test_an_os_exit_is_a_crash_with_its_status(runner: Runner) -> None:
+    error = failure(await runner.do(lambda: os._exit(3)))
 
     assert error.kind is ErrorKind.CRASH
     assert "exit status 3" in error.message
 
 
-async def test_sys_exit_is_named(runner: ProcessRunner, heard: Heard) -> None:
-    error = failure(await run(runner, heard, lambda: sys.exit(3)))
+async def test_sys_exit_is_named(runner: Runner) -> None:
+    error = failure(await runner.do(lambda: sys.exit(3)))
 
     assert error.kind is ErrorKind.CRASH
     assert error.message == "the task called sys.exit(3)"
 
 
-async def test_a_sigkill_from_elsewhere_is_likely_out_of_memory(runner: ProcessRunner, heard: Heard) -> None:
-    error = failure(await run(runner, heard, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+async def test_a_sigkill_from_elsewhere_is_likely_out_of_memory(runner: Runner) -> None:
+    error = failure(await runner.do(lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
     assert error.kind is ErrorKind.CRASH
     assert "signal 9 (SIGKILL), likely out of memory" in error.message
 
 
-async def test_a_keyboard_interrupt_of_the_task_is_an_exception(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_keyboard_interrupt_of_the_task_is_an_exception(runner: Runner) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    assert failure(await run(runner, heard, interrupt)).kind is ErrorKind.EXCEPTION
+    assert failure(await runner.do(interrupt)).kind is ErrorKind.EXCEPTION
 
 
-async def test_the_child_has_its_name_directory_and_environment(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_the_child_has_its_name_directory_and_environment(runner: Runner, tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("VALUE = 5\n")
 
     def look() -> dict[str, Any]:
@@ -449,7 +421,7 @@ async def test_the_child_has_its_name_directory_and_environment(
         }
 
     head = {"cwd": str(tmp_path), "path": [str(tmp_path), "/no/such/directory"]}
-    outcome = await run(runner, heard, look, head=head)
+    outcome = await runner.do(look, head=head)
 
     assert outcome.outcome == "succeeded", outcome
     seen = pickle.loads(outcome.body) if outcome.form == b"p" else __import__("msgspec").msgpack.decode(outcome.body)
@@ -463,20 +435,13 @@ async def test_the_child_has_its_name_directory_and_environment(
 
 async def test_the_key_is_not_in_the_environment_of_the_zygote(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBKIT_SECRET", "hunter2-hunter2")
-    runner = ProcessRunner()
-    await runner.start()
-    try:
-        outcome = await run(runner, heard, lambda: b"hunter2" in Path(f"/proc/{os.getppid()}/environ").read_bytes())
-    finally:
-        await runner.close()
+    async with started(heard=heard) as runner:
+        outcome = await runner.do(lambda: b"hunter2" in Path(f"/proc/{os.getppid()}/environ").read_bytes())
 
     assert outcome.summary == "False"
 
 
-async def test_two_jobs_do_not_draw_the_same_random_numbers(heard: Heard) -> None:
-    runner = ProcessRunner(preload=["numpy", "random"])
-    await runner.start()
-
+async def test_two_jobs_do_not_draw_the_same_random_numbers() -> None:
     def draw() -> str:
         import random
 
@@ -484,10 +449,8 @@ async def test_two_jobs_do_not_draw_the_same_random_numbers(heard: Heard) -> Non
 
         return f"{random.random()} {numpy.random.random()}"
 
-    try:
-        one, two = [await run(runner, heard, draw) for _ in range(2)]
-    finally:
-        await runner.close()
+    async with started("numpy", "random") as runner:
+        one, two = [await runner.do(draw) for _ in range(2)]
 
     for a, b in zip(one.summary.split(), two.summary.split(), strict=True):
         assert a != b
@@ -544,24 +507,18 @@ async def test_a_zygote_that_is_killed_during_its_imports_is_restarted_twice(
         "    died.write_text('x' * (before + 1))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    runner = ProcessRunner(preload=["deadly_tasks"], start_method="fork")
-    try:
-        await runner.start()
+    async with started("deadly_tasks", start_method="fork", heard=heard) as runner:
         (tmp_path / "deadly_tasks.died").write_text("x")
         os.kill(runner._zygote.pid, signal.SIGKILL)  # type: ignore[union-attr]
         await until(lambda: not runner._zygote.is_alive, "its death to be noticed")  # type: ignore[union-attr]
 
-        ended = await runner.run(assign(lambda: 1), heard)
-    finally:
-        await runner.close()
+        ended = await runner.do(lambda: 1)
 
     assert ended.outcome == outcome, ended
     assert not ended.reason or "imports the task modules died" in ended.reason
 
 
-async def test_a_grandchild_that_outlives_its_job_is_killed(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
+async def test_a_grandchild_that_outlives_its_job_is_killed(runner: Runner, tmp_path: Path) -> None:
     def leave(path: Path) -> None:
         import subprocess
 
@@ -569,7 +526,7 @@ async def test_a_grandchild_that_outlives_its_job_is_killed(
             child = subprocess.Popen(["sleep", "100"], start_new_session=name == "own")
             (path / name).write_text(f"{child.pid}\n")
 
-    outcome = await run(runner, heard, leave, tmp_path)
+    outcome = await runner.do(leave, tmp_path)
 
     assert outcome.outcome == "succeeded"
     for name in ("same", "own"):
@@ -579,13 +536,13 @@ async def test_a_grandchild_that_outlives_its_job_is_killed(
 
 
 async def test_the_death_of_the_zygote_loses_its_jobs_and_the_next_job_starts_another(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
+    runner: Runner, tmp_path: Path
 ) -> None:
     def wait(path: Path) -> None:
         path.write_text(f"{os.getpid()}\n")
         time.sleep(100)
 
-    running = asyncio.create_task(run(runner, heard, wait, tmp_path / "pid"))
+    running = asyncio.create_task(runner.do(wait, tmp_path / "pid"))
     pid = await until(lambda: pid_in(tmp_path / "pid"), "the job's start")
     zygote = runner.pid
     assert zygote is not None
@@ -595,7 +552,7 @@ async def test_the_death_of_the_zygote_loses_its_jobs_and_the_next_job_starts_an
     assert outcome.outcome == "lost"
     assert f"zygote (process {zygote})" in outcome.reason
     await until(lambda: not is_alive(pid), "the job's end")
-    assert (await run(runner, heard, lambda: 1)).summary == "1"
+    assert (await runner.do(lambda: 1)).summary == "1"
     assert runner.pid != zygote
 
 

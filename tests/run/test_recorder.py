@@ -104,7 +104,7 @@ def test_a_report_and_a_bar_keep_each_others_values(steps: list[Any], shown: Sho
     assert shown_after(*steps) == shown
 
 
-def test_steps_before_a_slow_one_are_shown(heard: Heard) -> None:
+def test_steps_before_a_slow_one_are_shown() -> None:
     last = Last()
     recorder = Recorder(last, lambda: None)
     token = CURRENT.set(Context("j1", 1, "task", recorder))

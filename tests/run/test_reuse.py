@@ -16,28 +16,27 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.run.attempt import Outcome
-from jobkit.run.process.runner import ProcessRunner
 from tests.support import PORTABLE, is_alive, until, weaker_without
 
-from .conftest import Heard, assign, pid_in
+from .conftest import Heard, Runner, assign, pid_in
 from .test_process import failure
 
 
 async def warm(
-    runner: ProcessRunner, function: Callable[..., Any], *args: Any, heard: Heard | None = None, **options: Any
+    runner: Runner, function: Callable[..., Any], *args: Any, heard: Heard | None = None, **options: Any
 ) -> Outcome:
     return await runner.run(assign(function, *args, **({"reuse": 100} | options)), heard or Heard())
 
 
-async def pid_of(runner: ProcessRunner, **options: Any) -> int:
+async def pid_of(runner: Runner, **options: Any) -> int:
     return int((await warm(runner, os.getpid, **options)).summary)
 
 
 @pytest.mark.skipif(PORTABLE, reason="spares of spawned processes wait always")
-async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runner: ProcessRunner, heard: Heard) -> None:
+async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runner: Runner) -> None:
     assert not runner._waiting
 
-    await asyncio.gather(*(runner.run(assign(os.getpid, job_id=f"j{i}"), heard) for i in range(6)))
+    await asyncio.gather(*(runner.do(os.getpid, job_id=f"j{i}") for i in range(6)))
 
     await until(lambda: all(place.is_ready for place in runner._waiting), "the spares to be ready")
     assert len(runner._waiting) == 2
@@ -47,40 +46,40 @@ async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runne
 
 @pytest.mark.skipif(PORTABLE, reason="spares of spawned processes wait always")
 async def test_spares_end_without_jobs_and_start_again_with_the_next(
-    runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
     monkeypatch.setattr("jobkit.run.process.runner._SAMPLE_S", 0.05)
-    await runner.run(assign(os.getpid), heard)
+    await runner.do(os.getpid)
 
     zygote = psutil.Process(runner.pid)
     await until(lambda: not runner._waiting and zygote.children() == [], "the end of the spares")
-    await runner.run(assign(os.getpid), heard)
+    await runner.do(os.getpid)
     assert len(runner._waiting) == 2
 
 
-async def test_a_job_takes_a_spare(runner: ProcessRunner, heard: Heard) -> None:
-    await runner.run(assign(os.getpid), heard)
+async def test_a_job_takes_a_spare(runner: Runner) -> None:
+    await runner.do(os.getpid)
     await until(lambda: all(place.is_ready for place in runner._waiting), "the spares to be ready")
     waiting = {place.pid for place in runner._waiting}
 
-    outcome = await runner.run(assign(os.getpid), heard)
+    outcome = await runner.do(os.getpid)
 
     assert int(outcome.summary) in waiting
 
 
-async def test_a_spare_that_died_fails_no_job(runner: ProcessRunner, heard: Heard) -> None:
-    await runner.run(assign(os.getpid), heard)
+async def test_a_spare_that_died_fails_no_job(runner: Runner) -> None:
+    await runner.do(os.getpid)
     await until(lambda: all(place.is_ready and place.pid for place in runner._waiting), "the spares to be ready")
     for place in runner._waiting:
         os.kill(place.pid, signal.SIGKILL)  # without a turn of the loop in which the worker could notice
 
-    outcomes = await asyncio.gather(*(runner.run(assign(lambda: 7, job_id=f"j{i}"), heard) for i in range(3)))
+    outcomes = await asyncio.gather(*(runner.do(lambda: 7, job_id=f"j{i}") for i in range(3)))
 
     assert [outcome.summary for outcome in outcomes] == ["7"] * 3
 
 
-async def test_a_warm_process_ends_after_its_number_of_jobs(runner: ProcessRunner) -> None:
+async def test_a_warm_process_ends_after_its_number_of_jobs(runner: Runner) -> None:
     pids = [await pid_of(runner, reuse=3) for _ in range(7)]
 
     assert len(set(pids[:3])) == len(set(pids[3:6])) == 1
@@ -88,7 +87,7 @@ async def test_a_warm_process_ends_after_its_number_of_jobs(runner: ProcessRunne
     await until(lambda: not is_alive(pids[0]), "the end of the first")
 
 
-async def test_concurrent_jobs_have_separate_processes(runner: ProcessRunner, tmp_path: Path) -> None:
+async def test_concurrent_jobs_have_separate_processes(runner: Runner, tmp_path: Path) -> None:
     def both(path: Path, own: str, other: str) -> int:
         (path / own).touch()
         while not (path / other).exists():
@@ -103,7 +102,7 @@ async def test_concurrent_jobs_have_separate_processes(runner: ProcessRunner, tm
         assert first.summary != second.summary
 
 
-async def test_tasks_and_directories_do_not_share_a_process(runner: ProcessRunner, tmp_path: Path) -> None:
+async def test_tasks_and_directories_do_not_share_a_process(runner: Runner, tmp_path: Path) -> None:
     pids = [
         await pid_of(runner, task="one"),
         await pid_of(runner, task="two"),
@@ -169,7 +168,7 @@ def _look() -> dict[str, Any]:
     }
 
 
-async def test_changes_of_process_state_do_not_reach_the_next_job(runner: ProcessRunner, tmp_path: Path) -> None:
+async def test_changes_of_process_state_do_not_reach_the_next_job(runner: Runner, tmp_path: Path) -> None:
     first, second = Heard(), Heard()
     clean = await warm(runner, _look, heard=first)
 
@@ -184,7 +183,7 @@ async def test_changes_of_process_state_do_not_reach_the_next_job(runner: Proces
     assert first.texts == second.texts
 
 
-async def test_random_numbers_do_not_depend_on_the_seed_of_the_previous_job(runner: ProcessRunner) -> None:
+async def test_random_numbers_do_not_depend_on_the_seed_of_the_previous_job(runner: Runner) -> None:
     def draw() -> str:
         import random
 
@@ -200,7 +199,7 @@ async def test_random_numbers_do_not_depend_on_the_seed_of_the_previous_job(runn
     assert len({value[0] for value in values}) == len({value[1] for value in values}) == 3
 
 
-async def test_output_progress_and_artifacts_belong_to_their_job(runner: ProcessRunner) -> None:
+async def test_output_progress_and_artifacts_belong_to_their_job(runner: Runner) -> None:
     def say(word: str) -> int:
         import ctypes
         import logging
@@ -232,7 +231,7 @@ async def test_output_progress_and_artifacts_belong_to_their_job(runner: Process
 
 
 async def test_a_process_with_live_threads_children_or_files_gets_no_further_job(
-    runner: ProcessRunner, tmp_path: Path
+    runner: Runner, tmp_path: Path
 ) -> None:
     def thread() -> int:
         import threading
@@ -262,7 +261,7 @@ async def test_a_process_with_live_threads_children_or_files_gets_no_further_job
 
 
 @weaker_without("a subreaper")
-async def test_a_daemon_of_a_warm_job_ends_with_it(runner: ProcessRunner, tmp_path: Path) -> None:
+async def test_a_daemon_of_a_warm_job_ends_with_it(runner: Runner, tmp_path: Path) -> None:
     def daemon(path: Path) -> None:
         import subprocess
         import sys
@@ -280,7 +279,7 @@ async def test_a_daemon_of_a_warm_job_ends_with_it(runner: ProcessRunner, tmp_pa
     await until(lambda: not is_alive(pid), "the daemon's end")
 
 
-async def test_a_crash_fails_only_the_running_job(runner: ProcessRunner) -> None:
+async def test_a_crash_fails_only_the_running_job(runner: Runner) -> None:
     pid = await pid_of(runner)
 
     error = failure(await warm(runner, lambda: os._exit(3)))
@@ -290,21 +289,21 @@ async def test_a_crash_fails_only_the_running_job(runner: ProcessRunner) -> None
     assert (await warm(runner, lambda: 1)).summary == "1"
 
 
-async def test_an_error_leaves_the_process_warm(runner: ProcessRunner) -> None:
+async def test_an_error_leaves_the_process_warm(runner: Runner) -> None:
     pid = await pid_of(runner)
 
     assert failure(await warm(runner, lambda: 1 / 0)).type == "ZeroDivisionError"
     assert await pid_of(runner) == pid
 
 
-async def test_a_warm_process_that_died_while_idle_fails_no_job(runner: ProcessRunner) -> None:
+async def test_a_warm_process_that_died_while_idle_fails_no_job(runner: Runner) -> None:
     pid = await pid_of(runner)
     os.kill(pid, signal.SIGKILL)  # without a turn of the loop in which the worker could notice
 
     assert await pid_of(runner) != pid
 
 
-async def test_timeout_and_cancel_stop_only_the_running_job(runner: ProcessRunner, tmp_path: Path) -> None:
+async def test_timeout_and_cancel_stop_only_the_running_job(runner: Runner, tmp_path: Path) -> None:
     def wait(path: Path) -> None:
         path.touch()
         time.sleep(100)
@@ -320,7 +319,7 @@ async def test_timeout_and_cancel_stop_only_the_running_job(runner: ProcessRunne
     assert (await warm(runner, lambda: 1)).summary == "1"
 
 
-async def test_a_cancel_at_the_end_of_a_job_never_stops_the_next(runner: ProcessRunner) -> None:
+async def test_a_cancel_at_the_end_of_a_job_never_stops_the_next(runner: Runner) -> None:
     """A race: the job ends while the request is on its way. In every case the next job is not stopped."""
     for i in range(60):
         running = asyncio.create_task(warm(runner, time.sleep, 0.001, job_id=f"a{i}"))
@@ -331,7 +330,7 @@ async def test_a_cancel_at_the_end_of_a_job_never_stops_the_next(runner: Process
         assert (await running).outcome in ("succeeded", "cancelled")
 
 
-async def test_usage_is_counted_for_each_job(runner: ProcessRunner) -> None:
+async def test_usage_is_counted_for_each_job(runner: Runner) -> None:
     def burn() -> int:
         started = time.process_time()
         while time.process_time() - started < 0.2:
@@ -347,7 +346,7 @@ async def test_usage_is_counted_for_each_job(runner: ProcessRunner) -> None:
     assert second.usage["peak_rss_bytes"] > 1_000_000
 
 
-async def test_idle_warm_processes_end(runner: ProcessRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_warm_processes_end(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobkit.run.process.runner._IDLE_MOST", 3)
     pids = [await pid_of(runner, task=f"t{i}") for i in range(5)]
     await until(lambda: sum(map(is_alive, pids)) == 3, "the end of two")
@@ -358,9 +357,7 @@ async def test_idle_warm_processes_end(runner: ProcessRunner, monkeypatch: pytes
     await until(lambda: not is_alive(pid), "the end of the idle process")
 
 
-async def test_a_large_call_and_result_and_a_flood_pass_through_a_warm_process(
-    runner: ProcessRunner, heard: Heard
-) -> None:
+async def test_a_large_call_and_result_and_a_flood_pass_through_a_warm_process(runner: Runner, heard: Heard) -> None:
     def flood(data: bytes) -> bytes:
         for i in range(20_000):
             print(i)

@@ -18,7 +18,7 @@ from jobkit.run.inside.context import current, waiting
 from jobkit.run.shared import AsyncRunner, ThreadRunner, run_here
 from tests.support import until
 
-from .conftest import Heard, assign
+from .conftest import Heard, assign, stopped
 from .test_process import failure
 
 
@@ -232,11 +232,9 @@ async def test_cancel_of_a_thread_raises_in_it(threads: ThreadRunner, heard: Hea
         finally:
             (path / "cleaned").touch()
 
-    running = asyncio.create_task(threads.run(assign(job, tmp_path), heard))
-    await until((tmp_path / "started").exists, "the start")
-    threads.stop("j1", "cancel")
+    outcome = await stopped(threads, tmp_path / "started", threads.run(assign(job, tmp_path), heard))
 
-    assert (await running).outcome == "cancelled"
+    assert outcome.outcome == "cancelled"
     assert (tmp_path / "cleaned").exists()
 
 
@@ -256,11 +254,11 @@ async def test_the_clean_up_of_a_coroutine_ends_with_its_grace(
             finally:
                 (path / type(sys.exception()).__name__).touch()
 
-    running = asyncio.create_task(loop_runner.run(assign(job, tmp_path, cancel_grace_s=0.1), heard))
-    await until((tmp_path / "started").exists, "the start")
-    loop_runner.stop("j1", "cancel")
+    outcome = await stopped(
+        loop_runner, tmp_path / "started", loop_runner.run(assign(job, tmp_path, cancel_grace_s=0.1), heard)
+    )
 
-    assert (await running).reason == "given up: it did not stop within its grace of 0.1 s"
+    assert outcome.reason == "given up: it did not stop within its grace of 0.1 s"
     assert (tmp_path / "GeneratorExit").exists()
 
 
@@ -271,10 +269,9 @@ async def test_a_thread_that_cannot_be_stopped_is_reported(threads: ThreadRunner
         (path / "started").touch()
         time.sleep(0.6)
 
-    running = asyncio.create_task(threads.run(assign(job, tmp_path, cancel_grace_s=0.1), heard))
-    await until((tmp_path / "started").exists, "the start")
-    threads.stop("j1", "cancel")
-    outcome = await running
+    outcome = await stopped(
+        threads, tmp_path / "started", threads.run(assign(job, tmp_path, cancel_grace_s=0.1), heard)
+    )
 
     assert outcome.outcome == "cancelled"
     assert "cannot be killed" in outcome.reason

@@ -19,12 +19,11 @@ import pytest
 from jobkit.attempts import NeedMissing, needed
 from jobkit.codec import Codec
 from jobkit.model import JobSpec, ResultExpired
-from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.shared import ThreadRunner
 from jobkit.run.shortage import Shortage, Threads, first_file_limit, patiently, raise_file_limit, shortage
 from tests.support import until
 
-from .conftest import Heard, assign
+from .conftest import Heard, Runner, assign, started
 
 
 @contextlib.contextmanager
@@ -57,19 +56,17 @@ def wait_for(sign: str, path: str) -> str:
 async def test_jobs_beyond_the_limit_of_descriptors_are_given_back_and_the_others_run(
     heard: Heard, tmp_path: Path
 ) -> None:
-    runner = ProcessRunner(spares=0)
-    await runner.start()
-    sign, started = tmp_path / "sign", tmp_path / "started"
-    try:
-        assigned = [assign(wait_for, str(sign), str(started), job_id=f"j{n}") for n in range(8)]
+    sign, notes = tmp_path / "sign", tmp_path / "notes"
+    async with started(spares=0, heard=heard) as runner:
+        assigned = [assign(wait_for, str(sign), str(notes), job_id=f"j{n}") for n in range(8)]
         with file_limit(next_descriptor() + 12):
             running = [asyncio.create_task(runner.run(assigned[0], heard))]
-            await until(started.exists, "the first job")  # of many at once, each could be in the way of the others
+            await until(notes.exists, "the first job")  # of many at once, each could be in the way of the others
             running += [asyncio.create_task(runner.run(each, heard)) for each in assigned[1:]]
             await until(lambda: any(task.done() for task in running), "a job to be given back")
 
         def settled() -> int:
-            return sum(task.done() for task in running) + len(started.read_text().split())
+            return sum(task.done() for task in running) + len(notes.read_text().split())
 
         await until(lambda: settled() == 8, "the others")
         given_back = [task.result() for task in running if task.done()]
@@ -78,9 +75,7 @@ async def test_jobs_beyond_the_limit_of_descriptors_are_given_back_and_the_other
         assert {outcome.outcome for outcome in given_back} == {"unstarted"}
         assert "limit of open files" in given_back[0].reason
         assert [outcome.outcome for outcome in outcomes].count("succeeded") == 8 - len(given_back) >= 1
-        assert (await runner.run(assign(len, "abc"), heard)).summary == "3"
-    finally:
-        await runner.close()
+        assert (await runner.do(len, "abc")).summary == "3"
 
 
 NO_FORK = """
@@ -102,26 +97,19 @@ async def test_a_job_whose_process_cannot_be_forked_is_given_back(
     (tmp_path / f"no_fork_{name}.py").write_text(NO_FORK.format(name=name))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
-    runner = ProcessRunner([f"no_fork_{name}"], spares=0, start_method="fork")
-    await runner.start()
-    try:
-        outcomes = [await runner.run(assign(len, "abc"), heard) for _ in range(3)]
-    finally:
-        await runner.close()
+    async with started(f"no_fork_{name}", spares=0, start_method="fork", heard=heard) as runner:
+        outcomes = [await runner.do(len, "abc") for _ in range(3)]
 
     assert [outcome.outcome for outcome in outcomes] == ["unstarted", "unstarted", "succeeded"]
     assert why in outcomes[0].reason
 
 
 async def test_a_zygote_that_cannot_be_started_gives_its_jobs_back(heard: Heard) -> None:
-    runner = ProcessRunner(spares=0)
-    try:
+    async with started(spares=0, heard=heard, is_lazy=True) as runner:
         with file_limit(next_descriptor() + 1):
-            outcome = await runner.run(assign(len, "abc"), heard)
+            outcome = await runner.do(len, "abc")
         assert (outcome.outcome, shortage(OSError(errno.EMFILE, ""))) == ("unstarted", outcome.reason)
-        assert (await runner.run(assign(len, "abc"), heard)).summary == "3"
-    finally:
-        await runner.close()
+        assert (await runner.do(len, "abc")).summary == "3"
 
 
 def no_thread(*args: Any) -> None:
@@ -157,7 +145,7 @@ def test_work_waits_for_the_threads_that_there_are_if_no_further_one_can_be_star
         assert (first.result(60), second.result(60)) == (True, 3)
 
 
-async def test_a_job_that_prints_needs_no_thread(heard: Heard, runner: ProcessRunner) -> None:
+async def test_a_job_that_prints_needs_no_thread(heard: Heard, runner: Runner) -> None:
     def speak() -> None:
         import threading
 
@@ -173,26 +161,23 @@ async def test_a_job_that_prints_needs_no_thread(heard: Heard, runner: ProcessRu
         finally:
             threading.Thread.start = start  # type: ignore[method-assign]
 
-    outcome = await runner.run(assign(speak), heard)
+    outcome = await runner.do(speak)
 
     assert outcome.outcome == "succeeded"
     assert heard.texts == [f"line {n}" for n in range(100)]
 
 
-async def test_jobs_have_the_limit_of_open_files_that_their_worker_was_started_with(heard: Heard) -> None:
+async def test_jobs_have_the_limit_of_open_files_that_their_worker_was_started_with() -> None:
     def limit() -> int:
         import resource
 
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
-    runner = ProcessRunner(spares=0)
     with file_limit(first_file_limit() - 100):
         raise_file_limit()
         assert limit() >= first_file_limit()
-        try:
-            assert (await runner.run(assign(limit), heard)).summary == str(first_file_limit())
-        finally:
-            await runner.close()
+        async with started(spares=0) as runner:
+            assert (await runner.do(limit)).summary == str(first_file_limit())
 
 
 def test_what_needs_a_descriptor_waits_for_one() -> None:

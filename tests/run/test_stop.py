@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.process.runner import ProcessRunner
 from tests.support import is_alive, until, weaker_without
 
-from .conftest import Heard, assign, pid_in
+from .conftest import Runner, pid_in, stopped
 from .test_process import failure, family
 
 
-async def test_cancel_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_cancel_runs_the_clean_up(runner: Runner, tmp_path: Path) -> None:
     def job(path: Path) -> None:
 
         from jobkit.run.inside.context import current
@@ -29,10 +28,7 @@ async def test_cancel_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp
         finally:
             (path / "cleaned").write_text(f"{current().should_stop}")
 
-    running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
-    await until((tmp_path / "started").exists, "the start")
-    runner.stop("j1", "cancel")
-    outcome = await running
+    outcome = await stopped(runner, tmp_path / "started", runner.do(job, tmp_path))
 
     assert outcome.outcome == "cancelled"
     assert outcome.reason == "stopped on request; its clean-up ran"
@@ -40,7 +36,7 @@ async def test_cancel_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp
     assert outcome.usage["exit"] == 0
 
 
-async def test_cancel_of_a_coroutine_cancels_it(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_cancel_of_a_coroutine_cancels_it(runner: Runner, tmp_path: Path) -> None:
     async def job(path: Path) -> None:
         import asyncio
 
@@ -51,27 +47,25 @@ async def test_cancel_of_a_coroutine_cancels_it(runner: ProcessRunner, heard: He
             await asyncio.sleep(0.01)
             (path / "cleaned").touch()
 
-    running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
-    await until((tmp_path / "started").exists, "the start")
-    runner.stop("j1", "cancel")
+    outcome = await stopped(runner, tmp_path / "started", runner.do(job, tmp_path))
 
-    assert (await running).outcome == "cancelled"
+    assert outcome.outcome == "cancelled"
     assert (tmp_path / "cleaned").exists()
 
 
-async def test_a_cancel_during_the_start_takes_effect(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_cancel_during_the_start_takes_effect(runner: Runner) -> None:
     def job() -> None:
 
         time.sleep(100)
 
-    running = asyncio.create_task(runner.run(assign(job), heard))
+    running = asyncio.create_task(runner.do(job))
     await asyncio.sleep(0)
     runner.stop("j1", "cancel")
 
     assert (await running).outcome == "cancelled"
 
 
-async def test_a_job_that_has_ended_keeps_its_outcome(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_a_job_that_has_ended_keeps_its_outcome(runner: Runner, tmp_path: Path) -> None:
     """The job had returned and was writing its result when the request came."""
 
     def job(path: Path) -> Any:
@@ -84,32 +78,25 @@ async def test_a_job_that_has_ended_keeps_its_outcome(runner: ProcessRunner, hea
 
         return Slow()
 
-    running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
-    await until((tmp_path / "written").exists, "the end")
-    runner.stop("j1", "cancel")
+    outcome = await stopped(runner, tmp_path / "written", runner.do(job, tmp_path))
 
-    assert (await running).outcome == "succeeded"
+    assert outcome.outcome == "succeeded"
 
 
-async def test_cancel_in_a_c_loop_kills_after_the_grace(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_cancel_in_a_c_loop_kills_after_the_grace(runner: Runner, tmp_path: Path) -> None:
     def job(path: Path) -> int:
         (path / "started").touch()
         return sum(range(10**11))
 
-    running = asyncio.create_task(runner.run(assign(job, tmp_path, cancel_grace_s=0.2), heard))
-    await until((tmp_path / "started").exists, "the start")
-    runner.stop("j1", "cancel")
-    outcome = await running
+    outcome = await stopped(runner, tmp_path / "started", runner.do(job, tmp_path, cancel_grace_s=0.2))
 
     assert outcome.outcome == "cancelled"
     assert outcome.reason == "killed: it did not stop within its grace of 0.2 s"
     assert outcome.usage["exit"] == "SIGKILL"
 
 
-async def test_cancel_kills_the_whole_family_that_ignores_it(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
-    running = asyncio.create_task(runner.run(assign(family(), str(tmp_path), cancel_grace_s=0.2), heard))
+async def test_cancel_kills_the_whole_family_that_ignores_it(runner: Runner, tmp_path: Path) -> None:
+    running = asyncio.create_task(runner.do(family(), str(tmp_path), cancel_grace_s=0.2))
     names = ("job", "grandchild", "setsid")
     pids = [await until(lambda name=name: pid_in(tmp_path / name), name) for name in names]
     runner.stop("j1", "cancel")
@@ -120,7 +107,7 @@ async def test_cancel_kills_the_whole_family_that_ignores_it(
 
 
 @pytest.mark.nightly
-async def test_children_of_a_cancelled_job_end_with_it(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_children_of_a_cancelled_job_end_with_it(runner: Runner, tmp_path: Path) -> None:
     def job(path: Path) -> None:
         import os
 
@@ -131,7 +118,7 @@ async def test_children_of_a_cancelled_job_end_with_it(runner: ProcessRunner, he
             time.sleep(100)
         time.sleep(100)
 
-    running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
+    running = asyncio.create_task(runner.do(job, tmp_path))
     pid = await until(lambda: pid_in(tmp_path / "fork"), "the fork")
     runner.stop("j1", "cancel")
 
@@ -139,7 +126,7 @@ async def test_children_of_a_cancelled_job_end_with_it(runner: ProcessRunner, he
     await until(lambda: not is_alive(pid), "the end of the fork")
 
 
-async def test_a_timeout_is_named_and_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_a_timeout_is_named_and_runs_the_clean_up(runner: Runner, tmp_path: Path) -> None:
     def job(path: Path) -> None:
 
         try:
@@ -147,28 +134,28 @@ async def test_a_timeout_is_named_and_runs_the_clean_up(runner: ProcessRunner, h
         finally:
             (path / "cleaned").touch()
 
-    error = failure(await runner.run(assign(job, tmp_path, timeout_s=0.3), heard))
+    error = failure(await runner.do(job, tmp_path, timeout_s=0.3))
 
     assert error.kind is ErrorKind.TIMEOUT
     assert error.message == "ran longer than its timeout of 0.3 s"
     assert (tmp_path / "cleaned").exists()
 
 
-async def test_a_timeout_kills_what_does_not_stop(runner: ProcessRunner, heard: Heard) -> None:
-    error = failure(await runner.run(assign(lambda: sum(range(10**11)), timeout_s=0.2, cancel_grace_s=0.2), heard))
+async def test_a_timeout_kills_what_does_not_stop(runner: Runner) -> None:
+    error = failure(await runner.do(lambda: sum(range(10**11)), timeout_s=0.2, cancel_grace_s=0.2))
 
     assert error.kind is ErrorKind.TIMEOUT
     assert "was killed" in error.message
 
 
-async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: ProcessRunner, heard: Heard) -> None:
+async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: Runner) -> None:
     def hungry() -> None:
 
         kept = bytearray(300_000_000)
         time.sleep(100)
         del kept
 
-    outcome = await runner.run(assign(hungry, memory_limit_bytes=200_000_000), heard)
+    outcome = await runner.do(hungry, memory_limit_bytes=200_000_000)
 
     error = failure(outcome)
     assert error.kind is ErrorKind.MEMORY
@@ -178,7 +165,7 @@ async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: 
 
 
 @weaker_without("shares of memory")
-async def test_shared_memory_of_forks_counts_once(runner: ProcessRunner, heard: Heard) -> None:
+async def test_shared_memory_of_forks_counts_once(runner: Runner) -> None:
     def forks() -> int:
         import os
 
@@ -194,15 +181,13 @@ async def test_shared_memory_of_forks_counts_once(runner: ProcessRunner, heard: 
             os.waitpid(pid, 0)
         return len(kept)
 
-    outcome = await runner.run(assign(forks, memory_limit_bytes=400 * 2**20), heard)
+    outcome = await runner.do(forks, memory_limit_bytes=400 * 2**20)
 
     assert outcome.outcome == "succeeded"
 
 
-async def test_a_cancelled_run_kills_at_once_and_waits_until_it_is_gone(
-    runner: ProcessRunner, heard: Heard, tmp_path: Path
-) -> None:
-    running = asyncio.create_task(runner.run(assign(family(), str(tmp_path)), heard))
+async def test_a_cancelled_run_kills_at_once_and_waits_until_it_is_gone(runner: Runner, tmp_path: Path) -> None:
+    running = asyncio.create_task(runner.do(family(), str(tmp_path)))
     names = ("job", "grandchild", "setsid")
     pids = [await until(lambda name=name: pid_in(tmp_path / name), name) for name in names]
     running.cancel()
@@ -212,14 +197,14 @@ async def test_a_cancelled_run_kills_at_once_and_waits_until_it_is_gone(
     assert not any(map(is_alive, pids))
 
 
-async def test_kill_does_not_wait_for_the_grace(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
-    running = asyncio.create_task(runner.run(assign(family(), str(tmp_path), cancel_grace_s=600), heard))
+async def test_kill_does_not_wait_for_the_grace(runner: Runner, tmp_path: Path) -> None:
+    running = asyncio.create_task(runner.do(family(), str(tmp_path), cancel_grace_s=600))
     await until(lambda: pid_in(tmp_path / "job"), "the start")
     runner.stop("j1", "kill")
     await running
 
 
-async def test_stopping_a_job_does_not_affect_others(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
+async def test_stopping_a_job_does_not_affect_others(runner: Runner, tmp_path: Path) -> None:
     def job(path: Path) -> str:
 
         (path / "started").touch()
@@ -229,8 +214,8 @@ async def test_stopping_a_job_does_not_affect_others(runner: ProcessRunner, hear
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    first = asyncio.create_task(runner.run(assign(job, tmp_path / "a", job_id="a"), heard))
-    second = asyncio.create_task(runner.run(assign(job, tmp_path / "b", job_id="b"), heard))
+    first = asyncio.create_task(runner.do(job, tmp_path / "a", job_id="a"))
+    second = asyncio.create_task(runner.do(job, tmp_path / "b", job_id="b"))
     await until(lambda: (tmp_path / "a/started").exists() and (tmp_path / "b/started").exists(), "both")
     runner.stop("a", "cancel")
     assert (await first).outcome == "cancelled"
