@@ -158,6 +158,8 @@ class LogPane {
     const part = !lines.length ? all : lines.length < total ? `lines ${number(lines[0].n)} to ${number(lines.at(-1).n)} of ${number(total)}` : all;
     const match = this.page && this.isNarrowed ? `; ${number(this.matched)}${this.isCounted ? "" : " or more"} match` : "";
     put(n.count, `${part}${match}${dropped}${lost}`);
+    n.count.title = n.count.textContent;
+    n.rows.style.setProperty("--digits", String(lines.at(-1)?.n ?? "").length);
     n.older.hidden = this.page ? !this.page.older : !lines.length || lines[0].n <= 1;
     n.newer.hidden = !this.page?.newer;
     if (!this.page && !this.isWhole) n.level.hidden = false;

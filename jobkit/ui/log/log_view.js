@@ -146,6 +146,7 @@ class LogView extends View {
 
   refresh() {
     this.list.update(this.lines.count);
+    this.list.el.style.setProperty("--digits", String(this.lines.total).length);
     this.showCount();
   }
 
