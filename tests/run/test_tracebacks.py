@@ -45,6 +45,7 @@ def test_the_lines_around_the_failing_one_are_kept_without_their_indentation() -
         '    raise KeyError("f1")',
         'print("there are some")',
     ]
+    assert len(lines) == 4  # not the empty ones behind it
     assert error.where.startswith(f"test_tracebacks.py:{lines[2][0]} ")
     assert JobError.from_wire(error.to_wire()) == error
 

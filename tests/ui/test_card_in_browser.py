@@ -146,6 +146,8 @@ def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
 
     page.wait_for_selector(".failure b:has-text('ValueError')")
     assert text_of(page, ".frame.failing .place") == "train.py:28 in evaluate"
+    assert page.locator(".failure .where").count() == 0  # once is enough
+    assert page.locator(".failure .more").is_hidden()
     assert page.locator(".source .n").all_inner_texts() == ["27", "28", "29"]
     assert page.locator(".source .at span").all_text_contents() == ["28", f"    raise ValueError({CANARY!r})"]
     assert page.locator(".frame:not(.failing) code").first.inner_text() == "evaluate()"
@@ -158,6 +160,37 @@ def test_an_error_stands_first_with_the_users_line_and_folded_libraries(
     }"""
     wait_until(lambda: page.locator("[data-level=ERROR]").evaluate(inside), what="the error line to be in sight")
     assert page.locator(".actions button").all_inner_texts() == ["Retry"]
+
+
+def test_a_long_message_leaves_room_for_the_place_and_unfolds(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit()
+    stage.start(job)
+    stage.fail(job, "ValueError", "row 17 is out of range; " * 40, "", "train.py:28 in evaluate")
+    page = window.open(serve(card(stage, job)), width=390)
+    said, more = page.locator(".failure-head p"), page.locator(".failure .more")
+
+    more.wait_for()
+    assert said.evaluate("said => said.clientHeight") <= 8 * 20
+    more.click()
+
+    assert said.evaluate("said => said.scrollHeight <= said.clientHeight && said.clientHeight > 8 * 20")
+    assert more.count() == 0
+
+
+@pytest.mark.parametrize("width", [390, 600, 900])
+def test_numbers_of_many_lines_fit_beside_their_text(stage: Stage, serve: Serve, window: Window, width: int) -> None:
+    job = stage.submit()
+    stage.start(job)
+    stage.log(job, "first")
+    page = window.open(serve(card(stage, job)), width=width)
+    number = page.locator(".line .num")
+    number.wait_for()
+    assert page.locator(".rows").evaluate("rows => rows.style.getPropertyValue('--digits')") == "1"
+
+    number.evaluate("number => { number.textContent = '1234567'; }")
+    page.locator(".rows").evaluate("rows => rows.style.setProperty('--digits', 7)")
+
+    assert number.evaluate("number => number.scrollWidth <= number.clientWidth")
 
 
 @pytest.mark.nightly

@@ -212,11 +212,13 @@ def _source(frame: FrameType, at: int) -> str:
 
 
 def _lines(filename: str, at: int, names: dict[str, Any] | None = None) -> str:
+    """Return the lines around line `at`, each `number, tab, text`, without empty ones at the ends; "" if unknown."""
     numbers = range(max(1, at - SOURCE_AROUND), at + SOURCE_AROUND + 1)
     lines = {n: linecache.getline(filename, n, names) for n in numbers}
     if not lines.get(at):
         return ""
-    found = [n for n in numbers if lines[n]]
+    said = [n for n in numbers if n == at or lines[n].strip()]
+    found = range(said[0], said[-1] + 1)
     text = textwrap.dedent("\n".join(lines[n].rstrip().expandtabs(4) for n in found))
     return "\n".join(f"{n}\t{clean(cut(line, 200))}" for n, line in zip(found, text.split("\n"), strict=True))
 

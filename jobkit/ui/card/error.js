@@ -3,8 +3,10 @@
 
 function errorParts(error, chain) {
   const copy = h("button", {class: "btn quiet small", title: "Copy the traceback", onclick: () => copyText(error.traceback || `${error.type}: ${error.message}`, copy)}, icon("copy"), "Copy");
-  const parts = [h("div", {class: "failure-head"}, h("p", null, h("b", {class: "mono", text: error.type}), error.message ? ` ${error.message}` : ""), copy)];
-  if (error.where) parts.push(h("p", {class: "where mono muted", text: error.where}));
+  const said = h("p", null, h("b", {class: "mono", text: error.type}), error.message ? ` ${error.message}` : "");
+  const parts = [h("div", {class: "failure-head"}, said, copy), unfolder(said)];
+  const isPlaced = chain.some(({frames}) => frames.some(({place, is_library: isLibrary}) => !isLibrary && place === error.where));
+  if (error.where && !isPlaced) parts.push(h("p", {class: "where mono muted", text: error.where}));
   for (const raised of chain) {
     if (raised.lead) parts.push(h("p", {class: "cause"}, h("span", {class: "muted", text: `${raised.lead} `}), h("span", {class: "mono", text: raised.headline})));
     if (raised.notes) parts.push(h("pre", {class: "notes mono muted", text: raised.notes}));
@@ -29,6 +31,14 @@ function errorParts(error, chain) {
   if (error.traceback && !chain.some((raised) => raised.frames.length)) parts.push(h("pre", {class: "mono trace", text: error.traceback}));
   else if (error.traceback) parts.push(h("details", {class: "full"}, h("summary", {class: "muted", text: "Full traceback"}), h("pre", {class: "mono trace", text: error.traceback})));
   return parts;
+}
+
+/** A button that shows all of a text; there is none while the text has no more lines than are shown. */
+function unfolder(text) {
+  text.classList.add("folded");
+  const more = h("button", {class: "btn quiet small more", text: "Whole message", hidden: true, onclick: () => { text.classList.remove("folded"); more.remove(); }});
+  new ResizeObserver(() => { more.hidden = text.scrollHeight <= text.clientHeight; }).observe(text);
+  return more;
 }
 
 /** One frame, with the lines around its own, each with its number, if they are known. */
