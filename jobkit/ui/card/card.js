@@ -45,7 +45,7 @@ class Card extends LiveCard {
     n.cpu = loadChart("CPU");
     n.memory = loadChart("memory");
     n.loads = h("div", {class: "loads", hidden: true}, n.cpu.el, n.memory.el);
-    n.again = h("div", {class: "meta muted", hidden: true});
+    n.again = h("div", {class: "meta again muted", hidden: true});
     n.toQueue = h("input", {type: "text", name: "queue", autocomplete: "off", spellcheck: "false", "aria-label": "Queue"});
     n.toPriority = h("input", {type: "number", name: "priority", step: 1, "aria-label": "Priority"});
     n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
@@ -351,7 +351,7 @@ class Card extends LiveCard {
     this.previewedDark = dark;
     const preview = parse(text, null), blocks = preview ? previewBlocks(preview, dark) : [];
     box.hidden = !blocks.length;
-    box.replaceChildren(...(blocks.length ? [h("header", {class: "strip"}, h("h4", {text: "Result"}), preview.type && h("span", {class: "mono muted", text: preview.type})), ...blocks] : []));
+    box.replaceChildren(...(blocks.length ? [h("header", {class: "strip"}, h("h4", {text: "Result"}), preview.type && preview.type !== "NoneType" && h("span", {class: "mono muted", text: preview.type})), ...blocks] : []));
   }
 
   showArtifacts() {

@@ -382,7 +382,8 @@ class CardControl(Control):
 
 def missing_card(job_id: str, error: JobNotFound) -> str:
     """Return the text `snapshot` of a card whose job is not kept, or must not be seen."""
-    alert = {"level": "error", "text": str(error)}
+    why = str(error)
+    alert = {"level": "error", "text": f"{why[0].upper()}{why[1:]}"}
     shown = {"title": "Job not found", "state": "cancelled", "missing": True, "alert": alert, "connection": "live"}
     return dumps({"id": job_id, **shown})
 

@@ -65,10 +65,10 @@ class LiveCard extends View {
     if (isNew(n.alertText, alert.text)) n.alertText.replaceChildren(...ticked(alert.text));
   }
 
-  /** Show parts of a line, and behind them the short id, which a click copies. */
+  /** Show facts on a line, and behind them the short id, which a click copies. */
   showMeta(parts) {
     const {id} = this.job, n = this.n;
-    put(n.metaText, [...parts, ...(id ? [""] : [])].join(" · "));
+    put(n.metaText, dotted(...parts));
     if (isNew(n.copy, id)) n.copy.replaceChildren(id.slice(0, 8), icon("copy"));
     n.copy.hidden = !id;
   }
