@@ -94,7 +94,7 @@ def test_a_batch_says_in_one_line_why_its_jobs_wait_and_copies_its_id(
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
 
     line, words = page.locator(".jk-batch .meta"), "2 wait for a free slot: the one slot is busy"
-    wait_until(lambda: line.text_content() == f"{words} · {batch_id[:8]}", what="the reason and the id")
+    wait_until(lambda: line.text_content() == f"{words}{batch_id[:8]}", what="the reason and the id")
     assert (line.bounding_box() or {})["height"] < 24
     assert not page.locator(".jk-batch .notice").is_visible()
     shot(page, "batch-waits")

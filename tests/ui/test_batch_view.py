@@ -68,6 +68,12 @@ def test_arguments_of_jobs_that_come_later_get_columns_and_stand_in_labels() -> 
     assert model.changes()[0] == "table"
 
 
+def test_jobs_of_a_list_are_called_by_task_and_arguments() -> None:
+    model = BatchModel([job(1), job(2)], is_list=True)
+
+    assert [model.label_of(i).partition(", ")[2] for i in range(2)] == ["n=1, method=rk4", "n=2, method=rk4"]
+
+
 def cell(model: BatchModel, i: int, name: str) -> Any:
     return model.row(i)[2][[each for each, _ in model.columns()].index(name)]
 

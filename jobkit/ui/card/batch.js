@@ -72,7 +72,7 @@ class BatchCard extends LiveCard {
     n.grid = h("div", {class: "grid", role: "table", "aria-label": "Jobs", tabindex: 0, onscroll: () => this.paint()}, n.head, n.rows);
     n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
       h("header", {class: "strip"}, (n.jobs = h("h4", {text: "Jobs"})), n.shown, this.chosen.pickBox, h("span", {class: "spring"}), n.find, this.chosen.menu, n.csv, (n.parquet = this.download("parquet", "Parquet", "Save all rows as Parquet")), (n.files = this.download("artifacts", "Files", "Save the artifacts of all jobs as one ZIP file")), n.problem), n.grid);
-    this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states, n.meta, n.best, n.errors),
+    this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, h("div", {class: "known"}, n.states, n.meta), n.best, n.errors),
       n.alert, h("div", {class: "views"}, n.plot, n.shares), (this.charts = new Charts()).root, n.table, n.live);
   }
 
@@ -90,7 +90,7 @@ class BatchCard extends LiveCard {
     n.bar.setAttribute("aria-valuenow", Math.floor(job.progress * 100));
     n.bar.setAttribute("aria-valuetext", job.counts.map(([, word, k]) => `${k} ${word}`).join(", "));
     n.bar.replaceChildren(...job.counts.filter(([face]) => !["queued", "scheduled"].includes(face)).map(([face, word, k]) => h("i", {"data-face": face, title: `${number(k)} ${word}`, style: `width:${(100 * k) / job.size}%`})));
-    put(n.count, job.is_list && !job.open ? "" : `${number(job.ended)} / ${number(job.size)}`);
+    put(n.count, job.open ? `${number(job.ended)} / ${number(job.size)}` : "");
     put(n.message, job.rate);
     if (isNew(n.states, [job.counts, this.state])) {
       if (this.state && !job.counts.some(([face]) => face === this.state)) this.state = "";
@@ -103,6 +103,7 @@ class BatchCard extends LiveCard {
     this.showMeta(job.waits ? [job.waits] : []);
     n.metaText.title = job.waits;
     n.meta.hidden = !job.waits && !job.id;
+    if (this.charts.charts) this.showDrawn();
     this.showBest(job);
     this.showErrors(job);
     this.showActions();
@@ -235,6 +236,13 @@ class BatchCard extends LiveCard {
   drawCurves() {
     const charts = Object.entries(parse(this.model.get("curves"), {}));
     this.charts.show(new Map(charts.map(([name, lines]) => [name, lines.map(([label, steps, values]) => ({label, steps, values}))])));
+    this.showDrawn();
+  }
+
+  /** Say of how many jobs the curves are, if not of all. */
+  showDrawn() {
+    const drawn = Math.max(0, ...[...this.charts.charts.values()].map((lines) => lines.length));
+    put(this.charts.count, dotted(this.charts.charts.size > 1 && number(this.charts.charts.size), this.job && drawn < this.job.size && `curves of ${number(drawn)} of ${many(this.job.size, "job")}`));
   }
 
   // -- plot --------------------------------------------------------------------------------------------------------

@@ -297,13 +297,13 @@ class BatchModel:
         }
 
     def best(self) -> list[Any] | None:
-        """Return the name of the number that `better` names, or of the first one among the results, then word, value
-        and arguments of its two ends, the better one first."""
+        """Return the name of the number that `better` names, or of the first one among the results whose values differ,
+        then word, value and arguments of its two ends, the better one first."""
         if self.is_list:
             return None
         for name in [*(self.better() or ())[:1], *self.values]:
             found = [(value, i) for i in self._shown if is_number(value := self._numbers_of(i).get(name))]
-            if len(found) > 1:
+            if len({value for value, _ in found}) > 1:
                 ends = {"lowest": min(found, key=itemgetter(0)), "highest": max(found, key=itemgetter(0))}
                 best = direction_of(name)
                 words = sorted(ends, key=lambda word: word != best)
@@ -342,7 +342,11 @@ class BatchModel:
 
     def label_of(self, i: int) -> str:
         """Return what a job is called beside the others."""
-        return self._point(i) or self.snapshots[i].id[:8]
+        snapshot = self.snapshots[i]
+        if self.is_list:
+            said = filter(None, (snapshot.spec.title or snapshot.spec.task, params_brief(snapshot.spec.params)))
+            return ", ".join(said)
+        return self._point(i) or snapshot.id[:8]
 
     def charts(self) -> dict[str, list[tuple[str, list[MetricPoint]]]]:
         """Return the metrics, see `BatchCurves.charts`."""
