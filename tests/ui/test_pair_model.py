@@ -53,6 +53,12 @@ def test_changes_and_outcome_stand_at_the_top() -> None:
     assert [row.name for row in section(data, "Arguments").equal] == ["n"]
 
 
+def test_a_number_that_only_one_job_has_is_as_short_as_the_others() -> None:
+    one, other = side("a", {}, "{'note': 'x'}", 60), side("b", {}, "{'note': 'x', 'loss': 0.123456789012}", 60)
+
+    assert ["Outcome", "loss none → 0.123457"] in pair(one, other, NOW)["came"]
+
+
 def test_equal_jobs_differ_in_nothing_though_one_took_a_little_longer() -> None:
     one, other = (
         side(name, {"lr": 0.1}, "0.5", seconds, made=ran("2.4", "c0ffee"))

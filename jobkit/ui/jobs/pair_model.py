@@ -290,16 +290,11 @@ def _outcome(one: Side, other: Side, now: datetime) -> Iterator[Row]:
 
 def _rounded(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
     """Return rows of results: numbers with six digits, more if only these differ."""
-    return [
-        row
-        if row.is_equal or not (is_number(old.get(row.name)) and is_number(new.get(row.name)))
-        else _near(row, old[row.name], new[row.name])
-        for row in _texts(old, new)
-    ]
+    return [row if row.is_equal else _near(row, old.get(row.name), new.get(row.name)) for row in _texts(old, new)]
 
 
-def _near(row: Row, old: float, new: float) -> Row:
-    texts = value_brief(old), value_brief(new)
+def _near(row: Row, old: Any, new: Any) -> Row:
+    texts = (value_brief(old) if is_number(old) else row.old), (value_brief(new) if is_number(new) else row.new)
     return Row(row.name, *texts, row.change) if texts[0] != texts[1] else row
 
 
