@@ -35,9 +35,12 @@ STATUS, HEARD = "connection status", "confirmed subscriptions"
 #: Seconds between attempts to come back, growing.
 _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
-#: Seconds between two checks whether the server answers, while there are listeners. It counts as away if a question has
-#: no answer at two of them. Between two checks this process may not have run, but not twice.
-_PING_S = 2.5
+#: Seconds between two checks whether the server answers, while there are listeners.
+_PING_S = 1.25
+
+#: The server counts as away if a question has no answer at so many checks: within 5 s after it froze. Between two checks
+#: this process may not have run, but not so often.
+_UNANSWERED_MOST = 3
 
 #: Seconds after which a server that was stopped counts as stopped for those who wait. Until then it may be restarting.
 RESTART_S = 5.0
@@ -274,7 +277,7 @@ class EventHub:
         while True:
             await asyncio.sleep(_PING_S)
             unanswered = unanswered + 1 if self._is_silent else 0
-            if unanswered >= 2 and self._is_live:
+            if unanswered >= _UNANSWERED_MOST and self._is_live:
                 logger.warning("the server of live events does not answer")
                 self._is_live = False
                 self._end_flushes()
