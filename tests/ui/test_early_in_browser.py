@@ -58,6 +58,26 @@ def test_rows_can_be_used_before_panel_has_loaded_and_live_on_in_its_views(
     page.wait_for_selector(".counter[data-name=''] b:text-is('61')")
 
 
+def test_text_that_is_selected_stays_selected_in_panels_views(url: str, stage: Stage, window: Window) -> None:
+    stage.submit(title="solve the grid")
+    stage.submit()
+    page = window.open("about:blank")
+    held: list[Any] = []
+    page.route("**/panel.min.js*", lambda route: held.append(route))
+    page.goto(url, wait_until="commit")
+    page.locator(".jk-table .row[data-id] b:text-is('solve the grid')").evaluate(
+        "title => document.getSelection().setBaseAndExtent(title.firstChild, 0, title.firstChild, 5)"
+    )
+
+    wait_until(lambda: page.wait_for_timeout(10) or held, what="the script")
+    held[0].continue_()
+    page.wait_for_selector(".jk-nav .status[data-status=live]")
+    stage.submit()
+    page.wait_for_selector(".counter[data-name=''] b:text-is('3')")
+
+    assert page.evaluate("String(document.getSelection())") == "solve"
+
+
 def test_what_is_typed_asked_and_open_meanwhile_goes_on_in_panels_views(url: str, stage: Stage, window: Window) -> None:
     job_id = stage.submit()
     page = window.open("about:blank")

@@ -129,6 +129,12 @@ def test_home_has_what_runs_above_what_waits_and_what_ended(stage: Stage, url: s
     wait_until(lambda: names(page)[0] == "Many 0", what="the ended job below the waiting ones")
     assert "score 0.921 · loss 0.079" in text_of(page, f"{ROWS}:has-text('Runs')")
 
+    page.locator(ROWS).first.hover()  # nothing moves now, but the numbers are right
+    stage.kit.cancel("m00001")
+    wait_until(lambda: "Waiting 29" in heads.locator(".what").all_inner_texts(), what="the number of waiting jobs")
+    assert names(page)[0] == "Many 0"
+    page.mouse.move(0, 0)
+
     stage.submit(title="Again", retry_of=old)
     page.click(f"{ROWS}:has-text('Job 0')")
     page.click(".jk-card .meta button[title='Open this job']")

@@ -36,10 +36,10 @@ class Home {
     sorted.forEach((some, i) => { if (some.length) nodes.push(this.heads[i].el, ...some); });
     const stay = new Set(nodes);
     for (const {el} of this.heads) if (!stay.has(el)) el.remove();
-    nodes.forEach((node, i) => {
+    keepSelected(n.body, () => nodes.forEach((node, i) => {
       const after = i ? nodes[i - 1].nextSibling : n.body.firstChild;
       if (after !== node) n.body.insertBefore(node, after);
-    });
+    }));
     table.batches.restore();
     this.count();
   }

@@ -113,7 +113,11 @@ class Table extends View {
 
   load() {
     const page = parse(this.model.get("page"), null);
-    if (!page) return this.showSkeleton();
+    if (page) keepSelected(this.n.body, () => this.showPage(page));
+    else this.showSkeleton();
+  }
+
+  showPage(page) {
     this.setNow(page.now);
     this.number = page.n || 0;
     this.more = page.more || "";
@@ -355,6 +359,7 @@ class Table extends View {
     }
     const asking = this.n.counters.lastChild;
     asking.hidden = !totals.asking && this.chosenCounter() !== "asking";
+    this.home.count();
   }
 
   showSkeleton() {

@@ -388,6 +388,14 @@ function followPulse(model, el, isPage) {
 /** `code` in backticks becomes <code>: the only markup that a sentence has. */
 function ticked(text) { return text.split("`").map((part, i) => (i % 2 ? h("code", {text: part}) : part)); }
 
+/** Call `fn`, which may take nodes of `el` out of the page and put them back: what is selected in it stays selected. */
+function keepSelected(el, fn) {
+  const selected = el.getRootNode().getSelection?.() ?? document.getSelection(), {anchorNode, anchorOffset, focusNode, focusOffset} = selected;
+  const isKept = !selected.isCollapsed && el.contains(anchorNode) && el.contains(focusNode);
+  fn();
+  if (isKept && anchorNode.isConnected && focusNode.isConnected) document.getSelection().setBaseAndExtent(anchorNode, anchorOffset, focusNode, focusOffset);
+}
+
 /** The element that has the focus, across shadow roots. */
 function focused() {
   let focus = document.activeElement;

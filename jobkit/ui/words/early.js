@@ -49,7 +49,7 @@ function drawEarly(components) {
       delete component.wait;
       const scrolled = [...el.querySelectorAll("*")].filter((each) => each.scrollTop).map((each) => [each, each.scrollTop]);
       const modals = el.querySelectorAll("dialog:modal");
-      props.el.append(...el.childNodes);  // moveBefore() would keep these, but Chromium 156 then forgets to draw ::after
+      keepSelected(el, () => props.el.append(...el.childNodes));  // moveBefore() would keep these, but Chromium 156 then forgets to draw ::after
       for (const [each, top] of scrolled) each.scrollTop = top;
       for (const modal of modals) { modal.close(); modal.showModal(); }
       props.view.model_proxy.on("remove", close);
