@@ -2,8 +2,8 @@
 
 const WORKER_FACES = {working: "succeeded", busy: "running", draining: "retrying", lost: "failed"};
 const WORKER_WORDS = {working: "Ready", busy: "Working", draining: "Draining", lost: "Lost"};
-/** States of queues that are marked; jobs that run are in a column. */
-const QUEUE_FACES = {stuck: "failed", "partly stuck": "failed", paused: "retrying", full: "queued"};
+/** States of queues that are marked, and the words of those that have another one; jobs that run are in a column. */
+const QUEUE_WORDS = {full: "Waiting"}, QUEUE_FACES = {stuck: "failed", "partly stuck": "failed", paused: "retrying", full: "queued"};
 
 /** Jobs of a worker that are listed. */
 const WORKER_JOBS = 8;
@@ -21,7 +21,7 @@ const resources = (has) => has.map(({name, used, total}) => meter(name, used, to
 class Workers extends FeedPage {
   build() {
     const n = this.n, count = (head, name) => [head, "num", (queue) => h("span", {class: queue[name] ? "" : "muted", text: number(queue[name] || 0)})];
-    const name = (head) => [head, "head mono", (line) => [h("span", {class: "name", text: line.name}), line.state && this.queueState(line.state), ...(line.why || []).map(({text, level}) => h("p", {class: "why", "data-level": level}, ticked(text)))]], pause = (kind) => [h("span", {class: "sr", text: "Pause"}), "pause", (line) => this.pause(kind, line)];
+    const name = (head) => [head, "head", (line) => [h("span", {class: "name mono", text: line.name}), line.state && this.queueState(line.state), ...(line.why || []).map(({text, level}) => h("p", {class: "why", "data-level": level}, ticked(text)))]], pause = (kind) => [h("span", {class: "sr", text: "Pause"}), "pause", (line) => this.pause(kind, line)];
     n.sum = h("p", {class: "sum", role: "status", text: "Looking for workers…"});
     n.alerts = h("div", {class: "alerts", role: "status"});
     n.most = h("span", {class: "most"});
@@ -57,7 +57,7 @@ class Workers extends FeedPage {
   }
 
   queueState(state) {
-    const face = QUEUE_FACES[state], word = state[0].toUpperCase() + state.slice(1);
+    const face = QUEUE_FACES[state], word = QUEUE_WORDS[state] || state[0].toUpperCase() + state.slice(1);
     return face ? h("span", {class: "chip small", "data-face": face}, icon(face === "failed" ? "warn" : face), word) : h("span", {class: "sr", text: word});
   }
 
