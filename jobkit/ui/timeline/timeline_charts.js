@@ -14,7 +14,7 @@ function showCharts(head) {
   const per = (edges[1] - edges[0]) / 1000;
   const narrow = head.gutter < 160;
   head.set(head.charts.ends.title, {text: narrow ? `Ended, per ${duration(per)}` : `Jobs that ended, per ${duration(per)} · green succeeded, red failed, grey cancelled`});
-  head.set(head.charts.tasks.title, {text: narrow ? "Waited (grey), ran · box: half, dot: median" : "How long attempts waited (grey) and ran · box: the middle half · dot: the median, half took longer · line: all but the shortest and the longest tenth"});
+  head.set(head.charts.tasks.title, {text: narrow ? "Waited (grey), ran · box: half, dot: median" : `How long attempts waited (grey) and ran · box: the middle half · dot: the median${head.root.clientWidth < 1080 ? "" : ", half took longer · line: all but the shortest and the longest tenth"}`});
   head.set(head.charts.busy.title, {text: told.slots ? `Attempts at once, of ${many(told.slots, "slot")}` : "Attempts at once"});
   const room = Math.floor((head.gutter - 16) / 6.6), names = laneNames(told.tasks.map(({task}) => head.titleOf(task)).map((title) => [title.length > room ? `${title.slice(0, room - 1)}…` : title, 0]), head.gutter);
   head.set(head.get("names"), {factors: [...names].reverse()});
