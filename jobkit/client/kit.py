@@ -29,6 +29,7 @@ from jobkit.client.handle import ui
 from jobkit.client.history import HistoryVerbs
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
+from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.pools import PoolVerbs
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
@@ -46,7 +47,6 @@ from jobkit.settings import Settings
 from jobkit.store.events import EventHub
 from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore
-from jobkit.store.sending import Sender
 from jobkit.tasks.shown import Shown
 
 S = TypeVar("S")
@@ -123,8 +123,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
             "expected_starts", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_hits",
             "log_slice", "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "queue_reasons",
             "register_pools", "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many",
-            "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_sealed", "submit_trial", "verbs",
-            "waits_for_many",
+            "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs", "waits_for_many",
         }
     )  # fmt: skip
 
@@ -161,7 +160,6 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     submit_info = in_thread("_submitter", BoundKit.submit_info)
     map_info = in_thread("_submitter", BoundKit.map_info)
-    submit_sealed = on_loop("verbs.sender", Sender.submit_many)
 
     # -- finding jobs and looking at them -----------------------------------------------------------------------------
 
@@ -212,8 +210,8 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     preview = on_loop("verbs", Verbs.preview)
     made_by = on_loop("verbs", Verbs.made_by)
     logs = in_thread("_reader", JobReader.logs)
-    log_hits = on_loop("verbs", Verbs.log_hits)
-    log_slice = on_loop("verbs", Verbs.log_slice)
+    log_hits = on_loop("verbs.logs", LogVerbs.log_hits)
+    log_slice = on_loop("verbs.logs", LogVerbs.log_slice)
     log_file = in_thread("_reader", JobReader.log_file)
     metrics = in_thread("_reader", JobReader.metrics)
     metrics_of = in_thread("_reader", JobReader.metrics_of)

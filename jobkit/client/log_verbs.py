@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,8 +16,7 @@ from jobkit.client import checks
 from jobkit.files import FileStore
 from jobkit.files.log import LogPieces
 from jobkit.files.log_reader import find_in_log, read_log
-from jobkit.model import LOG_LEVELS, JobSnapshot, LogFilter, LogHits, LogLine, LogSlice
-from jobkit.settings import Settings
+from jobkit.model import LOG_LEVELS, LogFilter, LogHits, LogLine, LogSlice
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.params import checked, one_of
 
@@ -25,26 +24,14 @@ T = TypeVar("T")
 
 
 class LogVerbs:
-    """The base of `Verbs`: what is known of a job, and its log."""
+    """See the module's docstring.
 
-    def __init__(self, store: RedisStore, settings: Settings) -> None:
-        self.store, self.settings = store, settings
+    Args:
+        file_store: returns the place of large results, None if this machine has none.
+    """
 
-    @cached_property
-    def file_store(self) -> FileStore | None:
-        """The place of large results. Made when first needed: not every client can use the workers' URL."""
-        return FileStore.of(self.settings)
-
-    async def snapshot(self, job_id: str) -> JobSnapshot:
-        """All that is known of a job now, as one frozen value.
-
-        Raises:
-            JobNotFound: it is not kept.
-        """
-        (found,) = await self.store.snapshots([checks.job_id(job_id)])
-        if found is None:
-            raise checks.unknown_job(job_id)
-        return found
+    def __init__(self, store: RedisStore, file_store: Callable[[], FileStore | None]) -> None:
+        self._store, self._file_store = store, file_store
 
     async def log_slice(
         self,
@@ -77,17 +64,16 @@ class LogVerbs:
         before = checked("before", before, "int", nullable=True)
         tail = checked("tail", tail, "int", nullable=True)
         limit = checked("limit", limit, "int", min=1, max=5000, nullable=True)
-        level = one_of("level", level, filter(None, LOG_LEVELS)) if level else ""
-        wanted = LogFilter(checked("search", search, "str", max=200), level)
+        wanted = _wanted(search, level)
         if wanted.is_empty and before is None and limit is None:
-            return await self.store.logs(job_id, after=after, tail=tail)
+            return await self._store.logs(job_id, after=after, tail=tail)
         newest = before is not None or tail is not None
         most = min(5000 if tail is None else tail, limit or 500 if tail is None else limit or 5000)
         read = partial(read_log, wanted=wanted, after=after, before=before, limit=most, newest=newest)
         if (found := await self._in_file(job_id, read)) is not None:
             return found
         is_end = after and tail is not None and wanted.is_empty and before is None
-        kept = await (self.store.log_end(job_id, after) if is_end else self.store.logs(job_id))
+        kept = await (self._store.log_end(job_id, after) if is_end else self._store.logs(job_id))
         lines = [line for line in kept.lines if after < line.n < (before or math.inf) and wanted.takes(line)]
         page = lines[max(0, len(lines) - most) :] if newest else lines[:most]
         return replace(kept, lines=tuple(page), matched=len(lines))
@@ -100,22 +86,21 @@ class LogVerbs:
         """
         job_id = checks.job_id(job_id)
         after = checked("after", after, "int")
-        level = one_of("level", level, filter(None, LOG_LEVELS)) if level else ""
-        wanted = LogFilter(checked("search", search, "str", max=200), level)
-        if (
-            found := await self._in_file(job_id, partial(find_in_log, wanted=wanted, after=after, most=most))
-        ) is not None:
+        wanted = _wanted(search, level)
+        read = partial(find_in_log, wanted=wanted, after=after, most=most)
+        if (found := await self._in_file(job_id, read)) is not None:
             return found
-        kept = await self.store.logs(job_id)
+        kept = await self._store.logs(job_id)
         numbers = [line.n for line in kept.lines if line.n > after and wanted.takes(line)]
         return LogHits(tuple(numbers[:most]), len(numbers), kept.total)
 
     async def _in_file(self, job_id: str, read: Callable[[LogPieces], T]) -> T | None:
         """Return what `read` finds in the file of the whole log; None if this machine cannot read it."""
-        folder = await self.store.folder(job_id)
-        if not folder or self.file_store is None:
+        folder, file_store = await self._store.folder(job_id), self._file_store()
+        if not folder or file_store is None:
             return None
-        find = partial(self.file_store.log, folder, has_ended=(await self.snapshot(job_id)).is_terminal)
+        [job] = await self._store.snapshots([job_id])
+        find = partial(file_store.log, folder, has_ended=job is not None and job.is_terminal)
         with contextlib.suppress(OSError):  # it went with its job, or cannot be read by this user
             if (found := await asyncio.to_thread(find)) is not None:
                 return await asyncio.to_thread(read, found)
@@ -123,11 +108,16 @@ class LogVerbs:
 
     def log_path(self, folder: str) -> Path | None:
         """The text of a job's whole log, copied to this machine; None if it cannot be had here. Blocking."""
-        try:
-            pieces = self.file_store.log(folder) if self.file_store is not None else None
-            return None if pieces is None else pieces("")
-        except OSError:
-            return None
+        with contextlib.suppress(OSError):
+            if (file_store := self._file_store()) is not None and (pieces := file_store.log(folder)) is not None:
+                return pieces("")
+        return None
+
+
+def _wanted(search: str, level: str) -> LogFilter:
+    """Return the filter of checked values."""
+    level = one_of("level", level, filter(None, LOG_LEVELS)) if level else ""
+    return LogFilter(checked("search", search, "str", max=200), level)
 
 
 def log_lines(found: LogSlice) -> tuple[LogLine, ...]:

@@ -124,7 +124,7 @@ class JobReader:
             after: only lines numbered above. tail: only the last so many.
             wanted: `before`, `search`, `level` and `limit`, see `log_slice`.
         """
-        found = self._connection.call(self._connection.verbs.log_slice, job_id, after=after, tail=tail, **wanted)
+        found = self._connection.call(self._connection.verbs.logs.log_slice, job_id, after=after, tail=tail, **wanted)
         return found.lines if wanted else log_lines(found)
 
     def log_file(self, job_id: str) -> Path | None:
@@ -133,7 +133,7 @@ class JobReader:
         A short log has none: `logs` has all of it. The file goes with the job; copy it to keep it.
         """
         folder = self._connection.call(self._connection.store.folder, job_id)
-        return self._connection.verbs.log_path(folder) if folder else None
+        return self._connection.verbs.logs.log_path(folder) if folder else None
 
     def metrics(self, job_id: str) -> pd.DataFrame:
         """Return a job's metrics, see `Metrics`; also while it runs.

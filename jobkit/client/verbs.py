@@ -25,6 +25,7 @@ from jobkit.client.starts import expected_starts
 from jobkit.client.tables import AuditEntries, Queues, Stats, Workers
 from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
+from jobkit.files import FileStore
 from jobkit.model import (
     TERMINAL,
     InvalidParams,
@@ -70,28 +71,44 @@ _WAITING, _FIRST_S, _LATER_S = 1_000, 0.5, 15.0
 _NAMED = 5
 
 
-class Verbs(LogVerbs):
+class Verbs:
     """See the module's docstring. Every method may raise `StoreUnavailable`.
 
     Attributes:
-        sender: submits jobs that were prepared elsewhere. parts: keeps large parts of calls.
+        sender: submits jobs that were prepared elsewhere. parts: keeps large parts of calls. logs: reads logs.
         trail: writes acts into the audit trail. made: reads what made jobs.
     """
 
     def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
-        super().__init__(store, settings)
-        self.hub, self.codec = hub, codec
+        self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
         self.sender = Sender(store, hub.client_id)
         self._index: Index | None = None
         self.trail = Trail(store)
         self.made = MadeReader(store, codec)
+        self.logs = LogVerbs(store, lambda: self.file_store)
         self.refused_tasks: dict[str, str] = {}
         is_here = settings.scheme == "sync"  # all is in the memory of this process's own server
         most = MAX_SYNC_BYTES if is_here else MAX_STORED_BYTES
         self.parts = PartStore(store, lambda: None if is_here else self.file_store, most)
         self.belongings = Belongings(store, lambda: self.file_store, self.parts)
 
+    @cached_property
+    def file_store(self) -> FileStore | None:
+        """The place of large results. Made when first needed: not every client can use the workers' URL."""
+        return FileStore.of(self.settings)
+
     # -- looking ------------------------------------------------------------------------------------------------------
+
+    async def snapshot(self, job_id: str) -> JobSnapshot:
+        """All that is known of a job now, as one frozen value.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        (found,) = await self.store.snapshots([checks.job_id(job_id)])
+        if found is None:
+            raise checks.unknown_job(job_id)
+        return found
 
     async def find_id(self, prefix: str) -> str:
         """Return the id of the job whose id is `prefix`, or the only one that begins with it, as cards show it.
