@@ -139,17 +139,9 @@ class LiveJobs:
 
     def handles(self, snapshots: Iterable[JobSnapshot | None], heard_by: object) -> list[Job]:
         """Return the handles of expected jobs whose events `heard_by` gives to `take`; they keep it alive."""
-        jobs = []
-        for snapshot in filter(None, snapshots):
-            if (job := self.get(snapshot.id)) is None:
-                job = self._make(snapshot)
-                with self._lock:
-                    job = self._jobs.get(snapshot.id, job)
-                    for event in self._expected.pop(snapshot.id, ()):
-                        self._apply(job, event)
-                    self._keep(job)
+        jobs = [self.get(snapshot.id) or self.adopt_own(snapshot) for snapshot in filter(None, snapshots)]
+        for job in jobs:
             job._heard_by = heard_by
-            jobs.append(job)
         return jobs
 
     def _hear(self, job: Job) -> None:
