@@ -1,17 +1,18 @@
-"""Waiting for several jobs: all of them, or one after the other as they end."""
+"""Waiting for several jobs: for all, or for one after the other; and interrupts of cells that await jobs."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
-import logging
 import queue
+import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING
 
 from jobkit.client import checks
 from jobkit.client.handle import slices
@@ -21,10 +22,11 @@ from jobkit.run.inside import context
 from jobkit.run.inside.recorder import AWAITED_MOST
 from jobkit.tasks.values import short_repr
 
-if TYPE_CHECKING:
-    pass
+#: A kernel that awaits a job sees an interrupt within so many seconds.
+_WAKE_S = 0.25
 
-logger = logging.getLogger("jobkit.client")
+_waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+_ticking: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def as_completed(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> Iterator[Job[R]]:
@@ -102,3 +104,31 @@ def _handles(jobs: Iterable[Job[R]]) -> list[Job[R]]:
         if all(isinstance(each, Job) for each in found):
             return found
     raise InvalidParams(f"jobs must be a list of jobs, not {short_repr(jobs, 60)}", "jobs")
+
+
+@contextlib.contextmanager
+def wakeful() -> Iterator[None]:
+    """Let the running loop wake up now and then, in the kernel of a notebook.
+
+    ipykernel's handler of SIGINT schedules the end of the cell with `call_soon`, which does not wake a loop that sleeps
+    in `select`: without this, stopping a cell that awaits a job takes until the job says something.
+    """
+    if "ipykernel" not in sys.modules:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def tick() -> None:
+        if _waiting.get(loop):
+            loop.call_later(_WAKE_S, tick)
+        else:
+            _ticking.discard(loop)
+
+    _waiting[loop] = _waiting.get(loop, 0) + 1
+    if loop not in _ticking:
+        _ticking.add(loop)
+        tick()
+    try:
+        yield
+    finally:
+        _waiting[loop] -= 1

@@ -21,7 +21,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from jobkit.client.batch import Batch, Jobs
 from jobkit.client.batches import BatchVerbs
-from jobkit.client.completion import open_ids
+from jobkit.client.completion import open_ids, wakeful
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.failures import FailureVerbs
@@ -38,7 +38,6 @@ from jobkit.client.studies import StudyVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
-from jobkit.client.wakeful import wakeful
 from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours, similar
 from jobkit.model.notify_rule import kinds_of
