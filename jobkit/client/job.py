@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from jobkit.client import checks
-from jobkit.client.checkpoints import Checkpoint
 from jobkit.client.handle import FromSnapshot, Handle, from_snapshot, named_by_id, slices, ui
 from jobkit.client.metrics import Metrics
-from jobkit.client.outputs import Artifact, Logs
+from jobkit.client.outputs import Artifact, Checkpoint, Logs
 from jobkit.model import (
     Attempt,
     InvalidParams,

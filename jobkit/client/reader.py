@@ -13,12 +13,11 @@ from msgspec.structs import replace
 from jobkit.attempts import artifact_subject, check_reuse
 from jobkit.client import checks
 from jobkit.client.batch import Jobs
-from jobkit.client.checkpoints import Checkpoint, checkpoints_in
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.log_verbs import log_lines
 from jobkit.client.metrics import frame_of, rows_of
-from jobkit.client.outputs import Artifact, outcome_of
+from jobkit.client.outputs import Artifact, Checkpoint, checkpoints_in, outcome_of
 from jobkit.client.tables import Tasks
 from jobkit.codec import is_reference
 from jobkit.files.checkpoints import CheckpointPlace
