@@ -16,7 +16,7 @@ import param
 
 import jobkit
 from jobkit import Batch, Job, JobState
-from jobkit.client.study import BestTrial
+from jobkit.client.studies import BestTrial
 
 
 @jobkit.task

@@ -6,7 +6,7 @@ from jobkit.client.job import Job
 from jobkit.client.kit import AioKit, Kit
 from jobkit.client.pools import Pool
 from jobkit.client.schedules import Schedule
-from jobkit.client.study import Study
+from jobkit.client.studies import Study
 from jobkit.client.submit import BoundKit
 
 __all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "Pool", "Schedule", "Study", "as_completed", "wait"]

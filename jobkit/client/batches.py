@@ -13,7 +13,7 @@ from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
 from jobkit.client.stop_rules import StopRule, judge_of, sends_rules
-from jobkit.client.study import STUDY_TASK, unbegun
+from jobkit.client.studies import STUDY_TASK, unbegun
 from jobkit.model import TERMINAL, JobEvent, JobNotFound, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.settings import user_name

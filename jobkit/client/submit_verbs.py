@@ -11,8 +11,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from jobkit.client.batch import Batch
 from jobkit.client.executor import JobExecutor
 from jobkit.client.job import Job
-from jobkit.client.studies import begin_study
-from jobkit.client.study import Study
+from jobkit.client.studies import Study, begin_study
 from jobkit.client.sweep import MAX_LIMIT, Sweep, sweep_of
 from jobkit.notebooks.notebook_task import Notebook
 from jobkit.tasks.options import SubmitOptions, takes

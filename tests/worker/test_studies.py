@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 import jobkit
-from jobkit.client.study import Study
+from jobkit.client.studies import Study
 from tests.support import environment, wait_until
 
 from .conftest import Bench
