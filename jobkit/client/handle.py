@@ -1,4 +1,7 @@
-"""`Handle`, the base of the live handles: parameters for `param`; also waiting in slices, and views for notebooks."""
+"""`Handle`, the base of the live handles: parameters for `param`; also waiting in slices, and views for notebooks.
+
+`NamedHandles` has those of schedules and pools.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -23,6 +27,7 @@ from jobkit.tasks.shown import Listed
 
 S = TypeVar("S")
 H = TypeVar("H", bound=Parameterized)
+N = TypeVar("N", bound="NamedHandle[Any]")
 
 logger = logging.getLogger("jobkit.client")
 
@@ -226,6 +231,75 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
 
     def __str__(self) -> str:
         return repr(self)
+
+
+class NamedHandle(Handle[S]):
+    """A handle to what has a name in the store, which is its id: a schedule, a pool. `verbs` of a kit act on it."""
+
+    def __init__(self, verbs: Any, connection: Any, snapshot: S) -> None:
+        super().__init__(snapshot)
+        self._verbs, self._connection = verbs, connection
+
+    def _join(self) -> None:
+        self._verbs.handles.follow(self.id)
+
+
+class NamedHandles(Generic[N]):
+    """The handles of one kit that are still used: one for each name, moved by news of changes.
+
+    Args:
+        channel: of the news; an event names what has changed, or nothing if that may be all.
+        make: returns the handle of a snapshot. read: returns the snapshots of these names, and perhaps others.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        channel: str,
+        make: Callable[[Any], N],
+        read: Callable[[Sequence[str]], Awaitable[Sequence[Any]]],
+    ) -> None:
+        self._connection, self._channel, self._make, self._read = connection, channel, make, read
+        self._handles: weakref.WeakValueDictionary[str, N] = weakref.WeakValueDictionary()
+        self._hub: Any = None
+        self._lock = threading.Lock()
+
+    def of(self, snapshot: Any) -> N:
+        """Return the handle of this name, with this snapshot unless it has a newer one."""
+        with self._lock:
+            self._listen()
+            handle = self._handles.get(snapshot.name)
+            if handle is None:
+                handle = self._handles[snapshot.name] = self._make(snapshot)
+                return handle
+        handle._advance(snapshot)
+        return handle
+
+    def follow(self, name: str) -> None:
+        """Let a handle move in this process, which was forked from the handle's own."""
+        self._lock = threading.Lock()
+        self._connection.ensure_open()
+        self._listen()
+        self.read_again(name)
+
+    def _listen(self) -> None:
+        """Subscribe to changes, once for each hub: a forked child has another one."""
+        hub = self._connection.hub
+        if self._hub is not hub:
+            self._hub = hub
+            hub.listen(lambda event: self.read_again(str(event.data.get("name", ""))), self._channel)
+            hub.on_status(lambda is_live: self.read_again() if is_live else None)
+
+    def read_again(self, name: str = "") -> None:
+        """Read the snapshot of a handle again soon, or those of all; from any thread."""
+        names = [each for each in ([name] if name else list(self._handles)) if each in self._handles]
+        if names and not self._connection.is_closed:
+            background.spawn(self._advance(names))
+
+    async def _advance(self, names: Sequence[str]) -> None:
+        for snapshot in await self._read(names):
+            if (handle := self._handles.get(snapshot.name)) is not None:
+                handle._advance(snapshot)
 
 
 class _Name(param.String):  # type: ignore[type-arg]  # generic for type checkers only

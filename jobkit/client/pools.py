@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import html
-import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
 from jobkit.client.connection import Connection
-from jobkit.client.handle import Handle, from_snapshot, named_by_id
-from jobkit.client.loop import background
+from jobkit.client.handle import NamedHandle, NamedHandles, from_snapshot, named_by_id
 from jobkit.client.tables import Table
 from jobkit.client.waits import pool_infos
 from jobkit.model import InvalidParams, JobkitError
@@ -22,7 +20,6 @@ from jobkit.model.format import duration
 from jobkit.model.table import Columns
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.spec import PoolSpec, checked_pool_name, pool_spec
-from jobkit.store.events import EventHub
 from jobkit.store.pools import PoolPause, PoolUnit
 from jobkit.store.values import CONTROL
 
@@ -34,7 +31,7 @@ _START_POLL_S, _START_POLLS = 0.1, 50
 
 
 @named_by_id
-class Pool(Handle[PoolInfo]):
+class Pool(NamedHandle[PoolInfo]):
     """Workers that are started on an engine while jobs wait. Get one from `kit.pool(...)` or `kit.pools()`.
 
     Its parameters move by themselves while workers come and go.
@@ -60,10 +57,6 @@ class Pool(Handle[PoolInfo]):
     units: list[PoolUnit] = from_snapshot(
         lambda s: list(s.units), "Its workers at the engine, with the engine's words."
     )
-
-    def __init__(self, verbs: PoolVerbs, connection: Connection, snapshot: PoolInfo) -> None:
-        super().__init__(snapshot)
-        self._verbs, self._connection = verbs, connection
 
     @property
     def spec(self) -> PoolSpec | None:
@@ -107,9 +100,6 @@ class Pool(Handle[PoolInfo]):
     def to_json(self) -> dict[str, Any]:
         """Its state as plain data."""
         return self.snapshot.to_json()
-
-    def _join(self) -> None:
-        self._verbs.follow(self.id)
 
     def __repr__(self) -> str:
         info = self.snapshot
@@ -156,13 +146,16 @@ class PoolVerbs:
 
     Args:
         keep: has an autoscaler started, unless one runs; False if it cannot.
+
+    Attributes:
+        handles: live handles.
     """
 
     def __init__(self, connection: Connection, keep: Callable[[], bool]) -> None:
         self._connection, self._keep = connection, keep
-        self._handles: weakref.WeakValueDictionary[str, Pool] = weakref.WeakValueDictionary()
-        self._lock = threading.Lock()
-        self._hub: EventHub | None = None
+        self.handles: NamedHandles[Pool] = NamedHandles(
+            connection, CONTROL, partial(Pool, self, connection), lambda _: self.pool_infos()
+        )
 
     async def pool(self, name: str, /, *, on: str | None = None, **options: Any) -> Pool:
         """Make a pool: workers that an engine runs while jobs wait. One with this name is changed.
@@ -185,7 +178,7 @@ class PoolVerbs:
             if options:
                 raise InvalidParams(f"pool {name} needs on=: the engine that runs its workers", "on")
             if (known := await self._info(name)) is not None:
-                return self._handle(known)
+                return self.handles.of(known)
             table = self._connection.settings.pools.get(name)
             if table is None:
                 raise InvalidParams(f"there is no pool {name}: kit.pool({name!r}, on=..., max=...) makes one", "pool")
@@ -230,7 +223,7 @@ class PoolVerbs:
 
     async def pools(self) -> Pools:
         """Return all pools, by name."""
-        return Pools([self._handle(info) for info in await self.pool_infos()])
+        return Pools([self.handles.of(info) for info in await self.pool_infos()])
 
     async def pool_infos(self) -> list[PoolInfo]:
         """Return the state of all pools, by name."""
@@ -249,7 +242,7 @@ class PoolVerbs:
 
     async def get_pool(self, name: str) -> Pool:
         """Return a pool. Raises InvalidParams if there is none of that name."""
-        return self._handle(await self._known(name))
+        return self.handles.of(await self._known(name))
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
@@ -346,41 +339,5 @@ class PoolVerbs:
     async def _change(self, name: str, **fields: str | None) -> bool:
         if not await self._connection.store.pools.change(name, **fields):
             raise JobkitError(f"pool {name} was removed meanwhile")
-        self._reread()
+        self.handles.read_again(name)
         return True
-
-    # -- live ---------------------------------------------------------------------------------------------------------
-
-    def _handle(self, info: PoolInfo) -> Pool:
-        self._listen()
-        with self._lock:
-            handle = self._handles.get(info.name)
-            if handle is None:
-                handle = self._handles[info.name] = Pool(self, self._connection, info)
-                return handle
-        handle._advance(info)
-        return handle
-
-    def _listen(self) -> None:
-        """Subscribe to changes, once for each hub: a forked child has another one."""
-        hub = self._connection.hub
-        if self._hub is not hub:
-            self._hub = hub
-            hub.listen(lambda _: self._reread(), CONTROL)
-            hub.on_status(lambda is_live: self._reread() if is_live else None)
-
-    def follow(self, name: str) -> None:
-        """Let the handle of a pool move in this process, which was forked from the handle's own."""
-        self._lock = threading.Lock()
-        self._connection.ensure_open()
-        self._listen()
-        self._reread()
-
-    def _reread(self) -> None:
-        if self._handles and not self._connection.is_closed:
-            background.spawn(self._advance())
-
-    async def _advance(self) -> None:
-        for info in await self.pool_infos():
-            if (handle := self._handles.get(info.name)) is not None:
-                handle._advance(info)

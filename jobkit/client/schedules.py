@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import html
 import secrets
-import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Unpack
 
 from msgspec.structs import asdict, fields, replace
 
 from jobkit.client.coded_schedules import put_coded
 from jobkit.client.connection import Connection
-from jobkit.client.handle import Handle, from_snapshot, named_by_id
+from jobkit.client.handle import NamedHandle, NamedHandles, from_snapshot, named_by_id
 from jobkit.client.job import Job
-from jobkit.client.loop import background
 from jobkit.client.submit import BoundKit
 from jobkit.client.tables import Table
 from jobkit.model import (
@@ -33,7 +31,6 @@ from jobkit.schedules.firing import decide, firing, job_of, scheduled
 from jobkit.schedules.timing import RULES, Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
-from jobkit.store.events import EventHub
 from jobkit.store.schedules import PartsNotKept
 from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission
 from jobkit.tasks.call import with_own_seed
@@ -52,7 +49,7 @@ _GLYPHS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "
 
 
 @named_by_id
-class Schedule(Handle[ScheduleSnapshot]):
+class Schedule(NamedHandle[ScheduleSnapshot]):
     """A task that runs again and again, or later once. Get one from `kit.schedule(...)` or `kit.schedules()`.
 
     Its parameters move by themselves when it fires, is paused or is changed, also by other processes.
@@ -86,9 +83,8 @@ class Schedule(Handle[ScheduleSnapshot]):
     left_out: int = from_snapshot("left_out", "How many slots there were without a run.")
     runs: list[ScheduleRun] = from_snapshot(lambda s: list(s.runs), "The last runs, newest first, at most 14.")
 
-    def __init__(self, verbs: ScheduleVerbs, connection: Connection, snapshot: ScheduleSnapshot) -> None:
-        super().__init__(snapshot)
-        self._verbs, self._connection = verbs, connection
+    _verbs: ScheduleVerbs
+    _connection: Connection
 
     @property
     def sentence(self) -> str:
@@ -126,9 +122,6 @@ class Schedule(Handle[ScheduleSnapshot]):
     def change(self, params: Mapping[str, Any] | None = None, **changes: Any) -> Schedule:
         """Change some of it: `schedule.change(cron="0 4 * * *", overlap="skip")`; see `Kit.change_schedule`."""
         return self._connection.run(self._verbs.change_schedule, self.id, params, **changes)
-
-    def _join(self) -> None:
-        self._verbs.follow(self.id)
 
     def _advance(self, snapshot: ScheduleSnapshot) -> None:
         if snapshot.now_ms >= self._snapshot.now_ms:  # two reads may arrive in the wrong order
@@ -188,13 +181,17 @@ class ScheduleVerbs:
     """Verbs about schedules. Every one may raise `StoreUnavailable`.
 
     Those that prepare or run jobs block, the others run on the background loop.
+
+    Attributes:
+        handles: live handles.
     """
 
     def __init__(self, connection: Connection, submitter: BoundKit) -> None:
         self._connection, self._submitter = connection, submitter
-        self._handles: weakref.WeakValueDictionary[str, Schedule] = weakref.WeakValueDictionary()
-        self._hub: EventHub | None = None
-        self._lock = threading.Lock()
+        self.handles: NamedHandles[Schedule] = NamedHandles(
+            connection, SCHEDULES_CHANGED, partial(Schedule, self, connection),
+            lambda names: connection.store.schedules.snapshots(names),
+        )  # fmt: skip
         self._is_registered = False
 
     @takes(SharedOptions)
@@ -331,7 +328,7 @@ class ScheduleVerbs:
 
     async def schedules(self) -> Schedules:
         """All schedules, by name."""
-        return Schedules([self._schedule_handle(found) for found in await self._connection.store.schedules.snapshots()])
+        return Schedules([self.handles.of(found) for found in await self._connection.store.schedules.snapshots()])
 
     async def get_schedule(self, name: str) -> Schedule:
         """The schedule of that name.
@@ -339,7 +336,7 @@ class ScheduleVerbs:
         Raises:
             InvalidParams: there is none; names the close ones.
         """
-        return self._schedule_handle(await self._kept_schedule(name))
+        return self.handles.of(await self._kept_schedule(name))
 
     async def _kept_schedule(self, name: str) -> ScheduleSnapshot:
         found = await self._connection.store.schedules.snapshots([name]) if isinstance(name, str) else []
@@ -347,15 +344,6 @@ class ScheduleVerbs:
             names = [schedule.name for schedule in await self._connection.store.schedules.snapshots()]
             raise InvalidParams(f"there is no schedule {name!r}{close_names(str(name), names)}"[:400], "name")
         return found[0]
-
-    def _schedule_handle(self, snapshot: ScheduleSnapshot) -> Schedule:
-        with self._lock:
-            self._listen()
-            handle = self._handles.get(snapshot.name)
-            if handle is None:
-                handle = self._handles[snapshot.name] = Schedule(self, self._connection, snapshot)
-        handle._advance(snapshot)
-        return handle
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
@@ -414,34 +402,6 @@ class ScheduleVerbs:
         if not self._is_registered:
             self._is_registered = True
             await put_coded(self._connection.store, registry.all(), self._submitter.origin)
-
-    # -- live ---------------------------------------------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        """Subscribe to changes, once for each hub: a forked child has another one."""
-        hub = self._connection.hub
-        if self._hub is not hub:
-            self._hub = hub
-            hub.listen(lambda event: self._reread([str(event.data.get("name", ""))]), SCHEDULES_CHANGED)
-            hub.on_status(lambda is_live: self._reread(list(self._handles)) if is_live else None)
-
-    def follow(self, name: str) -> None:
-        """Let the handle of a schedule move in this process, which was forked from its own."""
-        self._lock = threading.Lock()
-        self._connection.ensure_open()
-        self._listen()
-        self._reread([name])
-
-    def _reread(self, names: Sequence[str]) -> None:
-        """Read the schedules of these handles again; called in the hub's thread."""
-        wanted = [name for name in names if name in self._handles]
-        if wanted and not self._connection.is_closed:
-            background.spawn(self._advance(wanted))
-
-    async def _advance(self, names: Sequence[str]) -> None:
-        for snapshot in await self._connection.store.schedules.snapshots(names):
-            if (handle := self._handles.get(snapshot.name)) is not None:
-                handle._advance(snapshot)
 
 
 def _arguments(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
