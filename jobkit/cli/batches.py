@@ -65,7 +65,7 @@ def show(which: str, as_json: bool) -> None:
             "id": found.id,
             "task": spec.task,
             "owner": spec.owner,
-            "jobs": counted(found),
+            "jobs": counted(found.counts),
             "done": percent(found.progress),
             "swept": ", ".join(spec.axes),
             "rule": found.rule,

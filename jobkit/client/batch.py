@@ -23,7 +23,7 @@ from jobkit.client.job import Job, R
 from jobkit.client.loop import background
 from jobkit.client.stop_rules import rule_of
 from jobkit.client.sweep import MAX_JOBS
-from jobkit.client.tables import BATCH_COLUMNS, JOB_COLUMNS, NO_BATCHES, Table
+from jobkit.client.tables import BATCH_COLUMNS, JOB_COLUMNS, NO_BATCHES, Table, counted
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import MAX_NAME, NO_BATCH, BatchInfo
 from jobkit.tasks.params import checked
@@ -126,7 +126,8 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
             if self._rule is not None:
                 self._to_judge += [job for _, job in others if job.is_terminal]
         for i, job in others:
-            self._follow(i, job)
+            with self._lock:
+                self._count(job.observe(partial(self._moved, i)), 1)
             self._notify(i, job.snapshot)
         self._recount()
 
@@ -283,10 +284,6 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
 
         return stop
 
-    def _follow(self, i: int, job: Job[R]) -> None:
-        with self._lock:
-            self._count(job.observe(partial(self._moved, i)), 1)
-
     def _count(self, snapshot: JobSnapshot, step: int) -> None:
         state = str(snapshot.state)
         self._states[state] = self._states.get(state, 0) + step
@@ -368,7 +365,7 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     def __repr__(self) -> str:
         own = " ".join(filter(None, (self.id[:8], repr(self.name) if self.name else "")))
         size = self._spec.size if self._jobs is None else len(self._jobs)
-        return f"<Batch {own}{' ' if own else ''}of {size} jobs, {self.progress:.0%}: {told(self.counts)}>"
+        return f"<Batch {own}{' ' if own else ''}of {size} jobs, {self.progress:.0%}: {counted(self.counts)}>"
 
     def _cell(self) -> Any:
         return ui().BatchDisplay(self)
@@ -403,11 +400,6 @@ class Jobs(Table, list[Job]):
 
     def _cell(self) -> Any:
         return ui().BatchDisplay(Batch(self._kit, self), is_list=True)
-
-
-def told(counts: Mapping[str, int]) -> str:
-    """ "3 running, 5 succeeded"."""
-    return ", ".join(f"{n} {state}" for state, n in counts.items()) or "no jobs"
 
 
 def named(name: object) -> str:

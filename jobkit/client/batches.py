@@ -112,9 +112,8 @@ class BatchVerbs:
         """
         checks.reason(reason)
         by = user_name() if by is None else by
-        open_jobs = await self._in_states(batch_id, *map(str, OPEN))
-        of_study = [batch_id] if (await self.batch_info(batch_id)).spec.study else []  # first, as it begins others
-        await self._connection.store.cancel([*of_study, *open_jobs], reason, by=by)
+        open_jobs, of_study = await self._in_states(batch_id, *map(str, OPEN))
+        await self._connection.store.cancel([*of_study, *open_jobs], reason, by=by)  # first what begins others
         return len(open_jobs)
 
     def give_rule(self, batch: Batch, rule: StopRule) -> bool:
@@ -141,8 +140,7 @@ class BatchVerbs:
         Raises:
             JobNotFound: it is not kept.
         """
-        ended_jobs = self._connection.call(self._in_states, batch_id, *map(str, TERMINAL))
-        of_study = [batch_id] if self._connection.call(self.batch_info, batch_id).spec.study else []
+        ended_jobs, of_study = self._connection.call(self._in_states, batch_id, *map(str, TERMINAL))
         return self._repeater.delete_many([*ended_jobs, *of_study])
 
     def retry_batch(self, batch_id: str, *, owner: str = "") -> Repeated:
@@ -151,15 +149,20 @@ class BatchVerbs:
         Raises:
             JobNotFound: it is not kept.
         """
-        failed = self._connection.call(self._in_states, batch_id, str(JobState.FAILED))
+        failed, _ = self._connection.call(self._in_states, batch_id, str(JobState.FAILED))
         return self._repeater.retry_many(failed, owner=owner)
 
-    async def _in_states(self, batch_id: str, *states: str) -> list[str]:
-        """Return ids of jobs of a batch in any of these states."""
-        await self.batch_info(batch_id)
+    async def _in_states(self, batch_id: str, *states: str) -> tuple[list[str], list[str]]:
+        """Return the ids of jobs of a batch in any of these states, and that of the job that runs it if it is a study.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        info = await self.batch_info(batch_id)
         ids = [job_id for job_id, _ in await self._connection.store.batches.members(batch_id)]
         fields = await self._connection.store.fields(("state",), ids)
-        return [job_id for job_id, found in zip(ids, fields, strict=True) if found and found[0].decode() in states]
+        found = [job_id for job_id, raw in zip(ids, fields, strict=True) if raw and raw[0].decode() in states]
+        return found, [batch_id] if info.spec.study else []
 
 
 class _Followed:

@@ -52,6 +52,9 @@ SLICE = 100
 #: Options that a repetition may have otherwise, as fields of a record.
 _CHANGED = frozenset({"queue", "tags", "priority", "timeout_s", "retries", "memory_limit_bytes", "resources"})
 
+#: Module of what runs the jobs of arq's own client: functions that only their worker knows.
+_OF_ARQ = "jobkit.worker."
+
 #: Called after each step with how many are done so far.
 Progress = Callable[[int], object]
 
@@ -129,7 +132,7 @@ class Repeater:
             body, packages = self._with_recorded(snapshot, form, body)
             if not changes:  # nothing has to be read, so code of another Python version is no obstacle
                 body = with_source(body, self._source(job_id, read_head(body)) if from_checkpoint else None)
-                spec = replace(spec, once=None, cache_key="", cache_ms=0, batch="", batch_name="")
+                spec = _as_other_work(spec)
                 made = self._sealed(spec, "", spec.params, form, body)
                 return self._submitter.send(replace(made, blobs=_with_contents(made.blobs, packages)))
         head = read_head(body)
@@ -152,7 +155,7 @@ class Repeater:
             bound = {**spec.params, **changes}
             args, kwargs = tuple(call.args), {**call.kwargs, **changes}
         # Other arguments are other work; whose place it takes is asked anew, where that can be.
-        spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0, batch="", batch_name="")
+        spec = replace(_as_other_work(spec), needs=ids_of([args, kwargs]))
         if task is not None and spec.limits:
             spec = replace(spec, limits=gates_of(task.name, task.effective(), bound) or spec.limits)
         large = LargeParts(spec.task)
@@ -178,7 +181,7 @@ class Repeater:
         if not connection.codec.allow_pickle:
             raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
         head = read_head(body) if form == MSGPACK else None
-        if head is None or head.ref.startswith("jobkit.worker."):
+        if head is None or head.ref.startswith(_OF_ARQ):
             raise InvalidParams(f"job {job.id} came by arq's client, and runs in its worker's environment", "env")
         made = connection.call(connection.verbs.made_by, job.id)
         module = head.ref.partition(":")[0] if head.code is None else ""
@@ -250,15 +253,13 @@ class Repeater:
         body = with_source(body, self._source(spec.id, read_head(body)) if from_checkpoint else None)
         params = dict(spec.params)
         if changes:
-            if form != MSGPACK or read_head(body).ref.startswith("jobkit.worker."):
+            if form != MSGPACK or read_head(body).ref.startswith(_OF_ARQ):
                 raise JobkitError(f"job {spec.id} came by arq's client; its arguments cannot be changed here")
             body = with_changes(body, changes)
             for name, value in changes.items():
                 first, dot, rest = name.partition(".")
                 params[first] = with_part(params.get(first), rest, value) if dot and first in params else value
-            spec = replace(
-                spec, once=None, cache_key="", cache_ms=0, batch="", batch_name=""
-            )  # other arguments are other work
+            spec = _as_other_work(spec)
         if renamed:
             body = with_needs(body, renamed)
             spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
@@ -393,6 +394,11 @@ class Repeater:
         return gone
 
 
+def _as_other_work(spec: JobSpec) -> JobSpec:
+    """Return the record of a job with other arguments or packages: not the same work, and no part of its batch."""
+    return replace(spec, once=None, cache_key="", cache_ms=0, batch="", batch_name="")
+
+
 def _with_contents(blobs: Iterable[Blob], known: Iterable[Blob]) -> tuple[Blob, ...]:
     """Return the parts of a call, with the contents of those that are known here."""
     contents = {blob.name: blob for blob in known}
@@ -424,7 +430,7 @@ def _task_of(spec: JobSpec, ref: str, call: Call, *, may_import: bool) -> TaskDe
         return TaskDef(call.function, name=spec.task)
     if (known := registry.known(spec.task)) is not None and known.ref == ref:
         return known
-    if may_import and not ref.startswith("jobkit.worker."):  # those run functions that only their worker knows
+    if may_import and not ref.startswith(_OF_ARQ):
         with contextlib.suppress(Exception):  # a module of the worker's that is not here, for instance
             return registry.task_of(load_ref(ref))
     return None

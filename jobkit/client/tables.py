@@ -15,7 +15,6 @@ from typing import Any, ClassVar, TypeVar
 
 from jobkit.client.handle import ui
 from jobkit.model import FailureGroup, JobSnapshot, JobState, Rule
-from jobkit.model.batch import BatchInfo
 from jobkit.model.format import duration, many, params_brief, percent, progress_line, shortened, size, value_brief
 from jobkit.model.people import AuditEntry
 from jobkit.model.result import ended_text
@@ -172,13 +171,8 @@ class Stats(Table, dict[str, Any]):
         return queue_columns(items)
 
     def _notes(self) -> list[str]:
-        if not self.keys() >= {
-            "jobs",
-            "rejected",
-            "refused",
-            *Fleet.__struct_fields__,
-        }:  # the caller has taken some out
-            return []
+        if not self.keys() >= {"jobs", "rejected", "refused", *Fleet.__struct_fields__}:
+            return []  # the caller has taken some out
         jobs = ", ".join(f"{n:,} {state}" for state in map(str, JobState) if (n := self["jobs"].get(state)))
         return [jobs or "No jobs.", *totals(self)]
 
@@ -222,9 +216,9 @@ JOB_COLUMNS: Columns = {
 }
 
 
-def counted(batch: BatchInfo) -> str:
+def counted(counts: Mapping[str, int]) -> str:
     """Return `8 succeeded, 1 failed, 3 running`."""
-    return ", ".join(f"{n:,} {state}" for state, n in batch.counts.items()) or "no jobs"
+    return ", ".join(f"{n:,} {state}" for state, n in counts.items()) or "no jobs"
 
 
 #: Columns of `BatchInfo`s.
@@ -236,7 +230,7 @@ BATCH_COLUMNS: Columns = {
     "Submitted": lambda batch: batch.submitted_at,
     "Task": lambda batch: batch.spec.task,
     "Name": lambda batch: batch.spec.name,
-    "Counts": counted,
+    "Counts": lambda batch: counted(batch.counts),
 }
 
 NO_BATCHES = "No batches. task.map(...) and task.sweep(...) make one."
