@@ -14,14 +14,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 import jobkit
+from jobkit.client import live
 from jobkit.client.kit import Kit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
+from tests import faults
 from tests.store.server import Server
 from tests.support import PROGRAM, environment, wait_until
 
@@ -105,6 +108,53 @@ def kit(place: dict[str, str]) -> Iterator[Kit]:
         kit.delete([job.id for job in kit.jobs(limit=10_000)])
         if kit.settings.scheme != "sync":
             check_keys(kit)
+
+
+@pytest.fixture
+def queued(kit: Kit) -> Kit:
+    """Kit whose jobs wait and run elsewhere: with `sync://` they have ended when their submit returns."""
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// a job has ended when its submit returns")
+    return kit
+
+
+@pytest.fixture
+def by_events_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn off the periodic reads of handles: they change only by events."""
+    monkeypatch.setattr(live, "SAFETY_REFRESH_S", 3600.0)
+
+
+@pytest.fixture
+def shell() -> Iterator[Any]:
+    """A shell of IPython, as in a notebook's kernel."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    InteractiveShell.clear_instance()
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+# Fixtures of modules whose jobs no worker takes: `place = pytest.fixture(own_place, name="place")`
+
+
+def own_place(server: Server) -> dict[str, str]:
+    """Arguments of `connect` for a namespace of one test."""
+    return {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
+
+
+def own_kit(place: dict[str, str]) -> Iterator[Kit]:
+    with jobkit.connect(**place) as kit:
+        yield kit
+
+
+def struck_kit(place: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Kit]:
+    """Kit whose submits meet the faults that the test names."""
+    faults.arm(request.param)
+    try:
+        with jobkit.connect(**place) as kit:
+            yield kit
+    finally:
+        faults.arm("")
 
 
 def check_keys(kit: Kit) -> None:

@@ -10,6 +10,8 @@ from jobkit.client.kit import Kit
 from jobkit.client.repeat import _renamed
 from jobkit.model import JobFailed
 
+from .calls import second_time
+
 
 def add(a: int, b: int = 1) -> int:
     return a + b
@@ -75,45 +77,27 @@ def test_a_result_of_the_wrong_type_is_refused_by_the_worker(kit: Kit) -> None:
     assert job.error.kind == "rejected"
 
 
-def test_cancelling_a_waiting_job_cancels_its_followers_only(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// no job waits")
-    slow = kit.options(delay=60).submit(add, 1)
-    waiting = kit.submit(add, slow)
-    follower = kit.submit(add, waiting)
+def test_cancelling_a_waiting_job_cancels_its_followers_only(queued: Kit) -> None:
+    slow = queued.options(delay=60).submit(add, 1)
+    waiting = queued.submit(add, slow)
+    follower = queued.submit(add, waiting)
     assert (waiting.state, follower.state) == ("scheduled", "scheduled")
 
     assert waiting.cancel()
 
     assert waiting.wait(60)
     assert waiting.state == "cancelled"
-    assert "was cancelled" in failing(kit, follower)
+    assert "was cancelled" in failing(queued, follower)
     assert slow.state == "scheduled"
 
 
 def test_a_retried_parent_keeps_its_children_waiting(kit: Kit, tmp_path: object) -> None:
-    def second_time(flag: str) -> int:
-        import pathlib
-
-        if pathlib.Path(flag).exists():
-            return 7
-        pathlib.Path(flag).touch()
-        raise OSError("not yet")
-
     parent = kit.options(retries=2, backoff=0.01).submit(second_time, f"{tmp_path}/flag")
 
     assert kit.submit(add, parent).result(60) == 8
 
 
 def test_a_retry_runs_failed_upstream_jobs_again_once(kit: Kit, tmp_path: object) -> None:
-    def second_time(flag: str) -> int:
-        import pathlib
-
-        if pathlib.Path(flag).exists():
-            return 7
-        pathlib.Path(flag).touch()
-        raise OSError("not yet")
-
     root = kit.submit(second_time, f"{tmp_path}/flag")
     middle = kit.submit(add, root)
     batch = kit.map(add, [(middle, 10), (middle, 20)])

@@ -53,15 +53,12 @@ def test_running_again_keeps_the_variables(kit: Kit) -> None:
     assert job.rerun(key="B").result() == "2"
 
 
-def test_warm_processes_are_those_of_the_same_variables(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// there is one process")
-
+def test_warm_processes_are_those_of_the_same_variables(queued: Kit) -> None:
     def pid() -> int:
         return os.getpid()
 
     def of(value: str) -> int:
-        return kit.options(env={"A": value}, reuse=10).submit(pid).result()
+        return queued.options(env={"A": value}, reuse=10).submit(pid).result()
 
     assert len({of("1"), of("2")}) == 2
 

@@ -20,14 +20,6 @@ from tests.client.calls import double, fail, hold, plus
 from tests.support import wait_until
 
 
-@pytest.fixture
-def queued(kit: Kit) -> Kit:
-    """Kit whose jobs run elsewhere."""
-    if kit.settings.scheme == "sync":
-        pytest.skip("calls have ended when their submit returns")
-    return kit
-
-
 def test_a_call_becomes_a_job_and_a_future(kit: Kit) -> None:
     with kit.executor(tags=["here"]) as executor:
         assert isinstance(executor, cf.Executor)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
 from tests import faults
-from tests.store.server import Server
 from tests.support import environment
 from tests.worker import jobs
+
+from .conftest import own_kit, own_place, struck_kit
 
 MOMENTS = ("before_send", "before_reply", "after_reply")
 
@@ -31,28 +30,9 @@ with jobkit.connect() as kit:
 """
 
 
-@pytest.fixture
-def place(server: Server) -> dict[str, str]:
-    return {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
-
-
-@pytest.fixture
-def kit(place: dict[str, str]) -> Iterator[Kit]:
-    """Kit without faults."""
-    with jobkit.connect(**place) as kit:
-        yield kit
-
-
-@pytest.fixture
-def struck(place: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Kit]:
-    """Kit whose submit meets the fault of the test."""
-    faults.arm(request.param)
-    try:
-        with jobkit.connect(**place) as kit:
-            yield kit
-    finally:
-        faults.arm("")
-
+place = pytest.fixture(own_place, name="place")
+kit = pytest.fixture(own_kit, name="kit")
+struck = pytest.fixture(struck_kit, name="struck")
 
 EVERY = [f"submit:{moment}:{what}" for moment in MOMENTS for what in ("drop", "delay=0.2")]
 

@@ -1,4 +1,4 @@
-"""Finding jobs again: by id, by key, in lists; and running them once more."""
+"""Finding jobs again: by id, in lists; and running them once more."""
 
 from __future__ import annotations
 
@@ -29,10 +29,8 @@ def test_a_job_is_found_with_its_history_by_another_kit(kit: Kit, place: dict[st
         assert [attempt.outcome for attempt in again.attempts] == ["succeeded"]
 
 
-def test_a_handle_of_a_running_job_is_live_too(kit: Kit, place: dict[str, str]) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// no job waits")
-    job = kit.options(delay=0.5).submit(len, "abc")
+def test_a_handle_of_a_running_job_is_live_too(queued: Kit, place: dict[str, str]) -> None:
+    job = queued.options(delay=0.5).submit(len, "abc")
 
     with jobkit.connect(**place) as other:
         again = other.get(job.id)
@@ -51,7 +49,7 @@ def test_the_first_characters_of_an_id_find_the_only_job_or_batch_that_has_them(
     assert kit.batch(batch.id[:8]).id == batch.id
     with pytest.raises(jobkit.InvalidParams, match=r"several ids begin with 'abcd': .*; give a longer prefix"):
         kit.get("abcd")
-    for missing in ("abc", "abcd2", "abcd000000000003"):
+    for missing in ("abc", "abcd2", "abcd000000000003", "nonsense"):
         with pytest.raises(jobkit.JobNotFound, match=f"no job '{missing}' is kept here"):
             kit.get(missing)
     with pytest.raises(jobkit.JobNotFound, match="no batch 'abcd1' is kept here"):
@@ -102,11 +100,6 @@ def test_a_job_that_another_thread_finds_during_its_submit_moves(
     assert job.result() == 3
 
 
-def test_an_unknown_id_is_named(kit: Kit) -> None:
-    with pytest.raises(jobkit.JobNotFound, match="no job 'nonsense' is kept"):
-        kit.get("nonsense")
-
-
 def test_lists_are_newest_first_and_filtered(kit: Kit) -> None:
     first, second = kit.submit(len, "abc"), kit.submit(int, "no number")
     first.wait(60)
@@ -126,16 +119,6 @@ def test_lists_are_newest_first_and_filtered(kit: Kit) -> None:
         kit.jobs(where="ownr:ada")
     with pytest.raises(jobkit.InvalidParams, match="state must be one of scheduled, .*, not 'done'"):
         kit.jobs(state="done")
-
-
-def test_the_same_key_gives_the_same_job(kit: Kit) -> None:
-    first = kit.options(key="nightly").submit(len, "abc")
-    second = kit.options(key="nightly").submit(len, "abcd")
-
-    assert first.id == second.id
-    assert second.result(60) == 3
-    assert kit.options(key="nightly").submit(len, "abcde").result(60) == 3
-    assert kit.options(key="nightly").submit(str, "other task").result(60) == "other task"
 
 
 def test_retry_makes_a_new_job_that_names_the_old_one(kit: Kit) -> None:
@@ -172,10 +155,8 @@ def test_a_removed_job_is_gone_with_everything(kit: Kit) -> None:
         kit.snapshot(job.id)
 
 
-def test_callbacks_of_a_vanished_job_find_it_ended(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// no job waits")
-    job, seen = kit.options(delay=3600).submit(len, "abc"), []
+def test_callbacks_of_a_vanished_job_find_it_ended(queued: Kit) -> None:
+    job, seen = queued.options(delay=3600).submit(len, "abc"), []
 
     def look() -> None:
         with pytest.raises(jobkit.JobNotFound):
@@ -186,8 +167,8 @@ def test_callbacks_of_a_vanished_job_find_it_ended(kit: Kit) -> None:
     job._vanish("it was removed")
 
     assert seen == [job]
-    kit.cancel(job.id)  # the handle has been given up, the job has not
-    wait_until(lambda: kit.snapshot(job.id).is_terminal, what="its end")
+    queued.cancel(job.id)  # the handle has been given up, the job has not
+    wait_until(lambda: queued.snapshot(job.id).is_terminal, what="its end")
 
 
 def test_counts_stats_and_queues_agree(kit: Kit) -> None:

@@ -12,14 +12,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import jobkit
-from jobkit.client import live
 from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
@@ -27,17 +26,12 @@ from tests.store.server import Server
 from tests.support import ROOT, environment, wait_until
 from tests.worker import jobs
 
+from .conftest import own_kit, own_place
 
-@pytest.fixture(autouse=True)
-def _by_events_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turn off the periodic reads of handles: they change only by events."""
-    monkeypatch.setattr(live, "SAFETY_REFRESH_S", 3600.0)
+pytestmark = pytest.mark.usefixtures("by_events_alone")
 
-
-@pytest.fixture
-def kit(server: Server) -> Iterator[Kit]:
-    with jobkit.connect(server.url, namespace=f"t{secrets.token_hex(4)}", secret="of these tests") as kit:
-        yield kit
+place = pytest.fixture(own_place, name="place")
+kit = pytest.fixture(own_kit, name="kit")
 
 
 class Child:

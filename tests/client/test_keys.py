@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobkit.client import live
 from jobkit.client.kit import Kit
 from tests.support import wait_until
-
-
-@pytest.fixture
-def by_events_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turn off the periodic reads of handles: they change only by events."""
-    monkeypatch.setattr(live, "SAFETY_REFRESH_S", 3600.0)
 
 
 def one(n: int = 0) -> int:
@@ -35,7 +28,10 @@ def test_a_key_gives_the_same_job_while_it_waits_runs_and_when_it_has_ended(kit:
 
 
 def test_keys_of_another_task_are_separate(kit: Kit) -> None:
-    assert kit.options(key="nightly").submit(one).id != kit.options(key="nightly").submit(other).id
+    first, second = (kit.options(key="nightly").submit(task, 5) for task in (one, other))
+
+    assert first.id != second.id
+    assert second.result(60) == 5
 
 
 @pytest.mark.usefixtures("by_events_alone")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,15 +12,9 @@ from jobkit.client.magic import read_line, register
 from jobkit.model import InvalidParams
 
 
-@pytest.fixture
-def shell(kit: Kit) -> Iterator[Any]:
-    from IPython.core.interactiveshell import InteractiveShell
-
-    InteractiveShell.clear_instance()
-    made = InteractiveShell.instance()
-    register(made, lambda: kit)
-    yield made
-    InteractiveShell.clear_instance()
+@pytest.fixture(autouse=True)
+def _knows_the_magic(shell: Any, kit: Kit) -> None:
+    register(shell, lambda: kit)
 
 
 def refusal(shell: Any, line: str, cell: str) -> str:

@@ -62,12 +62,10 @@ def test_a_manual_retry_of_unique_work_is_another_job(kit: Kit) -> None:
     assert again.result(60) != first
 
 
-def test_the_last_submit_wins(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// nothing waits")
+def test_the_last_submit_wins(queued: Kit) -> None:
     last = task(draw, debounce=0.5)
 
-    jobs = [kit.submit(last, n) for n in (1, 2, 3)]
+    jobs = [queued.submit(last, n) for n in (1, 2, 3)]
 
     assert len({job.id for job in jobs}) == 1
     assert jobs[0].result(60).startswith("3 ")
@@ -151,7 +149,6 @@ def test_limit_keys_are_made_from_the_arguments(kit: Kit) -> None:
         ({"debounce": 5, "key": "a"}, "key and debounce exclude each other"),
         ({"cache": "7d", "cache_ignore": "who"}, "cache_ignore names 'who', which task"),
         ({"cache_ignore": "n"}, "cache_ignore needs cache="),
-        ({"resources": {"gpu": 1}, "isolation": "thread"}, "resources needs isolation='process'"),
     ],
 )
 def test_invalid_combinations_are_refused_before_anything_is_stored(

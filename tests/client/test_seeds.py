@@ -102,11 +102,6 @@ def test_other_values_are_refused(value: Any) -> None:
         jobkit.task(seed=value)(draw)
 
 
-def test_a_seed_needs_a_separate_process() -> None:
-    with pytest.raises(InvalidParams, match="seed needs isolation='process'"):
-        jobkit.task(seed=1, isolation="thread")(draw)
-
-
 def test_each_slot_of_a_schedule_has_another_drawn_seed(kit: Kit) -> None:
     schedule = kit.schedule(draw, every=3600, seed=True)
 

@@ -6,8 +6,6 @@ Each mechanism is tested alone, with the others turned off: together they would 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,26 +20,14 @@ from jobkit.store.events import EventHub
 from tests.store.server import Server
 from tests.support import wait_until
 
+from .conftest import own_kit, own_place
 
-@pytest.fixture
-def place(server: Server) -> dict[str, str]:
-    return {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
-
-
-@pytest.fixture
-def other(place: dict[str, str]) -> Iterator[Kit]:
-    """Second kit, which changes jobs without the first."""
-    with jobkit.connect(**place) as kit:
-        yield kit
+place = pytest.fixture(own_place, name="place")
+other = pytest.fixture(own_kit, name="other")
+"""A second kit, which changes jobs without the first."""
 
 
-@pytest.fixture
-def without_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turn off the periodic reads of handles."""
-    monkeypatch.setattr(live, "SAFETY_REFRESH_S", 3600.0)
-
-
-@pytest.mark.usefixtures("without_looks")
+@pytest.mark.usefixtures("by_events_alone")
 def test_changes_during_a_cut_are_shown_after_the_reconnect(
     place: dict[str, str], other: Kit, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +45,7 @@ def test_changes_during_a_cut_are_shown_after_the_reconnect(
         wait_until(lambda: (own.state, found.state) == ("cancelled", "cancelled"), what="the handles to move")
 
 
-@pytest.mark.usefixtures("without_looks")
+@pytest.mark.usefixtures("by_events_alone")
 def test_changes_before_the_subscription_was_confirmed_are_shown(
     place: dict[str, str], other: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

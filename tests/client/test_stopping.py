@@ -14,10 +14,8 @@ from jobkit.client.kit import Kit
 from tests.support import wait_until
 
 
-def test_a_waiting_job_is_cancelled_at_once_without_a_worker(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// no job waits")
-    job = kit.options(queue="nobody").submit(len, "abc")
+def test_a_waiting_job_is_cancelled_at_once_without_a_worker(queued: Kit) -> None:
+    job = queued.options(queue="nobody").submit(len, "abc")
 
     assert job.cancel("not needed") is True
 
@@ -26,10 +24,7 @@ def test_a_waiting_job_is_cancelled_at_once_without_a_worker(kit: Kit) -> None:
     assert job.cancel() is False
 
 
-def test_a_running_function_is_stopped_and_cleans_up(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// submit returns when the job has ended")
-
+def test_a_running_function_is_stopped_and_cleans_up(queued: Kit) -> None:
     def sleepy() -> None:
         import time
 
@@ -39,7 +34,7 @@ def test_a_running_function_is_stopped_and_cleans_up(kit: Kit) -> None:
         finally:
             print("cleaned up")
 
-    job = kit.submit(sleepy)
+    job = queued.submit(sleepy)
     wait_until(lambda: "up" in job.logs(), what="the job to run")
 
     job.cancel()
@@ -50,10 +45,8 @@ def test_a_running_function_is_stopped_and_cleans_up(kit: Kit) -> None:
     assert [event.type for event in job.events()][-2:] == ["cancel_requested", "cancelled"]
 
 
-def test_a_cancelled_result_raises_and_waiting_can_time_out(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// no job waits")
-    job = kit.options(delay=60).submit(len, "abc")
+def test_a_cancelled_result_raises_and_waiting_can_time_out(queued: Kit) -> None:
+    job = queued.options(delay=60).submit(len, "abc")
 
     with pytest.raises(TimeoutError, match="still scheduled after"):
         job.result(0.05)
@@ -82,10 +75,8 @@ def test_a_failed_attempt_is_retried_and_each_attempt_is_kept(kit: Kit, tmp_path
     assert job.attempt == 3
 
 
-def test_a_timeout_ends_a_job_as_failed(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// nothing can stop the calling thread")
-    job = kit.options(timeout=0.2, cancel_grace=0.5).submit(time.sleep, 60)
+def test_a_timeout_ends_a_job_as_failed(queued: Kit) -> None:
+    job = queued.options(timeout=0.2, cancel_grace=0.5).submit(time.sleep, 60)
 
     with pytest.raises(jobkit.JobFailed, match="timeout"):
         job.result(60)
@@ -124,26 +115,6 @@ def test_all_missing_arguments_are_named_at_once(kit: Kit) -> None:
         jobkit.InvalidParams, match=r"^train\(\) misses the arguments lr and rounds; its parameters are"
     ):
         kit.submit(train)
-
-
-def test_options_are_refused_by_name(kit: Kit) -> None:
-    for options, message in (
-        ({"que": "gpu"}, "unknown option 'que'"),
-        ({"num_gpus": 2}, r"unknown option 'num_gpus': write resources=\{\"gpu\": 2\}"),
-        ({"queue": "a b"}, "queue must be 1 to 200 characters"),
-        ({"delay": -1}, "delay must be a number of seconds"),
-        ({"retries": 1.5}, "retries must be a whole number"),
-        ({"isolation": "container"}, "isolation must be one of"),
-    ):
-        with pytest.raises(jobkit.InvalidParams, match=message):
-            kit.options(**options)
-
-
-def test_an_argument_that_cannot_be_serialized_is_refused(kit: Kit) -> None:
-    import threading
-
-    with pytest.raises(jobkit.InvalidParams, match="cannot be pickled"):
-        kit.submit(print, threading.Lock())
 
 
 def test_an_unknown_task_names_the_close_ones(kit: Kit) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import jobkit
-from jobkit.client import live
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.stop_rules import apply_rule
@@ -42,11 +41,9 @@ def test_a_batch_is_found_again_with_its_name_axes_and_values(kit: Kit) -> None:
     assert kit.batches()[0].values() == [3, 4, 6, 8]
 
 
-def test_a_found_batch_moves_with_its_jobs(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// no job waits")
-    made = kit.options(delay=600).map(len, ["a", "b", "c"])
-    found = kit.batch(made.id)
+def test_a_found_batch_moves_with_its_jobs(queued: Kit) -> None:
+    made = queued.options(delay=600).map(len, ["a", "b", "c"])
+    found = queued.batch(made.id)
     assert found.counts == {"scheduled": 3}
 
     made[0].cancel()
@@ -68,10 +65,7 @@ def test_a_found_batch_has_the_jobs_that_replace_its_failed_ones(kit: Kit) -> No
     assert kit.batch(made.id)[1].id == again.id
 
 
-def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(kit: Kit, tmp_path: Path) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// the jobs end with their process")
-
+def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(queued: Kit, tmp_path: Path) -> None:
     def waits(n: int, go: str) -> int:
         import pathlib
         import time
@@ -81,10 +75,10 @@ def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(kit: Kit, tmp_pa
         return n
 
     go = tmp_path / "go"
-    with jobkit.connect(kit.settings.url, namespace=kit.settings.namespace, secret="of these tests") as other:
+    with jobkit.connect(queued.settings.url, namespace=queued.settings.namespace, secret="of these tests") as other:
         made = other.map(waits, [(n, str(go)) for n in range(30)], stop_when=lambda job: job.result() == 0)
 
-    found = kit.batch(made.id)
+    found = queued.batch(made.id)
     assert found.wait(60)
     assert found.stopped_by is not None
     assert found.stopped_by.result() == 0
@@ -146,8 +140,8 @@ def test_jobs_that_join_a_batch_while_it_is_read_are_found(monkeypatch: pytest.M
     stage.close()
 
 
-def test_progress_of_a_found_batch_moves_without_a_look_at_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SAFETY_REFRESH_S", 3600.0)
+@pytest.mark.usefixtures("by_events_alone")
+def test_progress_of_a_found_batch_moves_without_a_look_at_its_jobs() -> None:
     stage = Stage()
     batch_id, job, _ = stage.batch({"n": 1}, {"n": 2})
     found = stage.kit.batch(batch_id)

@@ -19,11 +19,6 @@ from .calls import valley
 SPACE = {"x": (-5.0, 5.0), "kind": ["square", "far"]}
 
 
-def not_inline(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// each trial ends before the next one")
-
-
 def test_a_study_finds_good_arguments_and_is_opened_again(kit: Kit) -> None:
     def flat(x: float, kind: str) -> float:
         return valley(x, kind)
@@ -160,9 +155,7 @@ def test_a_study_whose_trials_all_fail_alike_ends_early(kit: Kit) -> None:
     assert len(study.trials()) < 15
 
 
-def test_a_bad_trial_is_pruned_by_what_it_logs(kit: Kit) -> None:
-    not_inline(kit)
-
+def test_a_bad_trial_is_pruned_by_what_it_logs(queued: Kit) -> None:
     def trains(x: int) -> float:
         import time
 
@@ -175,7 +168,7 @@ def test_a_bad_trial_is_pruned_by_what_it_logs(kit: Kit) -> None:
         x = trial.number % 2 * 8 + 1
         return {"x": trial.suggest_int("x", x, x)}
 
-    study = kit.study(
+    study = queued.study(
         trains, trials=4, parallel=2, space=space,
         pruner=optuna.pruners.ThresholdPruner(upper=5.0, n_warmup_steps=2),
     )  # fmt: skip
@@ -202,23 +195,21 @@ def test_a_trial_may_prune_itself(kit: Kit) -> None:
     assert dict(study.trials()[["x", "state"]].to_numpy()) == {0: "complete", 1: "pruned"}
 
 
-def test_a_cancelled_study_leaves_no_open_trial(kit: Kit) -> None:
-    not_inline(kit)
-
+def test_a_cancelled_study_leaves_no_open_trial(queued: Kit) -> None:
     def waits(x: float) -> float:
         import time
 
         time.sleep(600)
         return x
 
-    study = kit.options(cancel_grace=1).study(waits, trials=50, parallel=6, space={"x": (0.0, 1.0)})
+    study = queued.options(cancel_grace=1).study(waits, trials=50, parallel=6, space={"x": (0.0, 1.0)})
     wait_until(lambda: study.batch.counts.get("running"))
     assert study.cancel("enough")
     with pytest.raises(jobkit.JobCancelled, match="was cancelled: enough"):
         study.result(60)
     assert study.batch.wait(60)
     assert set(study.batch.counts) == {"cancelled"}
-    assert kit.batch_info(study.id).stopped_by == study.id
+    assert queued.batch_info(study.id).stopped_by == study.id
 
 
 def bounded(x: Annotated[float, jobkit.Range(0, 1)]) -> float:
@@ -254,9 +245,8 @@ def test_bad_input_is_refused_before_anything_is_stored(kit: Kit, begin: Callabl
     assert kit.jobs() == []
 
 
-def test_a_study_moves_its_parameters(kit: Kit) -> None:
-    not_inline(kit)
-    study = kit.options(delay=0.3).study(valley, trials=5, parallel=1, space=SPACE)
+def test_a_study_moves_its_parameters(queued: Kit) -> None:
+    study = queued.options(delay=0.3).study(valley, trials=5, parallel=1, space=SPACE)
     assert study.best is None
     assert study.optuna.trials == []
     seen: list[Any] = []

@@ -37,14 +37,12 @@ def test_modules_beside_the_notebook_are_found(kit: Kit, beside: str, kind: str)
     assert kit.submit(outside, 4).result(60) == 8  # type: ignore[arg-type]
 
 
-def test_a_module_missing_in_the_worker_is_named_with_host_and_fix(kit: Kit) -> None:
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// the worker has what the notebook has")
+def test_a_module_missing_in_the_worker_is_named_with_host_and_fix(queued: Kit) -> None:
     ghost = types.ModuleType("ghost_of_this_test")
     sys.modules[ghost.__name__] = ghost
     try:
-        outside = kit.submit(typed("def f():\n    return ghost.k", ghost=ghost))  # type: ignore[arg-type]
-        inside = kit.submit(typed("def f():\n    import ghost_of_this_test"))  # type: ignore[arg-type]
+        outside = queued.submit(typed("def f():\n    return ghost.k", ghost=ghost))  # type: ignore[arg-type]
+        inside = queued.submit(typed("def f():\n    import ghost_of_this_test"))  # type: ignore[arg-type]
         for job in (outside, inside):
             job.wait(60)
             assert "ghost_of_this_test" in job.error.message

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
-import secrets
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ from jobkit.http.core.handling import problem_of
 from jobkit.model import StoreUnavailable, SubmitUnanswered
 from jobkit.store.sending import Sender
 from jobkit.store.values import Submission, SubmitReply
-from tests import faults
 from tests.store.server import Server
 from tests.support import ROOT, environment
 from tests.worker import jobs
+
+from .conftest import own_kit, own_place, struck_kit
 
 #: Each try is stored, and each reply is lost: of blocking code and of a coroutine.
 LOST = ",".join(f"submit:before_reply:drop:{n}" for n in (1, 2, 3))
@@ -37,26 +37,9 @@ SECOND_LOST = "submit:before_reply:drop:2,submit:before_reply:drop:3"
 PROGRAM = "import sys; from tests import faults; faults.arm(sys.argv.pop(1)); from jobkit.cli import main; main()"
 
 
-@pytest.fixture
-def place(server: Server) -> dict[str, str]:
-    return {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
-
-
-@pytest.fixture
-def kit(place: dict[str, str]) -> Iterator[Kit]:
-    """Kit without faults."""
-    with jobkit.connect(**place) as kit:
-        yield kit
-
-
-@pytest.fixture
-def struck(place: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Kit]:
-    faults.arm(getattr(request, "param", LOST))
-    try:
-        with jobkit.connect(**place) as kit:
-            yield kit
-    finally:
-        faults.arm("")
+place = pytest.fixture(own_place, name="place")
+kit = pytest.fixture(own_kit, name="kit")
+struck = pytest.fixture(struck_kit, name="struck", params=[LOST])
 
 
 def submit(kit: Kit) -> None:

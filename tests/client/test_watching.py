@@ -16,15 +16,13 @@ from tests.support import wait_until
 
 def waiting(kit: Kit) -> jobkit.Job:
     """Submit a job that can be watched before it changes."""
-    if kit.settings.scheme == "sync":
-        pytest.skip("with sync:// the job has ended before a watcher can be set")
     return kit.options(delay=0.2).submit(len, "abc")
 
 
 def test_a_watcher_that_raises_does_not_affect_others_and_is_reported_once(
-    kit: Kit, caplog: pytest.LogCaptureFixture
+    queued: Kit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job, seen, calls = waiting(kit), [], []
+    job, other, seen, calls = waiting(queued), waiting(queued), [], []
 
     def bad(event: Any) -> None:
         calls.append(event.new)
@@ -33,15 +31,18 @@ def test_a_watcher_that_raises_does_not_affect_others_and_is_reported_once(
     job.param.watch(bad, ["state"])
     job.param.watch(lambda event: seen.append(str(event.new)), "state")
     job.param.watch(lambda event: seen.append("kwargs"), ["finished_at"])
+    of_other: list[str] = []
+    other.param.watch(lambda event: of_other.append(str(event.new)), "state")
 
-    assert job.result(60) == 3
+    assert job.result(60) == other.result(60) == 3
+    wait_until(lambda: of_other[-1:] == ["succeeded"], what="the watcher of another job")
     wait_until(lambda: seen[-2:] in (["succeeded", "kwargs"], ["kwargs", "succeeded"]), what="the other watchers")
     assert len(calls) == 3
     assert caplog.text.count("a watcher of <Job") == 1
 
 
-def test_coroutines_and_methods_that_depend_on_a_job_are_called(kit: Kit) -> None:
-    job, seen = waiting(kit), []
+def test_coroutines_and_methods_that_depend_on_a_job_are_called(queued: Kit) -> None:
+    job, seen = waiting(queued), []
 
     async def later(event: Any) -> None:
         await asyncio.sleep(0)
@@ -61,8 +62,8 @@ def test_coroutines_and_methods_that_depend_on_a_job_are_called(kit: Kit) -> Non
     wait_until(lambda: "async succeeded" in seen and "method succeeded" in seen, what="both")
 
 
-def test_bound_functions_and_reactive_expressions_follow(kit: Kit) -> None:
-    job = waiting(kit)
+def test_bound_functions_and_reactive_expressions_follow(queued: Kit) -> None:
+    job = waiting(queued)
     words = job.param.state.rx().rx.pipe(lambda state: f"is {state}")
     bound = param.bind(lambda state, progress: (str(state), progress), job.param.state, job.param.progress)
 
@@ -72,9 +73,8 @@ def test_bound_functions_and_reactive_expressions_follow(kit: Kit) -> None:
     assert bound() == ("succeeded", 1.0)  # type: ignore[call-arg]  # param gives them
 
 
-def test_watchers_of_a_batch_are_guarded_too(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
-    waiting(kit)
-    batch, seen = kit.options(delay=0.2).map(len, ["a", "b"]), []
+def test_watchers_of_a_batch_are_guarded_too(queued: Kit, caplog: pytest.LogCaptureFixture) -> None:
+    batch, seen = queued.options(delay=0.2).map(len, ["a", "b"]), []
     batch.param.watch(lambda event: {}[1], "counts")
     batch.param.watch(lambda event: seen.append(event.new), "counts")
 

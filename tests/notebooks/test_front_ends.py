@@ -14,21 +14,14 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 
-from tests.notebooks.test_first_job import home, text_of
-from tests.notebooks.test_jupyterlab import answers, free_port, page, shot
-from tests.support import environment, wait_until
+from tests.support import environment, free_port, wait_until
+
+from .conftest import KERNELS, answers, notebook_of, shot, text_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-__all__ = ["home", "page"]  # the fixtures
-
-pytestmark = [
-    pytest.mark.timeout(240),
-    # zmq, Jupyter and the browser's driver leave sockets and processes to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+pytestmark = KERNELS
 
 CELLS = (
     "rounds = 1",
@@ -43,8 +36,7 @@ CELLS = (
 def test_papermill_and_nbconvert_keep_the_static_cards(home: Path) -> None:
     """Quarto runs notebooks in the same way: by jupyter's client, keeping the outputs."""
     papermill, nbconvert = pytest.importorskip("papermill"), pytest.importorskip("nbconvert")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = notebook_of(CELLS)
     notebook.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, home / "in.ipynb")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,20 +17,14 @@ import pytest
 
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
-from tests.support import NO_FORMAT_PARSER, chromium, environment, wait_until
+from tests.support import NO_FORMAT_PARSER, environment, free_port, wait_until
+
+from .conftest import KERNELS, answers, notebook_of, shot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(240),
-    # the browser's driver leaves its process to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-#: Folder for screenshots, read before the session's fixtures remove the variables.
-SHOTS = os.environ.get("JOBKIT_TEST_SHOTS", "")
+pytestmark = [pytest.mark.browser, *KERNELS]
 
 CELLS = (
     "import jobkit, time\nkit = jobkit.connect()",
@@ -51,10 +43,7 @@ CELLS = (
 def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
     """`(url, folder)` of a JupyterLab with one notebook and a new home."""
     folder = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
-    cells = getattr(request, "param", CELLS)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(notebook, folder / "walk.ipynb")
+    nbformat.write(notebook_of(getattr(request, "param", CELLS)), folder / "walk.ipynb")
     port = free_port()
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     process = subprocess.Popen(
@@ -78,32 +67,6 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
             process.wait()
         shutdown(Settings(home=folder / "home"), now=True)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        page = browser.new_page(viewport={"width": 1200, "height": 1400})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
 
 
 def command(page: Page, name: str) -> None:
@@ -138,12 +101,6 @@ def outputs_of(saved: Path) -> str:
         return json.dumps([cell.get("outputs") for cell in json.loads(saved.read_text())["cells"]])
     except ValueError:
         return ""
-
-
-def shot(page: Page, name: str) -> None:
-    """Save a screenshot, if requested."""
-    if SHOTS:
-        page.screenshot(path=f"{SHOTS}/{name}.png")
 
 
 def test_a_card_is_live_in_jupyterlab_and_static_when_its_job_has_ended(lab: tuple[str, Path], page: Page) -> None:

@@ -9,19 +9,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.notebooks.test_first_job import cell_with, home, run, text_of
 from tests.support import ROOT, by_default
 
-__all__ = ["home"]  # the fixture
+from .conftest import KERNELS, cell_with, run, text_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-pytestmark = [
-    pytest.mark.timeout(240),
-    # zmq and Jupyter leave sockets to the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+pytestmark = KERNELS
 
 #: Expected text in the output of each cell.
 EXPECTED = {

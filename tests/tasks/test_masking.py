@@ -94,7 +94,13 @@ def test_other_text_stays(text: str) -> None:
     assert masked(text) == text
 
 
-@pytest.mark.parametrize("name", ["token", "PASSWORD", "db_pwd", "OPENAI_API_KEY", "aws_access_key", "credentials"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "token", "PASSWORD", "db_password", "db_pwd", "OPENAI_API_KEY", "apikey", "aws_access_key", "AUTH_TOKEN",
+        "credentials", "secrets",
+    ],
+)  # fmt: skip
 def test_secret_names(name: str) -> None:
     assert is_secret_name(name)
 
@@ -110,7 +116,7 @@ def test_a_password_or_key_may_be_a_number(name: str) -> None:
     assert is_secret(name, 1234)
 
 
-@pytest.mark.parametrize("name", ["tokenizer", "key", "passage", "n", "monkey"])
+@pytest.mark.parametrize("name", ["tokenizer", "tokenize", "key", "keyboard", "passage", "n", "monkey", "secretary"])
 def test_other_names(name: str) -> None:
     assert not is_secret_name(name)
 

@@ -76,6 +76,7 @@ def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any)
     ("given", "sentence"),
     [
         ({"queu": "gpu"}, "unknown option 'queu' (did you mean 'queue'?); the options are: queue, timeout"),
+        ({"num_gpus": 2}, "unknown option 'num_gpus': write resources={\"gpu\": 2}"),
         ({"delay": 5}, "'delay' is an option of a submission, not of the task: write task.options(delay=...)"),
         ({"queue": "no spaces"}, "queue must be 1 to 200 characters"),
         (
@@ -213,24 +214,25 @@ def test_one_at_a_time_is_overridden_by_a_later_concurrency() -> None:
     assert task.options(one_at_a_time=True).options(concurrency=3).chosen.concurrency == 3
 
 
-def test_reuse_without_a_process_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"reuse": 5}, "reuse=5"),
+        ({"memory_limit": "1GB"}, "memory_limit"),
+        ({"resources": {"gpu": 1}}, "resources"),
+        ({"seed": 1, "isolation": "async"}, "seed"),  # unless it is given, these decide the isolation
+        ({"ship": True, "isolation": "async"}, "ship"),
+    ],
+)
+def test_what_needs_a_process_is_refused_without_one(given: dict[str, Any], named: str) -> None:
     async def work() -> None: ...
 
-    with pytest.raises(InvalidParams, match="reuse=5 needs isolation='process', and work runs as 'async'"):
-        TaskDef(work, options=check_options({"reuse": 5}))
-    options = check_options({"reuse": 5, "isolation": "process"})
-    assert TaskDef(work, options=options).effective(check_submit_options({})).reuse == 5
+    with pytest.raises(InvalidParams, match=f"{named} needs isolation='process', and work runs as 'async'"):
+        TaskDef(work, options=check_options(given))
+    task = TaskDef(work, options=check_options({**given, "isolation": "process"}))
+    assert task.effective(check_submit_options({})) == task.effective()
     with pytest.raises(InvalidParams, match="and work runs as 'thread'"):
-        TaskDef(work, options=options).effective(check_submit_options({"isolation": "thread"}))
-
-
-def test_a_memory_limit_that_cannot_be_enforced_is_refused() -> None:
-    async def work() -> None: ...
-
-    with pytest.raises(InvalidParams, match="memory_limit needs isolation='process', and work runs as 'async'"):
-        TaskDef(work, options=check_options({"memory_limit": "1GB"}))
-    options = check_options({"memory_limit": "1GB", "isolation": "process"})
-    assert TaskDef(work, options=options).effective(check_submit_options({})).memory_limit_bytes == 10**9
+        task.effective(check_submit_options({"isolation": "thread"}))
 
 
 def test_pickled_options_name_only_what_is_set() -> None:

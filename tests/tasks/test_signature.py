@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.masking import is_secret_name
 from jobkit.tasks.signature import signature_of
 from jobkit.tasks.specs import Range
 from jobkit.tasks.task import TaskDef
@@ -214,16 +213,6 @@ def test_positional_only_argument_by_name_is_refused() -> None:
 
     with pytest.raises(InvalidParams, match="argument 'a' can only be given by position"):
         signature_of(f).bind((), {"a": 1})
-
-
-@pytest.mark.parametrize("name", ["password", "db_password", "api_key", "apikey", "token", "AUTH_TOKEN", "secrets"])
-def test_names_of_secrets_are_known(name: str) -> None:
-    assert is_secret_name(name)
-
-
-@pytest.mark.parametrize("name", ["tokenize", "n", "keyboard", "monkey", "secretary"])
-def test_names_that_only_look_like_secrets_are_not(name: str) -> None:
-    assert not is_secret_name(name)
 
 
 def test_help_comes_from_annotation_then_docstring() -> None:
