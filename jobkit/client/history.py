@@ -80,8 +80,11 @@ class HistoryVerbs:
         reopened = {dump.id: dump.left_out for dump in dumps}
         seen = {*ids}
         while dumps:
-            self._restore([self._put_back(dump) for dump in dumps])
-            needed = {each for dump in dumps for each in _needed(dump)} - seen
+            restored = [self._put_back(dump) for dump in dumps]
+            self._connection.call(restore, self._connection.store, restored, OPENED_S)
+            self._connection.call(self._connection.verbs.belongings.restored, restored)
+            results = {each for dump in dumps for each in (*dump.snapshot.spec.needs, dump.snapshot.cached_from)}
+            needed = results - {*seen, ""}
             seen |= needed
             dumps = archive.lookup(sorted(needed)) if needed else []
         return reopened
@@ -103,15 +106,6 @@ class HistoryVerbs:
             said = f"this job is from the archive, which was not given its {dump.left_out}"
             dump = dump.noted(LogLine(said, now_ms(), source="jobkit", level="WARNING"))
         return replace(dump, record={**dump.record, "out": "0-0"})  # the archive has it
-
-    def _restore(self, dumps: Sequence[Dump]) -> None:
-        self._connection.call(restore, self._connection.store, dumps, OPENED_S)
-        self._connection.call(self._connection.verbs.belongings.restored, dumps)
-
-
-def _needed(dump: Dump) -> set[str]:
-    """Return the jobs whose results this one needs, or has."""
-    return {*dump.snapshot.spec.needs, dump.snapshot.cached_from} - {""}
 
 
 def _frame(table: Any) -> pd.DataFrame:

@@ -185,9 +185,7 @@ class PoolVerbs:
             options = dict(table)
         else:
             options["on"] = on
-        return await self._put(pool_spec(name, **options))
-
-    async def _put(self, spec: PoolSpec) -> Pool:
+        spec = pool_spec(name, **options)
         if self._connection.settings.scheme == "sync":
             raise InvalidParams("sync:// runs jobs in the calling process: pools need another JOBKIT_URL", "url")
         await self._store(spec)

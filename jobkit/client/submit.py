@@ -86,10 +86,6 @@ def random_seed() -> int:
     return int.from_bytes(os.urandom(4), "big")
 
 
-def _hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def prepare(
     task: TaskDef[..., Any] | TaskInfo,
     args: Sequence[Any],
@@ -160,8 +156,8 @@ def prepare(
                 "task",
             )
     if not job_id:  # the same key and task give the same job as long as it is kept
-        key = options.key
-        job_id = options.id or ("k" + _hashed(f"{name}\x00{key}")[:15] if key else new_id())
+        of_key = options.key and "k" + hashlib.sha256(f"{name}\x00{options.key}".encode()).hexdigest()[:15]
+        job_id = options.id or of_key or new_id()
     params, abridged = shown_and_abridged(bound)
     isolation, result_ttl_s = template.spec.isolation, template.spec.result_ttl_s
     if blobs or head.has_kit:

@@ -10,6 +10,7 @@ import ast
 import fnmatch
 import functools
 import importlib
+import itertools
 import os
 import pickletools
 import re
@@ -158,7 +159,7 @@ def closure(names: Iterable[str], roots: Sequence[str]) -> dict[str, Path]:
         if name in seen:
             continue
         seen.add(name)
-        for part in _with_parents(name):
+        for part in itertools.accumulate(name.split("."), "{}.{}".format):
             path = next(filter(None, (_file_of(part, root) for root in roots)), None)
             if path is None and any(Path(root, *part.split(".")).is_dir() for root in roots):
                 continue  # a package without `__init__.py`
@@ -169,11 +170,6 @@ def closure(names: Iterable[str], roots: Sequence[str]) -> dict[str, Path]:
                 found[where] = file
                 left += _imports(file, part)
     return found
-
-
-def _with_parents(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def _file_of(name: str, root: str) -> tuple[str, Path] | None:
