@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from jobkit.client.search_space import Space, load_optuna, quiet, sampler_of
 from jobkit.client.trial_jobs import COMPLETE, FAILED, PRUNED, TrialEnd, TrialJobs, TrialTemplate, patiently
@@ -35,17 +35,6 @@ FACTS, _FACTS_S = "study.json", 2.0
 
 #: Importance needs so many complete trials, and may take this share of the time.
 _IMPORTANCE_LEAST, _IMPORTANCE_SHARE = 10, 0.05
-
-
-class TrialRunner(Protocol):
-    """The jobs of trials; see `TrialJobs`."""
-
-    def start(self, number: int, arguments: Mapping[str, Any]) -> None: ...
-    def next(self, *, blocks: bool) -> int | None: ...
-    def points(self, number: int) -> Mapping[str, list[tuple[float, float]]]: ...
-    def cancel(self, number: int, reason: str) -> None: ...
-    def end(self, number: int) -> TrialEnd | None: ...
-    def forget(self, number: int) -> None: ...
 
 
 def run_study(
@@ -122,7 +111,7 @@ class Controller:
         self,
         study: optuna.Study,
         arguments_of: Callable[[Any], Mapping[str, Any]],
-        jobs: TrialRunner,
+        jobs: TrialJobs,
         trials: int,
         parallel: int,
         metric: str | bool,
