@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,24 +50,17 @@ def place(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         server.stop()
 
 
-class worker_of:
-    """Context manager: a real worker process for `connect` arguments."""
-
-    def __init__(self, arguments: dict[str, str], *options: str) -> None:
-        self.arguments, self.options = arguments, options
-
-    def __enter__(self) -> subprocess.Popen[bytes]:
-        names = {f"JOBKIT_{name.upper()}": value for name, value in self.arguments.items()}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "jobkit", "worker", "-c", "4", *self.options],
-            env=environment(**names),
-            stderr=subprocess.DEVNULL,
-        )
-        return self.process
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=60)
+@contextmanager
+def worker_of(arguments: dict[str, str], *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a real worker process for `connect` arguments."""
+    names = {f"JOBKIT_{name.upper()}": value for name, value in arguments.items()}
+    command = [sys.executable, "-m", "jobkit", "worker", "-c", "4", *options]
+    process = subprocess.Popen(command, env=environment(**names), stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
 
 
 #: Keys of a namespace without jobs: queues, workers, task definitions and the stream of events.
@@ -160,12 +154,8 @@ def struck_kit(place: dict[str, str], request: pytest.FixtureRequest) -> Iterato
 def check_keys(kit: Kit) -> None:
     prefix = f"jk:{kit.settings.namespace}:"
     with redis.Redis.from_url(kit.settings.url) as client:
-        wait_until(
-            lambda: not _unowned(client, prefix),
-            what="keys without an owner to be gone",
-        )
 
+        def are_owned() -> bool:
+            return all(key.decode().removeprefix(prefix).startswith(OWNED) for key in client.keys(f"{prefix}*"))
 
-def _unowned(client: redis.Redis, prefix: str) -> list[str]:
-    names = [key.decode().removeprefix(prefix) for key in client.keys(prefix + "*")]
-    return [name for name in names if not name.startswith(OWNED)]
+        wait_until(are_owned, what="keys without an owner to be gone")
