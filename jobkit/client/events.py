@@ -20,14 +20,7 @@ from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.verbs import Verbs
-from jobkit.model import (
-    EventsExpired,
-    EventType,
-    InvalidParams,
-    JobEvent,
-    JobNotFound,
-    StoreUnavailable,
-)
+from jobkit.model import EventsExpired, EventType, InvalidParams, JobEvent, JobNotFound, StoreUnavailable
 from jobkit.store.events import EventHub
 from jobkit.store.values import parse_stream_id
 
@@ -75,11 +68,9 @@ async def event_pages(verbs: Verbs, after: str | None) -> AsyncIterator[Sequence
             heard[event.job_id] = event
         wake.set()
 
-    stops = [
-        hub.listen(lambda event: loop.call_soon_threadsafe(hear, event), None),
-        hub.on_status(lambda _: loop.call_soon_threadsafe(wake.set)),
-    ]
-    try:
+    with contextlib.ExitStack() as stops:
+        stops.callback(hub.listen(lambda event: loop.call_soon_threadsafe(hear, event), None))
+        stops.callback(hub.on_status(lambda _: loop.call_soon_threadsafe(wake.set)))
         await hub.ready(None)
         last = await _patiently(hub, store.last_event_id) if after is None else after
         while True:
@@ -96,9 +87,6 @@ async def event_pages(verbs: Verbs, after: str | None) -> AsyncIterator[Sequence
             with contextlib.suppress(TimeoutError):  # poll, in case the connection for news was cut
                 async with asyncio.timeout(10):
                     await wake.wait()
-    finally:
-        for stop in stops:
-            stop()
 
 
 async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
@@ -109,8 +97,9 @@ async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncItera
     def put(event: JobEvent | None) -> None:
         loop.call_soon_threadsafe(news.put_nowait, event)
 
-    stops = [verbs.hub.listen(put, job_id), verbs.hub.on_status(lambda _: put(None))]
-    try:
+    with contextlib.ExitStack() as stops:
+        stops.callback(verbs.hub.listen(put, job_id))
+        stops.callback(verbs.hub.on_status(lambda _: put(None)))
         await verbs.hub.ready(job_id)
         last, is_stale = after, True
         while True:
@@ -137,9 +126,6 @@ async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncItera
                 yield got
                 if got.type.is_end:
                     return
-    finally:
-        for stop in stops:
-            stop()
 
 
 async def _patiently(hub: EventHub, verb: Callable[[], Awaitable[T]]) -> T:

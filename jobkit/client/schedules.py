@@ -17,14 +17,7 @@ from jobkit.client.handle import NamedHandle, NamedHandles, from_snapshot, named
 from jobkit.client.job import Job
 from jobkit.client.submit import BoundKit
 from jobkit.client.tables import Table
-from jobkit.model import (
-    InvalidParams,
-    JobkitError,
-    JobSpec,
-    ScheduleRun,
-    ScheduleSnapshot,
-    ScheduleSpec,
-)
+from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.format import ago, duration, local_time, params_brief
 from jobkit.model.table import Columns
 from jobkit.schedules.firing import decide, firing, job_of, scheduled

@@ -103,26 +103,19 @@ def apply_rule(kit: Any, batch_id: str, rule: Any) -> str | None:
         JobkitError: the rule raised; the batch goes on without it.
     """
     heard, key, connection = threading.Event(), subscription(batch_id), kit._batches._connection
-    stops = [
-        connection.hub.listen(lambda _: heard.set(), key),
-        connection.hub.on_heard(lambda topic: heard.set() if topic == key else None),  # after a cut
-    ]
-    try:
+    with contextlib.ExitStack() as stops:
+        stops.callback(connection.hub.listen(lambda _: heard.set(), key))
+        stops.callback(connection.hub.on_heard(lambda topic: heard.set() if topic == key else None))  # after a cut
         connection.call(connection.hub.ready, key)
         return _applied(kit, batch_id, rule, heard)
-    finally:
-        for stop in stops:
-            stop()
 
 
 def _applied(kit: Any, batch_id: str, rule: Any, heard: threading.Event) -> str | None:
     """See `apply_rule`. `heard` is set with each event of the batch."""
-    batch = _kept(kit, batch_id)
-    while batch is None:  # its first jobs are on their way
+    while (batch := _kept(kit, batch_id)) is None:  # its first jobs are on their way
         if not heard.wait(_COMES_S):
             return None
         heard.clear()
-        batch = _kept(kit, batch_id)
     batch.listen(lambda *_: heard.set())  # also when it has read further jobs
     batch.judge_by(rule)
     while True:
