@@ -1,7 +1,6 @@
 """`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines.
 
-The verbs are written once, in `Verbs`, `BoundKit`, `JobReader`, `Repeater`, `FailureVerbs`, `LimitVerbs`,
-`ScheduleVerbs`, `BatchVerbs` and `PoolVerbs`. The table in `Kit` gives them both forms; see
+The verbs are written once, in the services that a kit makes. The table in `Kit` gives them both forms; see
 `jobkit.client.connection` for how.
 """
 
