@@ -38,8 +38,8 @@ _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 #: Seconds between two checks whether the server answers, while there are listeners.
 _PING_S = 1.25
 
-#: The server counts as away if a question has no answer at so many checks: within 5 s after it froze. Between two checks
-#: this process may not have run, but not so often.
+#: The server counts as away if a question has no answer at so many checks: within 5 s after it froze. Between two
+#: checks this process may not have run, but not so often.
 _UNANSWERED_MOST = 3
 
 #: Seconds after which a server that was stopped counts as stopped for those who wait. Until then it may be restarting.
