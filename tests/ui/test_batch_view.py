@@ -335,3 +335,16 @@ def test_a_saved_batch_marks_its_best_row_as_the_live_card_does() -> None:
     assert '★ <b class="y"><data value="0.25">0.25</data></b>' in html
     assert "★" not in batch_html(BatchModel([losses[0], losses[2]]), AT)  # all are alike
     assert "★" not in batch_html(BatchModel([job(1, "succeeded", "1"), job(2, "succeeded", "2")]), AT)
+
+
+def marks(*values: float) -> list[str]:
+    points = [Point(i, {"x": value}, {"y": float(i)}) for i, value in enumerate(values)]
+    plot = layout(points, ["x"], ["y"])
+    assert plot is not None
+    return [shape[2] for shape in plot["shapes"] if shape[0] == "text" and shape[1].get("dy") == 18]
+
+
+def test_an_axis_marks_the_values_of_a_sweep_if_they_have_room() -> None:
+    assert marks(0.001, 0.003, 0.01, 0.03, 0.1) == ["0.001", "0.003", "0.01", "0.03", "0.1"]
+    assert marks(0, 1, 2, 3, 4, 5) == ["0", "1", "2", "3", "4", "5"]
+    assert marks(1, 1.01, 2) == ["1", "1.5", "2"]

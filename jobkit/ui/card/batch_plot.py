@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from jobkit.model.format import number, value_brief
@@ -21,6 +22,9 @@ SAVED_POINTS = 500
 
 #: Larger numbers are drawn as this one: the length of an axis must be a number, too.
 _HUGE = 1e300
+
+#: Values of a sweep that an axis marks, and how far apart they must stand, as a part of it.
+_MARKS_MOST, _MARKS_APART = 6, 0.15
 
 #: A colour for each of so many values of `by`; with more values there is one colour for all.
 MAX_SERIES = 8
@@ -78,7 +82,7 @@ def layout(
     places = {repr(value): i for i, value in enumerate(distinct[x])} if is_category else {}
     xs = [float(places[repr(p.args.get(x))]) if is_category else float(p.args[x]) for p in found]
     ys = [p.numbers[y] for p in found]
-    across = _categories(distinct[x]) if is_category else scale(xs)
+    across = _categories(distinct[x]) if is_category else _marked(scale(xs), xs)
     up = scale(ys)
     series = [value_brief(value, 24) for value in distinct[by]] if by else []
     order = {repr(value): i for i, value in enumerate(distinct[by])} if by else {}
@@ -225,6 +229,14 @@ def scale(values: Sequence[float], is_count: bool = False) -> _Axis:
     step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
     places = range(math.ceil(low / step), math.floor(high / step) + 1)
     return _Axis(low, high, [(k * step, _told(k * step, step)) for k in places])
+
+
+def _marked(axis: _Axis, values: Sequence[float]) -> _Axis:
+    """Return an axis with a mark at each value, as of a sweep, if they are few and far apart."""
+    few = sorted(set(values))[: _MARKS_MOST + 1]
+    places = [axis.at(value) for value in few]
+    is_free = 2 <= len(few) <= _MARKS_MOST and all(b - a >= _MARKS_APART for a, b in pairwise(places))
+    return replace(axis, marks=[(value, number(value)) for value in few]) if is_free else axis
 
 
 def _told(value: float, step: float) -> str:
