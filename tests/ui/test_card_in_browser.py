@@ -177,6 +177,18 @@ def test_a_long_message_leaves_room_for_the_place_and_unfolds(stage: Stage, serv
     assert more.count() == 0
 
 
+def test_what_details_unfold_comes_into_sight(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit()
+    stage.start(job)
+    stage.log(job, *[f"line {n}" for n in range(40)])
+    page = window.open(serve(card(stage, job)), height=260)
+    page.wait_for_selector(".line:has-text('line 39')")
+
+    page.click(".facts summary:text-is('Details')")
+
+    page.wait_for_function("() => scrollY > 0 || document.scrollingElement.scrollTop > 0")
+
+
 @pytest.mark.parametrize("width", [390, 600, 900])
 def test_numbers_of_many_lines_fit_beside_their_text(stage: Stage, serve: Serve, window: Window, width: int) -> None:
     job = stage.submit()

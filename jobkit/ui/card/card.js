@@ -5,6 +5,12 @@
 /** Faces that do not change any more. */
 const LASTING = ["succeeded", "failed", "cancelled"];
 
+/** Let what a `details` unfolds come into sight: at the end of a card it would be below. */
+function unfolding(details) {
+  details.addEventListener("toggle", () => details.open && details.scrollIntoView({block: "nearest"}));
+  return details;
+}
+
 class Card extends LiveCard {
   constructor(model, el) {
     super(model, el);
@@ -56,11 +62,11 @@ class Card extends LiveCard {
     this.question = new Question(this);
     n.toldTitle = h("summary");
     n.toldList = h("dl");
-    n.told = h("details", {class: "facts told", hidden: true}, n.toldTitle, n.toldList);
+    n.told = unfolding(h("details", {class: "facts told", hidden: true}, n.toldTitle, n.toldList));
     n.attemptsTitle = h("summary");
     n.attemptList = h("ol", {class: "timeline"});
-    n.attempts = h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList);
-    n.details = h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl")));
+    n.attempts = unfolding(h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList));
+    n.details = unfolding(h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl"))));
     this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta, n.again, n.loads),
       n.mover, n.alert, this.question.root, n.error, n.result, (this.curves = new CurvePane(this)).el, (this.pictures = new Pictures(this.model)).root, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.told, n.attempts, n.details, n.live);
   }
