@@ -27,12 +27,9 @@ from jobkit.tasks.question import BRIEF_CHARS, KEY_CHARS, QUESTION_BYTES, Questi
 _question = msgspec.json.Decoder(Question).decode
 
 
-def _question_subject(spec: JobSpec, key: str) -> Subject:
-    return Subject(f"question\0{key}", spec.id, spec.task)
-
-
-def _answer_subject(spec: JobSpec, key: str) -> Subject:
-    return Subject(f"answer\0{key}", spec.id, spec.task)
+def _subject(kind: str, spec: JobSpec, key: str) -> Subject:
+    """Return what the seal of a "question" or its "answer" covers."""
+    return Subject(f"{kind}\0{key}", spec.id, spec.task)
 
 
 class AttemptQuestion(msgspec.Struct, frozen=True):
@@ -64,7 +61,7 @@ async def follow(
     spec, is_first, failures = claimed.spec, True, 0
     if len(asked.body) > QUESTION_BYTES or len(asked.key) > KEY_CHARS:  # the job has checked this; it may lie
         return asked.reply(Reply(asked.key, "refused", b"the question is too large"))
-    sealed = codec.seal(RAW, asked.body, _question_subject(spec, asked.key))
+    sealed = codec.seal(RAW, asked.body, _subject("question", spec, asked.key))
     text = asked.text[:BRIEF_CHARS]
     while True:
         changed.clear()
@@ -81,7 +78,7 @@ async def follow(
             kind, body = found.kind, b""
             if kind == "answer":
                 try:
-                    _, body = codec.verify(found.answer, _answer_subject(spec, asked.key))
+                    _, body = codec.verify(found.answer, _subject("answer", spec, asked.key))
                 except SignatureError as error:
                     kind, body = "refused", str(error).encode()
             return asked.reply(Reply(asked.key, kind, body))
@@ -103,7 +100,7 @@ async def read(store: RedisStore, codec: Codec, snapshot: JobSnapshot, key: str 
     sealed = await store.questions.question(snapshot.id, key) if key else None
     if sealed is None:
         return None
-    _, body = codec.verify(sealed, _question_subject(snapshot.spec, key))
+    _, body = codec.verify(sealed, _subject("question", snapshot.spec, key))
     try:
         return _question(body)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -133,7 +130,7 @@ async def answer(
     if question is None:
         raise QuestionClosed(f"job {job_id} asks nothing now; it {_words(snapshot.state)}")
     values = question.check(given)
-    sealed = codec.seal(RAW, msgspec.json.encode(values), _answer_subject(snapshot.spec, key))
+    sealed = codec.seal(RAW, msgspec.json.encode(values), _subject("answer", snapshot.spec, key))
     kind, facts = await store.questions.answer(job_id, key, sealed, by[:200], question.brief(values)[:BRIEF_CHARS])
     if kind != "done":
         raise QuestionClosed(_why_closed(job_id, kind, facts))

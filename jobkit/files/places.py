@@ -54,7 +54,9 @@ class Remote(Place):
 
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         with self._reaching() as fs:
-            file = self._created(fs, self._full(path))
+            if self._has_folders:  # some drivers do not say before the end of a file that its folder is missing
+                fs.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
+            file = fs.open(self._full(path), "wb")
             try:
                 for part in parts:
                     file.write(part)
@@ -62,12 +64,6 @@ class Remote(Place):
                 self._abandon(fs, file, self._full(path))
                 raise
             file.close()
-
-    def _created(self, fs: Any, path: str) -> Any:
-        """Open a file for writing. Some drivers do not say before its end that the folder is missing."""
-        if self._has_folders:
-            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        return fs.open(path, "wb")
 
     @staticmethod
     def _abandon(fs: Any, file: Any, path: str) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from jobkit.index.plan import FEW, match_of, plan_count, plan_page, plan_summary
+from jobkit.index.plan import FEW, QueryPlanner, match_of
 from jobkit.index.schema import (
     COLUMNS,
     COUNTED,
@@ -199,7 +199,7 @@ class IndexDatabase:
     def page(self, query: Query, now_ms: int, limit: int) -> list[Hit]:
         """Return up to `limit` jobs after the query's cursor, in its order."""
         hits: dict[str, Hit] = {}
-        plan = plan_page(query, self.counts, now_ms, limit, self._probe, self._match(query))
+        plan = self._planner(query, now_ms).page(limit)
         for sql, arguments in plan.statements:
             for value, us, job_id in self._db.execute(sql, arguments):
                 hits[job_id] = Hit(None if value == "" else value, us, job_id)
@@ -210,8 +210,7 @@ class IndexDatabase:
     def count(self, query: Query, now_ms: int, for_s: float) -> int | None:
         """Return the number of jobs that match, or None if counting takes longer than `for_s` seconds."""
         with self._within(for_s):
-            sql, arguments = plan_count(query, self.counts, now_ms, self._probe, self._match(query))
-            (found,) = self._db.execute(sql, arguments).fetchone()
+            (found,) = self._db.execute(*self._planner(query, now_ms).count()).fetchone()
             return int(found)
         return None
 
@@ -238,7 +237,7 @@ class IndexDatabase:
             return [(value, number) for value, number in self.counts[columns[0]].items()]
         with self._within(for_s):
             if tuple(columns) == ("tag",):
-                sql, arguments = plan_summary("jobs.n", query, self.counts, now_ms, self._probe, self._match(query))
+                sql, arguments = self._planner(query, now_ms).summary("jobs.n")
                 rows = self._db.execute(f"SELECT tag, count(*) FROM tags WHERE n IN ({sql}) GROUP BY 1", arguments)
                 return rows.fetchall()
             shown = ", ".join(f"jobs.{column}" for column in columns)
@@ -246,7 +245,7 @@ class IndexDatabase:
         return None
 
     def _summary(self, query: Query, now_ms: int, columns: str, grouping: str = "") -> list[Any]:
-        sql, arguments = plan_summary(columns, query, self.counts, now_ms, self._probe, self._match(query))
+        sql, arguments = self._planner(query, now_ms).summary(columns)
         return self._db.execute(f"{sql} {grouping}", arguments).fetchall()
 
     @contextmanager
@@ -266,8 +265,9 @@ class IndexDatabase:
         found = self._db.execute("SELECT id, us, seq FROM jobs WHERE us >= ? AND us < ?", (from_us, below_us))
         return {job_id: (us, seq) for job_id, us, seq in found}
 
-    def _match(self, query: Query) -> str:
-        return match_of(query, self._usual) if self.has_grams else ""
+    def _planner(self, query: Query, now_ms: int) -> QueryPlanner:
+        match = match_of(query, self._usual) if self.has_grams else ""
+        return QueryPlanner(query, self.counts, now_ms, self._probe, match)
 
     def _probe(self, source: str, condition: str, arguments: tuple[Any, ...]) -> int:
         sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {condition} LIMIT {FEW + 1})"

@@ -90,51 +90,59 @@ class _SortOrder(msgspec.Struct, frozen=True):
         )
 
 
-def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Probe, match: str) -> Plan:
-    """Return the plan for the first `limit` rows after the query's cursor. `match`: see `match_of`, or ""."""
-    total = max(1, sum(counts["state"].values()))
-    conditions = conditions_of(query, counts, now_ms, probe)
-    if any(not each.rows for each in conditions):
-        return Plan()
-    order = _order_of(query)
-    rarest = min((each for each in conditions if each.column), key=lambda each: each.rows, default=None)
-    others = [each for each in conditions if each is not rarest]
-    matched = [Condition("grams MATCH ?", (match,))]
-    if match:
-        found = probe("grams", "grams MATCH ?", (match,))
-        if found <= FEW and (rarest is None or found <= 4 * rarest.rows):
-            return Plan(_sorted(_GRAMS, matched, conditions, order, limit))
-    share = 1.0
-    for each in conditions:
-        share *= min(1.0, each.rows / total)
-    walk = min(total, limit / max(share, 1e-9))
-    by_age = order.column == "us"
-    is_walked = by_age and not match and 0 < len(rarest.values if rarest else ()) <= _WALKS
-    if rarest is not None and is_walked and rarest.column == "tag" and rarest.rows > FEW:
-        tags = [Condition("tags.tag = ?", (value,)) for value in rarest.values]
-        return Plan(_along_n("tags CROSS JOIN jobs ON jobs.n = tags.n", "tags.n", tags, [rarest], others, order, limit))
-    if rarest is not None and (rarest.rows <= FEW or rarest.rows < walk or is_walked):
-        return Plan(_sorted(*_parts(rarest), others, order, limit))
-    if match and by_age:
-        return Plan(_along_n(_GRAMS, "grams.rowid", matched, [], conditions, order, limit))
-    if order.column in COUNTED:
-        return Plan(_along_values(conditions, order, counts[order.column], limit), True)
-    return Plan(_along_order(conditions, order, limit))
+class QueryPlanner:
+    """Plans the statements for one query at one time (ms). `match`: see `match_of`, or ""."""
 
+    def __init__(self, query: Query, counts: Counts, now_ms: int, probe: Probe, match: str) -> None:
+        self._query, self._counts, self._probe, self._match = query, counts, probe, match
+        self._conditions = conditions_of(query, counts, now_ms, probe)
 
-def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, match: str) -> Statement:
-    """Return the statement that counts all rows of a query."""
-    conditions = conditions_of(query, counts, now_ms, probe)
-    if any(not each.rows for each in conditions):
-        return "SELECT 0", ()
-    if len(conditions) == 1 and conditions[0].values and conditions[0].column != "tag":
-        return "SELECT ?", (conditions[0].rows,)
-    return _scan("count(*)", conditions, match)
+    def page(self, limit: int) -> Plan:
+        """Return the plan for the first `limit` rows after the query's cursor."""
+        conditions, match = self._conditions, self._match
+        if any(not each.rows for each in conditions):
+            return Plan()
+        total = max(1, sum(self._counts["state"].values()))
+        order = _order_of(self._query)
+        rarest = min((each for each in conditions if each.column), key=lambda each: each.rows, default=None)
+        others = [each for each in conditions if each is not rarest]
+        matched = [Condition("grams MATCH ?", (match,))]
+        if match:
+            found = self._probe("grams", "grams MATCH ?", (match,))
+            if found <= FEW and (rarest is None or found <= 4 * rarest.rows):
+                return Plan(_sorted(_GRAMS, matched, conditions, order, limit))
+        share = 1.0
+        for each in conditions:
+            share *= min(1.0, each.rows / total)
+        walk = min(total, limit / max(share, 1e-9))
+        by_age = order.column == "us"
+        is_walked = by_age and not match and 0 < len(rarest.values if rarest else ()) <= _WALKS
+        if rarest is not None and is_walked and rarest.column == "tag" and rarest.rows > FEW:
+            tags = [Condition("tags.tag = ?", (value,)) for value in rarest.values]
+            source = "tags CROSS JOIN jobs ON jobs.n = tags.n"
+            return Plan(_along_n(source, "tags.n", tags, [rarest], others, order, limit))
+        if rarest is not None and (rarest.rows <= FEW or rarest.rows < walk or is_walked):
+            return Plan(_sorted(*_parts(rarest), others, order, limit))
+        if match and by_age:
+            return Plan(_along_n(_GRAMS, "grams.rowid", matched, [], conditions, order, limit))
+        if order.column in COUNTED:
+            return Plan(_along_values(conditions, order, self._counts[order.column], limit), True)
+        return Plan(_along_order(conditions, order, limit))
 
+    def count(self) -> Statement:
+        """Return the statement that counts all rows of the query."""
+        conditions = self._conditions
+        if any(not each.rows for each in conditions):
+            return "SELECT 0", ()
+        if len(conditions) == 1 and conditions[0].values and conditions[0].column != "tag":
+            return "SELECT ?", (conditions[0].rows,)
+        return self.summary("count(*)")
 
-def plan_summary(columns: str, query: Query, counts: Counts, now_ms: int, probe: Probe, match: str) -> Statement:
-    """Return the statement that computes `columns` of all rows of a query."""
-    return _scan(columns, conditions_of(query, counts, now_ms, probe), match)
+    def summary(self, columns: str) -> Statement:
+        """Return the statement that computes `columns` of all rows of the query."""
+        matched = [Condition("grams MATCH ?", (self._match,))] if self._match else []
+        source = _GRAMS if self._match else "jobs"
+        return _statement(columns, source, [*matched, *self._conditions, Condition("TRUE")])
 
 
 def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> list[Condition]:
@@ -300,11 +308,6 @@ def _sorted(
     for part in parts:
         for behind in order.behind:
             yield _select(source, order, [part, behind, *conditions], limit)
-
-
-def _scan(columns: str, conditions: Sequence[Condition], match: str) -> Statement:
-    matched = [Condition("grams MATCH ?", (match,))] if match else []
-    return _statement(columns, _GRAMS if match else "jobs", [*matched, *conditions, Condition("TRUE")])
 
 
 def _select(source: str, order: _SortOrder, conditions: Sequence[Condition], limit: int, along: str = "") -> Statement:
