@@ -38,6 +38,13 @@ async def end(store: RedisStore, *ids: str, ttl_ms: int = 600_000) -> None:
     await store.finish([ending(one, result=b"42", summary="a number", ttl_ms=ttl_ms) for one in claimed])
 
 
+async def end_each(store: RedisStore, archive: Archive, *ids: str) -> None:
+    """End jobs, and archive each in a separate file."""
+    for id in ids:
+        await end(store, id)
+        await write_all(store, archive)
+
+
 async def dumps_of(store: RedisStore, part: OutboxPart) -> list[Dump]:
     return [dump async for some in store.outbox.read(part, writer.RESULT_BYTES) for dump in some]
 
@@ -92,9 +99,7 @@ async def test_a_worker_frozen_with_the_old_lock_writes_nothing_twice_even_after
     part, place = await store.outbox.next_part(500), await store.place()
     dumps = await dumps_of(store, part)  # frozen here
     await write_all(store, archive)
-    for n in range(MERGED):
-        await end(store, f"c{n}")
-        await write_all(store, archive)
+    await end_each(store, archive, *(f"c{n}" for n in range(MERGED)))
     writer.merge(archive, place)
     assert len(archive.files()) == 2
     await store.delete(["a", "b"])
@@ -201,9 +206,7 @@ async def test_many_small_files_become_one_and_readers_see_each_job_once_meanwhi
     store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = await store.place()
-    for n in range(MERGED):
-        await end(store, f"j{n}")
-        await write_all(store, archive)
+    await end_each(store, archive, *(f"j{n}" for n in range(MERGED)))
     seen: list[list[str]] = []
     delete = Directory.delete
 
@@ -222,9 +225,7 @@ async def test_many_small_files_become_one_and_readers_see_each_job_once_meanwhi
 async def test_a_reader_lists_again_if_a_file_is_merged_away(
     store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for n in range(MERGED):
-        await end(store, f"j{n}")
-        await write_all(store, archive)
+    await end_each(store, archive, *(f"j{n}" for n in range(MERGED)))
     place, listed = await store.place(), []
 
     def listing(*args: object) -> object:
@@ -243,9 +244,7 @@ async def test_a_reader_lists_again_if_a_file_is_merged_away(
 async def test_a_damaged_file_is_named_and_stays_and_the_rest_is_read_and_merged(
     store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
 ) -> None:
-    for n in range(2 * MERGED + 1):
-        await end(store, f"j{n}")
-        await write_all(store, archive)
+    await end_each(store, archive, *(f"j{n}" for n in range(2 * MERGED + 1)))
     damaged = tmp_path / "archive" / files_of(archive.storage, archive.namespace)[MERGED].path
     damaged.write_bytes(damaged.read_bytes()[: os.path.getsize(damaged) // 2])
     (damaged.parent / "notes.txt").write_text("foreign")
@@ -263,9 +262,7 @@ async def test_a_damaged_file_is_named_and_stays_and_the_rest_is_read_and_merged
 async def test_a_merged_file_that_was_not_written_to_its_end_hides_nothing(
     store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
 ) -> None:
-    for n in range(MERGED):
-        await end(store, f"j{n}")
-        await write_all(store, archive)
+    await end_each(store, archive, *(f"j{n}" for n in range(MERGED)))
     files = files_of(archive.storage, archive.namespace)
     torn = tmp_path / "archive" / folder.merged_path(files)
     torn.write_bytes(b"PAR1 and no more")  # by a worker that died, on storage that does not rename

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobkit.embedded import shutdown
+from jobkit.embedded.home import Home
 from jobkit.settings import Settings
 from tests.support import processes_of as processes_of
 from tests.support import wait_until as wait_until
@@ -42,3 +43,8 @@ def settings() -> Iterator[Settings]:
     """Settings with a new home; see `home_of_test`."""
     with home_of_test() as settings:
         yield settings
+
+
+def supervisor_of(settings: Settings) -> int:
+    """Return the process id of the supervisor of a home."""
+    return int(Home(settings.home).status()["pid"])

@@ -30,7 +30,7 @@ from jobkit.model import JobkitError
 from jobkit.settings import Settings
 from jobkit.store import binary
 
-from .conftest import IDLE_WORKER, home_of_test, processes_of, wait_until
+from .conftest import IDLE_WORKER, home_of_test, processes_of, supervisor_of, wait_until
 
 
 def started(settings: Settings) -> Settings:
@@ -51,8 +51,14 @@ def workers_of(settings: Settings) -> list[int]:
     return [process.pid for process in processes_of(settings.home) if process.info["cmdline"] == IDLE_WORKER]
 
 
-def supervisor_of(settings: Settings) -> int:
-    return int(Home(settings.home).status()["pid"])
+@contextlib.contextmanager
+def notebook(settings: Settings) -> Iterator[None]:
+    """Keep a connection open, as a notebook does."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(Home(settings.home).socket))
+        client.sendall(b"PING\r\n")
+        assert client.recv(100) == b"+PONG\r\n"
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +196,7 @@ def test_the_server_stops_by_itself_when_it_is_idle(settings: Settings) -> None:
     started(impatient)
     home = Home(settings.home)
 
-    with socket.socket(socket.AF_UNIX) as client:  # an open notebook
-        client.connect(str(home.socket))
-        client.sendall(b"PING\r\n")
-        assert client.recv(100) == b"+PONG\r\n"
+    with notebook(settings):
         begin = time.monotonic()
         wait_until(lambda: time.monotonic() - begin > 1.5)
         assert answers(str(home.socket))
@@ -305,12 +308,8 @@ def test_a_supervisor_of_another_version_is_replaced_when_idle_and_refused_when_
     wait_until(lambda: workers_of(settings))  # after its own last write
     home.write_status(home.status() | {"version": "0.0.1"})
 
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(home.socket))
-        client.sendall(b"PING\r\n")
-        assert client.recv(100) == b"+PONG\r\n"
-        with pytest.raises(JobkitError, match=r"belongs to jobkit 0\.0\.1 and is in use"):
-            started(settings)
+    with notebook(settings), pytest.raises(JobkitError, match=r"belongs to jobkit 0\.0\.1 and is in use"):
+        started(settings)
 
     started(settings)
     assert supervisor_of(settings) != old
@@ -516,10 +515,7 @@ def test_a_supervisor_of_a_deleted_environment_is_replaced_when_idle(settings: S
     wait_until(lambda: workers_of(settings))
     home.write_status(home.status() | {"environment": "/another/venv"})
 
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(home.socket))
-        client.sendall(b"PING\r\n")
-        assert client.recv(100) == b"+PONG\r\n"
+    with notebook(settings):
         started(settings)
         assert supervisor_of(settings) == old
 

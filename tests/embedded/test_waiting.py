@@ -25,11 +25,7 @@ from jobkit.settings import Settings
 from jobkit.store import events
 from tests.support import by_default, environment
 
-from .conftest import IDLE_WORKER, processes_of, wait_until
-
-
-def supervisor_of(settings: Settings) -> int:
-    return int(Home(settings.home).status()["pid"])
+from .conftest import IDLE_WORKER, processes_of, supervisor_of, wait_until
 
 
 def kill_supervisor(settings: Settings) -> None:
