@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.model import TERMINAL, ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
+from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
@@ -67,6 +68,12 @@ def numbers(claimed: Claimed, done: float, total: float | None = None, message: 
 async def snapshot(store: RedisStore, id: str) -> JobSnapshot:
     [found] = await store.snapshots([id])
     assert found is not None, f"no job {id}"
+    return found
+
+
+async def error_of(store: RedisStore, id: str) -> JobError:
+    found = (await snapshot(store, id)).error
+    assert found is not None, f"{id} has no error"
     return found
 
 

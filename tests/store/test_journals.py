@@ -9,7 +9,7 @@ from jobkit.model.batch import BatchSpec
 from jobkit.store.batches import JournalStore
 from jobkit.store.redis import RedisStore
 
-from .support import claim, ending, job, lapse, snapshot, started, submit, worker
+from .support import claim, ending, error_of, job, lapse, snapshot, started, submit, worker
 
 STUDY = BatchSpec("study", "train", 20, study="minimize")
 
@@ -70,8 +70,7 @@ async def test_a_study_whose_journal_has_grown_has_all_its_losses_before_it_agai
     assert (await snapshot(store, "study")).state is JobState.QUEUED
     await lose_after(store, 51)
 
-    error = (await snapshot(store, "study")).error
-    assert error is not None
+    error = await error_of(store, "study")
     assert error.message.startswith(
         "its workers died 3 times while running it, each time after entry 50 of its journal; last, worker w51"
     )

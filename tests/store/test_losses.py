@@ -11,12 +11,18 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import FINISHED, Claimed, Kept
 from tests.support import until
 
-from .support import claim, ending, lapse, snapshot, started, submit, types, worker
+from .support import claim, ending, error_of, lapse, snapshot, started, submit, types, worker
 
 
 async def sweep(store: RedisStore) -> None:
     """Notice that leases are over."""
     await store.claim(worker("sweeper", "nothing"), 0)
+
+
+async def lose(store: RedisStore, *ids: str) -> None:
+    """Let the leases of jobs expire, and notice it."""
+    await lapse(store, *ids)
+    await sweep(store)
 
 
 async def take(store: RedisStore, by: str, free: int = 5, held: int = 0) -> list[Claimed]:
@@ -27,11 +33,9 @@ async def test_a_job_that_ends_as_lost_names_each_loss(store: RedisStore) -> Non
     await submit(store, "a")
     for n in (1, 2, 3):
         await claim(store, by=worker(f"w{n}"))
-        await lapse(store, "a")
-    await sweep(store)
+        await lose(store, "a")
 
-    error = (await snapshot(store, "a")).error
-    assert error is not None
+    error = await error_of(store, "a")
     assert error.kind is ErrorKind.LOST
     assert error.message == (
         "its workers died 3 times while running it; last, worker w3 died or lost contact while it ran attempt 3"
@@ -84,8 +88,7 @@ async def test_a_lost_worker_names_the_jobs_that_it_had_since_its_last_heartbeat
         await submit(store, name)
         await claim(store, by=worker("w1"))
         if name == "early":
-            await lapse(store, name)
-            await sweep(store)
+            await lose(store, name)
             await store.cancel(["early"])
             await store.renew("w1", {}, {"process": "p1"})  # it was only frozen
     await store.report_dead(lambda process: process == "p1")
@@ -157,8 +160,7 @@ async def test_only_the_loss_of_the_only_job_of_a_worker_counts(store: RedisStor
     await submit(store, "a", "b")
     for turn in range(3):
         await claim(store, 5, by=worker(f"dead{turn}"))
-        await lapse(store, "a", "b")
-        await sweep(store)
+        await lose(store, "a", "b")
 
     for id in ("a", "b"):
         found = await snapshot(store, id)
@@ -168,10 +170,8 @@ async def test_only_the_loss_of_the_only_job_of_a_worker_counts(store: RedisStor
     for turn in (3, 4, 5):
         assert (await snapshot(store, "a")).state is JobState.QUEUED
         await claim(store, by=worker(f"dead{turn}"))
-        await lapse(store, "a")
-        await sweep(store)
-    error = (await snapshot(store, "a")).error
-    assert error is not None
+        await lose(store, "a")
+    error = await error_of(store, "a")
     assert error.message.startswith("its workers died 3 times while running it alone; last, worker dead5 died")
 
 
@@ -181,8 +181,7 @@ async def test_leases_of_a_dead_worker_that_end_one_after_the_other_are_one_loss
     for turn in range(3):
         await claim(store, 5, by=worker(f"dead{turn}"))
         for id in ("a", "b"):
-            await lapse(store, id)
-            await sweep(store)
+            await lose(store, id)
 
     assert [(await snapshot(store, id)).state for id in ("a", "b")] == [JobState.QUEUED] * 2
 
@@ -204,8 +203,7 @@ async def test_a_job_that_always_dies_with_others_ends_nevertheless(store: Redis
         [claimed] = await claim(store)
         await store.finish([ending(claimed, "lost", reason="death", max_losses=3, is_shared=True)])
 
-    error = (await snapshot(store, "a")).error
-    assert error is not None
+    error = await error_of(store, "a")
     assert error.message == "its workers died 12 times while running it; last, death, with other jobs"
 
 
@@ -215,8 +213,7 @@ async def lose_after(store: RedisStore, id: str, text: str, *, done: float | Non
     if text or done is not None:
         info = CheckpointInfo(checkpoint_name(claimed.attempt, n), attempt=claimed.attempt, text=text, done=done)
         assert await store.keep([Kept.of_checkpoint(id, claimed.token, info, b"x" * 10, "")]) == [True]
-    await lapse(store, id)
-    await sweep(store)
+    await lose(store, id)
 
 
 async def now_us(store: RedisStore) -> int:
@@ -231,8 +228,7 @@ async def test_a_job_whose_checkpoint_has_moved_on_has_all_its_losses_before_it_
     await lose_after(store, "a", "")
     await lose_after(store, "a", "epoch 49")
 
-    error = (await snapshot(store, "a")).error
-    assert error is not None
+    error = await error_of(store, "a")
     assert error.message.startswith(
         "its workers died 3 times while running it, each time after its checkpoint at epoch 49; last, worker w"
     )
@@ -246,8 +242,7 @@ async def test_a_checkpoint_without_a_label_is_a_step_if_the_bar_has_moved(store
     assert (await snapshot(store, "a")).state is JobState.QUEUED
     await lose_after(store, "a", "", done=3.0)
 
-    error = (await snapshot(store, "a")).error
-    assert error is not None
+    error = await error_of(store, "a")
     assert "3 times while running it, each time after the same checkpoint; last," in error.message
 
 
@@ -257,8 +252,7 @@ async def test_a_job_that_kills_its_worker_after_each_checkpoint_ends_some_time(
         assert (await snapshot(store, "a")).state is JobState.QUEUED
         await lose_after(store, "a", f"epoch {step}")
 
-    error = (await snapshot(store, "a")).error
-    assert error is not None
+    error = await error_of(store, "a")
     assert error.message.startswith("its workers died 120 times while running it; last, worker w")
 
 
@@ -275,8 +269,7 @@ async def make_suspects(store: RedisStore, *ids: str) -> None:
     await submit(store, *ids, "neighbour")
     for turn in range(3):
         await claim(store, 10, by=worker(f"dead{turn}"))
-        await lapse(store, *ids, "neighbour")
-        await sweep(store)
+        await lose(store, *ids, "neighbour")
     await store.cancel(["neighbour"])
 
 
@@ -362,8 +355,7 @@ async def test_suspects_do_not_wait_for_ever_for_a_worker_that_is_never_empty(st
 
     claimed = await take(store, "w1", held=1)
     assert [one.spec.id for one in claimed] == ["a", "b", "last"]
-    await lapse(store, "a", "b")
-    await sweep(store)
+    await lose(store, "a", "b")
     assert await take(store, "w3", held=1) == []  # makes room again
 
 
@@ -425,15 +417,13 @@ async def test_every_idle_worker_is_notified_of_a_suspect(store: RedisStore) -> 
     await submit(store, "a", "neighbour")
     for turn in range(2):
         await claim(store, 10, by=worker(f"dead{turn}"))
-        await lapse(store, "a", "neighbour")
-        await sweep(store)
+        await lose(store, "a", "neighbour")
     await claim(store, 10, by=worker("dead2"))
     async with store.redis.pubsub() as pubsub:
         for id in ("w1", "w2"):
             await pubsub.subscribe(store.channel("inbox", id))
             assert await claim(store, 5, by=worker(id)) == []
-        await lapse(store, "a", "neighbour")
-        await sweep(store)
+        await lose(store, "a", "neighbour")
 
         async def both() -> bool:
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.01)
@@ -453,8 +443,7 @@ async def test_a_worker_that_was_stopped_did_not_die(store: RedisStore, how: str
             await store.leave(f"w{turn}")
         else:
             await store.renew(f"w{turn}", {}, {"draining": 1})
-        await lapse(store, "a")
-        await sweep(store)
+        await lose(store, "a")
 
     found = await snapshot(store, "a")
     assert (found.state, found.losses) == (JobState.QUEUED, 4)

@@ -8,7 +8,7 @@ from jobkit.store import library, wire
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Ending, Submission
-from tests.store.support import claim, ending, job, snapshot, started, submit, types, worker
+from tests.store.support import claim, ending, error_of, job, snapshot, started, submit, types, worker
 
 #: Jobs that one call moves, and needs and running attempts that it looks at; here a tenth of the usual numbers or less.
 STEPS, NEEDS, COUNTED = 10, 20, 20
@@ -110,8 +110,7 @@ async def test_a_long_chain_ends_in_order(store: RedisStore, hub: EventHub, hear
 
     await hub.flush()
     assert [event.job_id for event in heard] == [f"j{n}" for n in range(100)]
-    error = (await snapshot(store, "j99")).error
-    assert error is not None
+    error = await error_of(store, "j99")
     assert "job j0" in error.message
     assert len(error.message) < 300
 
