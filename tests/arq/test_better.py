@@ -25,8 +25,9 @@ from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.worker import Worker
 from tests.support import until
+from tests.worker.conftest import LEASE_S
 
-from .conftest import LEASE_S, Make
+from .conftest import Make
 from .test_documented import Ctx, answer, enqueued, fails
 
 

@@ -66,7 +66,7 @@ class Producer:
 
 def break_something(bench: Bench, luck: random.Random, frozen: list[Any]) -> None:
     what = luck.random()
-    worker = luck.choice(bench.processes[-2:])
+    worker = luck.choice(bench.workers[-2:])
     if what < 0.2:
         bench.server.kill()
         time.sleep(luck.choice([0.0, 1.0]))  # duration of the outage
@@ -77,7 +77,7 @@ def break_something(bench: Bench, luck: random.Random, frozen: list[Any]) -> Non
     elif worker not in frozen:
         worker.kill() if what < 0.8 else worker.terminate()
         worker.wait(60)
-        bench.processes.remove(worker)
+        bench.workers.remove(worker)
         bench.worker(ready=False, JOBKIT_MAX_LOSSES="50")
     elif frozen:
         frozen.pop().send_signal(signal.SIGCONT)

@@ -191,8 +191,8 @@ def test_jobkit_stop_lets_jobs_finish(bench: Bench) -> None:
     job_id = enqueue(bench, "wait", "a", 1.5)
     bench.noted("start a try 1")
 
-    names = {f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()}
-    subprocess.run([sys.executable, "-m", "jobkit", "stop"], env=environment(**names), check=True, timeout=30)
+    command = [sys.executable, "-m", "jobkit", "stop"]
+    subprocess.run(command, env=environment(**bench.variables), check=True, timeout=30)
 
     assert worker.wait(60) == 0
     assert result(bench, job_id) == "a"
@@ -360,7 +360,7 @@ def test_a_poison_job_fails_and_its_neighbours_succeed(bench: Bench) -> None:
     limit = {"JOBKIT_MAX_LOSSES": "3", "JOBKIT_LEASE": "0.8", "JOBKIT_HEARTBEAT": "0.2"}
 
     def is_over() -> bool:
-        if bench.processes[-1].poll() is not None:
+        if bench.workers[-1].poll() is not None:
             bench.worker(ready=False, **limit)
         job = {job.id: job for job in bench.kit.jobs()}.get(poison)
         return job is not None and job.is_terminal

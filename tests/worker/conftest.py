@@ -9,9 +9,10 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -31,29 +32,41 @@ HEARTBEAT_S = 0.4
 
 
 class Bench:
-    """A namespace, its kit, and the workers that a test starts in it."""
+    """A namespace, its kit, and the workers that a test starts in it. `options`: more options of the kit."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
+    def __init__(self, server: Server, folder: Path, **options: str) -> None:
         self.server, self.folder = server, folder
-        self.place = {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
+        self.place = {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"} | options
         self.kit: Kit = jobkit.connect(**self.place)
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def worker(self, *options: str, ready: bool = True, files: int = 0, **variables: str) -> subprocess.Popen[bytes]:
         """Start a worker (`jobkit worker ...`), with so many descriptors at most; return when it serves."""
-        names = {f"JOBKIT_{name.upper()}": value for name, value in self.place.items()}
-        names |= {"JOBKIT_LEASE": str(LEASE_S), "JOBKIT_HEARTBEAT": str(HEARTBEAT_S), "JOBKIT_DRAIN": "10"} | variables
+        limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (files, files)) if files else None
+        command = [sys.executable, "-m", "jobkit", "worker", "-c", "4", "-t", "tests.worker.jobs", *options]
+        return self.start(command, {"JOBKIT_DRAIN": "10"} | variables, ready=ready, preexec_fn=limit)
+
+    def start(
+        self, command: Sequence[str], names: dict[str, str], *, ready: bool, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start the program of a worker, with such variables; return when it serves."""
+        times = {"JOBKIT_LEASE": str(LEASE_S), "JOBKIT_HEARTBEAT": str(HEARTBEAT_S)}
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "jobkit", "worker", "-c", "4", "-t", "tests.worker.jobs", *options],
-                env=environment(**names),
-                stderr=log,
-                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, (files, files)) if files else None,
-            )
+            env = environment(**(self.variables | times | names))
+            process = subprocess.Popen(command, env=env, stderr=log, **options)
         self.workers.append(process)
         if ready:
             wait_until(lambda: process.pid in self.alive() or process.poll() is not None, what="the worker to serve")
         return process
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The place as variables of a process."""
+        return {f"JOBKIT_{name.upper()}": value for name, value in self.place.items()}
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        worker.kill()
+        worker.wait()
 
     @property
     def log(self) -> Path:
@@ -128,6 +141,23 @@ def bench(shared_server: Server, tmp_path: Path) -> Iterator[Bench]:
         assert not bench.log.exists() or "Traceback" not in bench.said()
     finally:
         bench.close()
+    bench.check_keys()
+
+
+@pytest.fixture
+def sharing(shared_server: Server, tmp_path: Path) -> Iterator[Bench]:
+    """Bench with a directory for files."""
+    with contextlib.closing(Bench(shared_server, tmp_path, results=str(tmp_path / "results"))) as bench:
+        yield bench
+    bench.check_keys()
+
+
+@pytest.fixture
+def other(shared_server: Server, tmp_path: Path) -> Iterator[Bench]:
+    """Another bench, of another namespace."""
+    (tmp_path / "other").mkdir()
+    with contextlib.closing(Bench(shared_server, tmp_path / "other")) as bench:
+        yield bench
     bench.check_keys()
 
 

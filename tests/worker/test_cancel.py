@@ -87,8 +87,7 @@ def test_a_job_that_is_cancelled_while_its_worker_is_dead_ends_cancelled(bench: 
     worker = bench.worker()
     job = bench.kit.submit(jobs.work, bench.file(), 60.0)
     bench.started()
-    worker.kill()
-    worker.wait()
+    bench.kill(worker)
 
     job.cancel()
     bench.worker()

@@ -7,6 +7,7 @@ import time
 
 import psutil
 import pytest
+import redis
 
 import jobkit
 from tests.support import is_alive, wait_until
@@ -21,8 +22,7 @@ def test_the_job_of_a_killed_worker_runs_again_when_its_lease_expires(bench: Ben
     (pid,) = bench.started()
     bench.worker()
 
-    first.kill()
-    first.wait()
+    bench.kill(first)
 
     wait_until(lambda: not is_alive(pid), what="the dead worker's child to die")
     bench.started(times=2)
@@ -41,8 +41,7 @@ def test_the_processes_of_a_job_die_with_its_worker(bench: Bench) -> None:
     job = bench.kit.submit(jobs.stubborn, bench.file())
     pids = bench.started()
 
-    worker.kill()
-    worker.wait()
+    bench.kill(worker)
 
     wait_until(lambda: not any(map(is_alive, pids)), what="the whole family to die")
     job.cancel()
@@ -87,8 +86,7 @@ def test_a_job_whose_workers_die_too_often_fails_as_lost(bench: Bench) -> None:
     for turn in (1, 2):
         worker = bench.worker(**limit)
         bench.started(times=turn)
-        worker.kill()
-        worker.wait()
+        bench.kill(worker)
     bench.worker(**limit)
 
     with pytest.raises(jobkit.JobFailed, match="its workers died 2 times while running it"):
@@ -214,3 +212,18 @@ def test_a_job_keeps_its_lease_through_a_short_outage(own_bench: Bench) -> None:
     assert job.result(60) == "done"
     assert len([line for line in bench.notes() if line.startswith("start")]) == 1
     assert job.snapshot.losses == 0
+
+
+def test_a_handle_names_a_server_that_was_restored_to_an_older_state(bench: Bench) -> None:
+    bench.kit.options(delay=3600).submit(jobs.count_up, 1)
+    with redis.Redis.from_url(bench.server.url) as client:
+        pattern = f"jk:{bench.place['namespace']}:*"
+        older = {key: (max(0, client.pttl(key)), client.dump(key)) for key in client.scan_iter(pattern)}
+        time.sleep(0.2)  # events are compared by time
+        job = bench.kit.options(delay=3600).submit(jobs.count_up, 2)
+        client.delete(*client.scan_iter(pattern))
+        for key, (ttl_ms, content) in older.items():
+            client.restore(key, ttl_ms, content)
+
+    with pytest.raises(jobkit.JobNotFound, match="the server has lost it: it was restored to an older state"):
+        job.result(60)

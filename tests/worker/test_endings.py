@@ -150,8 +150,7 @@ def lost(bench: Bench) -> Job:
     for turn in (1, 2):
         worker = bench.worker("-q", "deadly", JOBKIT_MAX_LOSSES="2")
         bench.started(times=turn)
-        worker.kill()
-        worker.wait()
+        bench.kill(worker)
     bench.worker("-q", "deadly", JOBKIT_MAX_LOSSES="2")
     return job
 
@@ -160,8 +159,7 @@ def lost_for_good(bench: Bench) -> Job:
     job = bench.kit.options(queue="deadly", on_lost="fail").submit(jobs.work, bench.file(), 60.0)
     worker = bench.worker("-q", "deadly")
     bench.started()
-    worker.kill()
-    worker.wait()
+    bench.kill(worker)
     return job
 
 

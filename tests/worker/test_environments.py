@@ -215,8 +215,7 @@ def test_a_build_ends_when_its_job_is_cancelled_and_is_not_disturbed_when_its_wo
 
     bench.kit.options(env="project", on_lost="fail").submit(use)
     pid = wait_until(lambda: building(2), what="the second build to begin")
-    worker.kill()
-    worker.wait()
+    bench.kill(worker)
     try:
         [lock] = (tmp_path / "tmp").glob("jobkit-envs-*/*.lock")
         with lock.open("w") as file, pytest.raises(BlockingIOError):

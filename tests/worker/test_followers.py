@@ -15,11 +15,10 @@ def test_a_worker_goes_on_with_followers_that_a_dead_one_has_left_over(bench: Be
     missing = str(bench.folder / "missing" / "notes")
     root = bench.kit.options(queue="q0", isolation="thread").submit(jobs.work, path=missing)
     batch = bench.kit.map(jobs.count_up, [{"n": root}] * 1000)
-    names = {f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()}
     with bench.log.open("ab") as log:
         command = [sys.executable, "-m", "tests.worker.crew", "settle:before_send:kill", "q0"]
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, env=environment(**names), stdin=pipe, stdout=pipe, stderr=log) as crew:
+        with subprocess.Popen(command, env=environment(**bench.variables), stdin=pipe, stdout=pipe, stderr=log) as crew:
             assert crew.stdout is not None
             pid = crew.stdout.readline().split()[0]
             assert crew.stdout.readline().split() == [pid, b"-9"]

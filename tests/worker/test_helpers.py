@@ -19,9 +19,15 @@ from . import broken, jobs
 from .conftest import Bench
 
 
+@pytest.fixture
+def bench(own_bench: Bench) -> Bench:
+    """The server of these tests has no other namespace."""
+    return own_bench
+
+
 @pytest.mark.parametrize("part", by_default(broken.PARTS, 2))
-def test_a_failed_part_ends_the_worker_after_its_running_jobs(own_bench: Bench, part: str) -> None:
-    bench, cue = own_bench, own_bench.folder / "cue"
+def test_a_failed_part_ends_the_worker_after_its_running_jobs(bench: Bench, part: str) -> None:
+    cue = bench.folder / "cue"
     worker = bench.worker("-t", "tests.worker.broken", BROKEN=part, BREAK_AT=str(cue))
     running = bench.kit.submit(jobs.work, bench.file(), 1.0)
     bench.started()
@@ -34,8 +40,7 @@ def test_a_failed_part_ends_the_worker_after_its_running_jobs(own_bench: Bench, 
     assert bench.said().count(sentence) == 1
 
 
-def test_strange_messages_stop_no_worker_and_no_listener(own_bench: Bench) -> None:
-    bench = own_bench
+def test_strange_messages_stop_no_worker_and_no_listener(bench: Bench) -> None:
     worker = bench.worker()
     kit, noise = bench.kit, random.Random(12)
     strange = [b"", b"S\xff", b"S", b"Sdrain\xff", b"J", b"J\xff{", b"J{}", b"C\xff", b"T\xff", b"\x00" * 9, b"null",
@@ -64,8 +69,8 @@ def test_strange_messages_stop_no_worker_and_no_listener(own_bench: Bench) -> No
 
 
 @pytest.mark.parametrize("how", by_default(["junk", "another type"]))
-def test_whatever_stands_in_a_key_the_worker_runs_the_next_job(own_bench: Bench, how: str) -> None:
-    bench, noise = own_bench, random.Random(7)
+def test_whatever_stands_in_a_key_the_worker_runs_the_next_job(bench: Bench, how: str) -> None:
+    noise = random.Random(7)
     worker = bench.worker()
     kit, prefix = bench.kit, f"jk:{bench.kit.settings.namespace}:".encode()
     kit.schedule(jobs.count_up, {"n": 1}, every=3600, name="nightly")

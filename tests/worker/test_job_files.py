@@ -23,17 +23,14 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
 from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.job_files import JobFiles
-from tests.store.server import Server, running_server
+from tests.store.server import Server
 
 CODEC = Codec([b"key"])
 
 
-job_files_server = pytest.fixture(running_server, name="job_files_server", scope="module")
-
-
 @pytest.fixture
-async def job_files(job_files_server: Server, tmp_path: Path) -> AsyncIterator[JobFiles]:
-    settings = Settings(url=job_files_server.url, results=str(tmp_path / "results"))
+async def job_files(server: Server, tmp_path: Path) -> AsyncIterator[JobFiles]:
+    settings = Settings(url=server.url, results=str(tmp_path / "results"))
     store = RedisStore(settings)
     job_files = JobFiles(settings, store, CODEC)
     await job_files.start()

@@ -20,7 +20,6 @@ import jobkit.joblib
 from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams, JobFailed, JobkitError
 from tests.client.calls import double, fail, hold, where
-from tests.store.server import Server
 from tests.support import PORTABLE, wait_until
 
 from . import jobs
@@ -137,27 +136,19 @@ def test_a_killed_worker_is_survived(bench: Bench) -> None:
     assert sum(job.snapshot.losses for job in bench.kit.jobs()) >= 1
 
 
-def test_large_arrays_are_mapped_from_one_file_each(shared_server: Server, tmp_path: Path) -> None:
-    bench = Bench(shared_server, tmp_path)
-    bench.place["results"] = str(tmp_path / "results")
-    bench.kit.close()
-    bench.kit = jobkit.connect(**bench.place)
-    try:
-        bench.worker("-c", "2")
-        data = np.arange(300_000, dtype=float).reshape(300, 1000, order="F")
-        with parallel_config("jobkit", kit=bench.kit):
-            found = Parallel(n_jobs=2, batch_size=1)(delayed(describe)(data, n) for n in range(4))
+def test_large_arrays_are_mapped_from_one_file_each(sharing: Bench) -> None:
+    sharing.worker("-c", "2")
+    data = np.arange(300_000, dtype=float).reshape(300, 1000, order="F")
+    with parallel_config("jobkit", kit=sharing.kit):
+        found = Parallel(n_jobs=2, batch_size=1)(delayed(describe)(data, n) for n in range(4))
 
-        kinds, files, sums, orders = zip(*found, strict=True)
-        assert set(kinds) == {"memmap"}
-        assert len(set(files)) == 1
-        assert sums == tuple(data[n].sum() for n in range(4))
-        assert set(orders) == {True}
-        assert not list((tmp_path / "results").glob("*/arrays/*"))
-        assert all(len(job.snapshot.spec.params) == 0 for job in bench.kit.jobs())
-    finally:
-        bench.close()
-    bench.check_keys()
+    kinds, files, sums, orders = zip(*found, strict=True)
+    assert set(kinds) == {"memmap"}
+    assert len(set(files)) == 1
+    assert sums == tuple(data[n].sum() for n in range(4))
+    assert set(orders) == {True}
+    assert not list((sharing.folder / "results").glob("*/arrays/*"))
+    assert all(len(job.snapshot.spec.params) == 0 for job in sharing.kit.jobs())
 
 
 @pytest.mark.parametrize(
@@ -208,11 +199,7 @@ def row_sum(data: np.ndarray, n: int) -> float:
     return float(data[n].sum())
 
 
-def test_arrays_of_single_calls_go_with_them_and_memmaps_are_mapped(shared_server: Server, tmp_path: Path) -> None:
-    bench = Bench(shared_server, tmp_path)
-    bench.place["results"] = str(tmp_path / "results")
-    bench.kit.close()
-    bench.kit = jobkit.connect(**bench.place)
+def test_arrays_of_single_calls_go_with_them_and_memmaps_are_mapped(sharing: Bench, tmp_path: Path) -> None:
     made: list[weakref.ref[np.ndarray]] = []
     most: list[tuple[int, int]] = []
 
@@ -224,17 +211,13 @@ def test_arrays_of_single_calls_go_with_them_and_memmaps_are_mapped(shared_serve
             most.append((alive, len(list((tmp_path / "results").rglob("*.npy")))))
             yield delayed(np.sum)(array)
 
-    try:
-        bench.worker("-c", "2")
-        own = np.memmap(tmp_path / "own", dtype=float, mode="w+", shape=(3, 500_000))
-        with parallel_config("jobkit", kit=bench.kit):
-            assert Parallel(n_jobs=2, batch_size=1)(calls()) == [200_000.0 * n for n in range(60)]
-            found = Parallel(n_jobs=2)(delayed(describe)(own, n) for n in range(2))
-        assert max(most) < (40, 40)
-        assert [kind for kind, *_ in found] == ["memmap"] * 2
-    finally:
-        bench.close()
-    bench.check_keys()
+    sharing.worker("-c", "2")
+    own = np.memmap(tmp_path / "own", dtype=float, mode="w+", shape=(3, 500_000))
+    with parallel_config("jobkit", kit=sharing.kit):
+        assert Parallel(n_jobs=2, batch_size=1)(calls()) == [200_000.0 * n for n in range(60)]
+        found = Parallel(n_jobs=2)(delayed(describe)(own, n) for n in range(2))
+    assert max(most) < (40, 40)
+    assert [kind for kind, *_ in found] == ["memmap"] * 2
 
 
 def describe(data: np.memmap, n: int) -> tuple[str, str, float, bool]:

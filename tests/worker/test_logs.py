@@ -24,9 +24,8 @@ def test_the_last_line_is_kept_however_quickly_a_job_prints(bench: Bench, lines:
         log = bench.kit.logs(job.id)
         assert (log[0].text, log[-1].text) == ("line 0", "RESULT accuracy 0.93")
         assert sum(line.count for line in log) == lines + 1
-    names = {f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()}
     printed = subprocess.run(
         [sys.executable, "-m", "jobkit", "logs", dead.id, "--tail", "1"],
-        env=environment(**names), capture_output=True, text=True, check=True,
+        env=environment(**bench.variables), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert printed.stdout == "RESULT accuracy 0.93\n"

@@ -95,8 +95,7 @@ def test_an_attempt_after_a_killed_worker_goes_on_from_its_step(bench: Bench) ->
     job = bench.kit.submit(train, bench.file("go"), 40, 60)
     wait_until(lambda: len(job.metrics()) == 51, what="the metrics of the first attempt")
 
-    first.kill()
-    first.wait()
+    bench.kill(first)
     bench.worker()
     job.result(60)
 

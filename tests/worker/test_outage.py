@@ -43,8 +43,14 @@ def published(bench: Bench) -> set[str]:
 
 
 @pytest.fixture
-def home(own_bench: Bench) -> dict[str, str]:
-    return {"JOBKIT_HOME": str(own_bench.folder / "home"), "JOBKIT_DRAIN": "1", "JOBKIT_LEASE": "15"}
+def bench(own_bench: Bench) -> Bench:
+    """The server of these tests may be killed."""
+    return own_bench
+
+
+@pytest.fixture
+def home(bench: Bench) -> dict[str, str]:
+    return {"JOBKIT_HOME": str(bench.folder / "home"), "JOBKIT_DRAIN": "1", "JOBKIT_LEASE": "15"}
 
 
 def started_and_then_away(bench: Bench, home: dict[str, str]) -> tuple[subprocess.Popen[bytes], list[jobkit.Job]]:
@@ -63,9 +69,8 @@ def started_and_then_away(bench: Bench, home: dict[str, str]) -> tuple[subproces
 
 @pytest.mark.parametrize("end", [subprocess.Popen.terminate, subprocess.Popen.kill], ids=["drain", "death"])
 def test_results_of_an_outage_are_stored_by_the_next_worker_of_the_home(
-    own_bench: Bench, home: dict[str, str], end: Callable[[subprocess.Popen[bytes]], None]
+    bench: Bench, home: dict[str, str], end: Callable[[subprocess.Popen[bytes]], None]
 ) -> None:
-    bench = own_bench
     worker, running = started_and_then_away(bench, home)
     [file] = spooled(bench)
     assert file.stat().st_mode & 0o777 == 0o600
@@ -84,9 +89,8 @@ def test_results_of_an_outage_are_stored_by_the_next_worker_of_the_home(
 
 
 def test_a_worker_that_survives_an_outage_stores_its_results_and_leaves_no_file(
-    own_bench: Bench, home: dict[str, str]
+    bench: Bench, home: dict[str, str]
 ) -> None:
-    bench = own_bench
     worker, running = started_and_then_away(bench, home)
 
     bench.server.start()
@@ -97,11 +101,9 @@ def test_a_worker_that_survives_an_outage_stores_its_results_and_leaves_no_file(
 
 
 @pytest.mark.nightly
-def test_spooled_results_are_discarded_if_another_worker_runs_the_job(own_bench: Bench, home: dict[str, str]) -> None:
-    bench = own_bench
+def test_spooled_results_are_discarded_if_another_worker_runs_the_job(bench: Bench, home: dict[str, str]) -> None:
     worker, running = started_and_then_away(bench, home)
-    worker.kill()
-    worker.wait()
+    bench.kill(worker)
     bench.server.start()
     with redis.Redis.from_url(bench.server.url) as client:  # its lease has expired, and another worker runs the job
         for job in running:
@@ -115,12 +117,10 @@ def test_spooled_results_are_discarded_if_another_worker_runs_the_job(own_bench:
 
 
 @pytest.mark.nightly
-def test_a_forged_spool_file_is_removed(own_bench: Bench, home: dict[str, str]) -> None:
-    bench = own_bench
+def test_a_forged_spool_file_is_removed(bench: Bench, home: dict[str, str]) -> None:
     worker, running = started_and_then_away(bench, home)
     [file] = spooled(bench)
-    worker.kill()
-    worker.wait()
+    bench.kill(worker)
     sealed = file.read_bytes()
     file.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     file.with_name("other").write_bytes(sealed)  # the signature covers the name
@@ -136,10 +136,10 @@ def test_a_forged_spool_file_is_removed(own_bench: Bench, home: dict[str, str]) 
 
 
 def test_the_first_heartbeat_after_an_outage_ends_the_waits_of_the_loop(
-    own_bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a long outage: each wait takes 5 s, from the first failure on."""
-    bench, waited, began = own_bench, RetryPause.wait, {}
+    waited, began = RetryPause.wait, {}
 
     async def wait(pause: RetryPause, failures: int) -> None:
         began[asyncio.current_task().get_name()] = time.monotonic()
@@ -184,8 +184,7 @@ def serving(settings: Settings) -> Iterator[None]:
             serves.result(60)
 
 
-def test_a_worker_may_start_before_the_server(own_bench: Bench) -> None:
-    bench = own_bench
+def test_a_worker_may_start_before_the_server(bench: Bench) -> None:
     bench.server.kill()
     worker = bench.worker(ready=False)
     wait_until(lambda: "the worker waits" in bench.said(), what="the worker to say so")
@@ -197,8 +196,7 @@ def test_a_worker_may_start_before_the_server(own_bench: Bench) -> None:
     assert "Traceback" not in bench.said()
 
 
-def test_a_worker_that_waits_for_the_server_ends_on_a_signal(own_bench: Bench) -> None:
-    bench = own_bench
+def test_a_worker_that_waits_for_the_server_ends_on_a_signal(bench: Bench) -> None:
     bench.server.kill()
     worker = bench.worker(ready=False)
     wait_until(lambda: "the worker waits" in bench.said(), what="the worker to say so")
@@ -209,8 +207,7 @@ def test_a_worker_that_waits_for_the_server_ends_on_a_signal(own_bench: Bench) -
 
 
 @pytest.mark.nightly
-def test_a_refused_worker_and_a_burst_worker_do_not_wait_for_the_server(own_bench: Bench) -> None:
-    bench = own_bench
+def test_a_refused_worker_and_a_burst_worker_do_not_wait_for_the_server(bench: Bench) -> None:
     with redis.Redis.from_url(bench.server.url) as client:
         client.config_set("requirepass", "canary")
     assert bench.worker(ready=False).wait(60) == 2
@@ -221,8 +218,7 @@ def test_a_refused_worker_and_a_burst_worker_do_not_wait_for_the_server(own_benc
     assert "canary" not in bench.said()
 
 
-def test_a_full_server_is_named_and_running_jobs_end(own_bench: Bench) -> None:
-    bench = own_bench
+def test_a_full_server_is_named_and_running_jobs_end(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))
     bench.started()
@@ -245,8 +241,7 @@ def test_a_full_server_is_named_and_running_jobs_end(own_bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_a_worker_that_starts_on_a_full_server_runs_accepted_jobs(own_bench: Bench) -> None:
-    bench = own_bench
+def test_a_worker_that_starts_on_a_full_server_runs_accepted_jobs(bench: Bench) -> None:
     job = bench.kit.submit(jobs.count_up, 1)
     with redis.Redis.from_url(bench.server.url) as client:
         client.config_set("maxmemory", 1)
@@ -260,9 +255,8 @@ def test_a_worker_that_starts_on_a_full_server_runs_accepted_jobs(own_bench: Ben
 
 @pytest.mark.nightly
 def test_a_server_that_cannot_write_is_reported_and_results_are_stored_later(
-    own_bench: Bench, home: dict[str, str]
+    bench: Bench, home: dict[str, str]
 ) -> None:
-    bench = own_bench
     worker = bench.worker(**home)
     job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))
     bench.started()
@@ -290,10 +284,7 @@ def test_a_server_that_cannot_write_is_reported_and_results_are_stored_later(
 
 
 @pytest.mark.nightly
-def test_a_full_disk_for_the_spool_is_reported_and_results_are_stored_later(
-    own_bench: Bench, home: dict[str, str]
-) -> None:
-    bench = own_bench
+def test_a_full_disk_for_the_spool_is_reported_and_results_are_stored_later(bench: Bench, home: dict[str, str]) -> None:
     worker = bench.worker(**home)
     job = bench.kit.submit(jobs.much, bench.file(), bench.file("go"))
     bench.started()
@@ -311,8 +302,7 @@ def test_a_full_disk_for_the_spool_is_reported_and_results_are_stored_later(
 
 
 @pytest.mark.nightly
-def test_a_wiped_server_is_reported_by_worker_and_handle(own_bench: Bench) -> None:
-    bench = own_bench
+def test_a_wiped_server_is_reported_by_worker_and_handle(bench: Bench) -> None:
     worker = bench.worker()
     job = bench.kit.submit(jobs.wait, bench.file(), 60.0)
     bench.started()
@@ -329,25 +319,9 @@ def test_a_wiped_server_is_reported_by_worker_and_handle(own_bench: Bench) -> No
     assert worker.poll() is None
 
 
-def test_a_handle_names_a_server_that_was_restored_to_an_older_state(bench: Bench) -> None:
-    bench.kit.options(delay=3600).submit(jobs.count_up, 1)
-    with redis.Redis.from_url(bench.server.url) as client:
-        pattern = f"jk:{bench.place['namespace']}:*"
-        older = {key: (max(0, client.pttl(key)), client.dump(key)) for key in client.scan_iter(pattern)}
-        time.sleep(0.2)  # events are compared by time
-        job = bench.kit.options(delay=3600).submit(jobs.count_up, 2)
-        client.delete(*client.scan_iter(pattern))
-        for key, (ttl_ms, content) in older.items():
-            client.restore(key, ttl_ms, content)
-
-    with pytest.raises(jobkit.JobNotFound, match="the server has lost it: it was restored to an older state"):
-        job.result(60)
-
-
 @pytest.mark.nightly
-def test_a_replaced_server_is_noticed(own_bench: Bench) -> None:
+def test_a_replaced_server_is_noticed(bench: Bench) -> None:
     """Another, empty server at the same address."""
-    bench = own_bench
     bench.worker()
     job = bench.kit.submit(jobs.wait, bench.file(), 60.0)
     bench.started()
@@ -365,10 +339,9 @@ def test_a_replaced_server_is_noticed(own_bench: Bench) -> None:
 
 
 @pytest.mark.nightly
-def test_a_freeze_of_server_and_worker_loses_no_job(own_bench: Bench) -> None:
+def test_a_freeze_of_server_and_worker_loses_no_job(bench: Bench) -> None:
     """The server and one of two workers freeze for more than a lease, but less than a lease plus 5 s (by default 15 to
     20 s). Both survive, so no job runs twice, although the worker that wakes first recovers lost jobs."""
-    bench = own_bench
     for _ in range(2):
         bench.worker("-c", "8", JOBKIT_LEASE="4", JOBKIT_HEARTBEAT="1")
     running = [bench.kit.submit(jobs.until, bench.file(), bench.file("go")) for _ in range(6)]

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from msgspec.structs import replace
 
-import jobkit
-from tests.store.server import Server
 from tests.support import wait_until
 
 from .conftest import Bench
 
 MB = 1_000_000
-
-
-@pytest.fixture
-def sharing(shared_server: Server, tmp_path: Path) -> Iterator[Bench]:
-    """Bench with a directory for files."""
-    bench = Bench(shared_server, tmp_path)
-    bench.place["results"] = str(tmp_path / "results")
-    bench.kit.close()
-    bench.kit = jobkit.connect(**bench.place)
-    try:
-        yield bench
-    finally:
-        bench.close()
-    bench.check_keys()
 
 
 def files(bench: Bench) -> list[Path]:

@@ -121,8 +121,7 @@ def test_an_answer_that_comes_while_no_worker_is_there_is_kept(bench: Bench) -> 
     worker = bench.worker()
     job = bench.kit.submit(asking.cut, bench.file())
     asks(job)
-    worker.kill()
-    worker.wait()
+    bench.kill(worker)
     job.answer(noise=4)
 
     bench.worker()

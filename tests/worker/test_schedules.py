@@ -59,8 +59,7 @@ def test_each_slot_fires_once_while_workers_freeze_die_and_have_wrong_clocks(ben
         name = list(clocks)[turn % 3]
         victim = workers[name]
         if turn % 4 == 3:
-            victim.kill()
-            victim.wait()
+            bench.kill(victim)
             workers[name] = start(name)
         else:
             victim.send_signal(signal.SIGSTOP)

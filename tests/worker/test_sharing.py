@@ -70,8 +70,7 @@ def test_limits_hold_and_never_block_forever_while_workers_are_killed(bench: Ben
         seen = len(bench.notes())
         wait_until(lambda seen=seen: len(bench.notes()) >= seen + 6 or all_ended(made), what="the storm to go on")
         victim = workers.pop(0)
-        victim.kill()
-        victim.wait()
+        bench.kill(victim)
         kills.append(time.time())
         workers.append(bench.worker(**patient))
 

@@ -29,22 +29,24 @@ from jobkit.worker.job_files import SWEEP_AGE_S, JobFiles
 from jobkit.worker.spool import Spool
 from tests.sharing.serving import BASE, FileServer
 from tests.store.server import Server
-from tests.worker.test_job_files import CODEC, claimed, job_files_server, value  # noqa: F401  # a fixture
+from tests.worker.test_job_files import CODEC, claimed, value
+
+Staged = tuple[JobFiles, FileServer]
 
 LINES = [f"line {n}" for n in range(2000)]
 
 
 @pytest.fixture
-async def staged(job_files_server: Server, tmp_path: Path) -> AsyncIterator[tuple[JobFiles, FileServer]]:  # noqa: F811
+async def staged(server: Server, tmp_path: Path) -> AsyncIterator[Staged]:
     """Files of a worker on another machine, and the server that keeps them."""
-    server = FileServer(tmp_path / "results")
-    server.start()
-    store = RedisStore(Settings(url=job_files_server.url, home=tmp_path / "other"))
+    keeper = FileServer(tmp_path / "results")
+    keeper.start()
+    store = RedisStore(Settings(url=server.url, home=tmp_path / "other"))
     files = JobFiles(store.settings, store, CODEC)
-    files.file_store = FileStore(server.files(tmp_path / "cache"), BASE)
+    files.file_store = FileStore(keeper.files(tmp_path / "cache"), BASE)
     files._stage(files.file_store)
-    yield files, server
-    server.close()
+    yield files, keeper
+    keeper.close()
     await store.redis.flushdb()
     await store.close()
 
@@ -79,9 +81,7 @@ async def second_attempt(files: JobFiles) -> Claimed:
     return await again(files, job)
 
 
-async def test_a_later_attempt_continues_the_whole_log_and_no_reader_sees_an_old_one(
-    staged: tuple[JobFiles, FileServer],
-) -> None:
+async def test_a_later_attempt_continues_the_whole_log_and_no_reader_sees_an_old_one(staged: Staged) -> None:
     files, server = staged
     job = await claimed(files, "a")
     folder = files.folder(job)
@@ -110,9 +110,7 @@ async def test_a_later_attempt_continues_the_whole_log_and_no_reader_sees_an_old
     assert not log_of(files, job).path.parent.exists()
 
 
-async def test_the_sharing_machine_continues_a_log_that_a_lost_worker_had_taken(
-    staged: tuple[JobFiles, FileServer],
-) -> None:
+async def test_the_sharing_machine_continues_a_log_that_a_lost_worker_had_taken(staged: Staged) -> None:
     files, server = staged
     job = await second_attempt(files)
     await files.continue_log(job)  # and then it dies
@@ -129,9 +127,7 @@ async def test_the_sharing_machine_continues_a_log_that_a_lost_worker_had_taken(
     assert found("").read_text().splitlines() == [*LINES, "the end"]
 
 
-async def test_a_worker_that_has_lost_its_job_does_not_replace_the_log_of_the_next_attempt(
-    staged: tuple[JobFiles, FileServer],
-) -> None:
+async def test_a_worker_that_has_lost_its_job_does_not_replace_the_log_of_the_next_attempt(staged: Staged) -> None:
     files, server = staged
     lost = await claimed(files, "a")
     say(files, lost, LINES)  # then its link is away for longer than its lease
@@ -148,7 +144,7 @@ async def test_a_worker_that_has_lost_its_job_does_not_replace_the_log_of_the_ne
     assert log_of(home, job).path.read_text() == "of the next attempt\n"
 
 
-async def test_a_large_result_is_sealed_on_its_way(staged: tuple[JobFiles, FileServer]) -> None:
+async def test_a_large_result_is_sealed_on_its_way(staged: Staged) -> None:
     files, _ = staged
     job = await claimed(files, "a")
     folder = files.folder(job)
@@ -166,7 +162,7 @@ async def test_a_large_result_is_sealed_on_its_way(staged: tuple[JobFiles, FileS
 
 @pytest.mark.parametrize(("size", "is_kept"), [(5_000_000, True), (51_000_000, False)])
 async def test_a_full_disk_of_the_sharing_machine_is_said_with_the_result(
-    staged: tuple[JobFiles, FileServer], size: int, is_kept: bool
+    staged: Staged, size: int, is_kept: bool
 ) -> None:
     files, server = staged
     server.fill()
@@ -189,7 +185,7 @@ async def test_a_full_disk_of_the_sharing_machine_is_said_with_the_result(
     assert not path.exists()
 
 
-async def test_a_sweep_removes_what_dead_workers_have_left_on_its_way(staged: tuple[JobFiles, FileServer]) -> None:
+async def test_a_sweep_removes_what_dead_workers_have_left_on_its_way(staged: Staged) -> None:
     files, _ = staged
     staging = files.file_store and files.file_store.staging
     assert isinstance(staging, Staging)
@@ -205,9 +201,7 @@ async def test_a_sweep_removes_what_dead_workers_have_left_on_its_way(staged: tu
     assert [log_of(files, job).path.exists() for job in (running, ended)] == [True, False]
 
 
-async def test_a_sweep_leaves_what_workers_of_other_namespaces_have_on_its_way(
-    staged: tuple[JobFiles, FileServer],
-) -> None:
+async def test_a_sweep_leaves_what_workers_of_other_namespaces_have_on_its_way(staged: Staged) -> None:
     files, _ = staged
     staging = files.file_store and files.file_store.staging
     assert isinstance(staging, Staging)
@@ -223,9 +217,7 @@ async def test_a_sweep_leaves_what_workers_of_other_namespaces_have_on_its_way(
     assert other.path.exists()
 
 
-async def test_a_lost_attempt_leaves_its_folder_to_the_next_attempt_on_its_machine(
-    staged: tuple[JobFiles, FileServer],
-) -> None:
+async def test_a_lost_attempt_leaves_its_folder_to_the_next_attempt_on_its_machine(staged: Staged) -> None:
     files, _ = staged
     lost = await claimed(files, "a")
     say(files, lost, LINES)
@@ -242,7 +234,7 @@ async def test_a_lost_attempt_leaves_its_folder_to_the_next_attempt_on_its_machi
 
 
 async def test_a_log_that_a_dead_worker_has_left_gives_way_to_that_of_a_later_attempt(
-    staged: tuple[JobFiles, FileServer], tmp_path: Path
+    staged: Staged, tmp_path: Path
 ) -> None:
     files, server = staged
     job = await claimed(files, "a")
@@ -269,9 +261,7 @@ async def test_a_log_that_a_dead_worker_has_left_gives_way_to_that_of_a_later_at
     assert found("").read_text().splitlines() == [*LINES, "the end"]
 
 
-async def test_a_log_that_the_disk_did_not_take_does_not_leave_that_of_the_attempt_before(
-    staged: tuple[JobFiles, FileServer],
-) -> None:
+async def test_a_log_that_the_disk_did_not_take_does_not_leave_that_of_the_attempt_before(staged: Staged) -> None:
     files, server = staged
     job = await second_attempt(files)
     await files.continue_log(job)
@@ -283,7 +273,7 @@ async def test_a_log_that_the_disk_did_not_take_does_not_leave_that_of_the_attem
     assert FileStore(Directory(server.root), BASE).log(folder.path) is None
 
 
-async def test_a_log_on_a_url_can_be_searched(staged: tuple[JobFiles, FileServer]) -> None:
+async def test_a_log_on_a_url_can_be_searched(staged: Staged) -> None:
     files, _ = staged
     job = await claimed(files, "a")
     say(files, job, LINES)

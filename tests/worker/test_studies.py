@@ -50,17 +50,15 @@ def whole(study: Study, count: int) -> None:
 @pytest.mark.nightly  # two leases; without processes `test_study_logic` kills a study after each of its steps
 def test_a_study_outlives_its_kernel_its_worker_and_its_own_process(bench: Bench) -> None:
     worker = bench.worker()
-    names = {f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()}
     kernel = subprocess.Popen(
-        [sys.executable, "-c", KERNEL, bench.file("trials"), bench.file("space")], env=environment(**names)
+        [sys.executable, "-c", KERNEL, bench.file("trials"), bench.file("space")], env=environment(**bench.variables)
     )
 
     def trials() -> list[str]:
         return bench.notes("trials")
 
     wait_until(lambda: len(trials()) >= 4, what="some trials")
-    kernel.kill()
-    kernel.wait()
+    bench.kill(kernel)
     study = bench.kit.study(id="all-of-it")
     [pid] = bench.started("space")
     os.kill(pid, signal.SIGKILL)
@@ -116,8 +114,7 @@ def test_a_study_cancelled_at_the_command_line_leaves_no_open_trial(bench: Bench
 
     study = bench.kit.options(cancel_grace=1).study(objective, trials=100, parallel=10, space={"x": (0.0, 1.0)})
     wait_until(lambda: study.batch.counts == {"queued": 8, "running": 2}, what="trials to run")
-    names = {f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()}
-    subprocess.run([sys.executable, "-m", "jobkit", "cancel", study.id], env=environment(**names), check=True)
+    subprocess.run([sys.executable, "-m", "jobkit", "cancel", study.id], env=environment(**bench.variables), check=True)
 
     assert study.wait(60)
     assert study.batch.wait(60)
