@@ -5,6 +5,7 @@ arq's keys have no prefix, so these tests have a separate server, which is empty
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import redis
+from arq import func
 from arq.connections import ArqRedis, RedisSettings
 
 from jobkit.settings import Settings
@@ -65,6 +67,30 @@ async def worker(arq_redis: ArqRedis, where: RedisSettings, settings: Settings) 
     yield make
     for one in made:
         await one.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
+    """Let a worker serve within the block."""
+    task = asyncio.create_task(worker.main())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class Waiting:
+    """A function of the name "wait" that runs until `go` is set; `started` is set when it runs."""
+
+    def __init__(self) -> None:
+        self.started, self.go = asyncio.Event(), asyncio.Event()
+        self.function = func(self._wait, name="wait")
+
+    async def _wait(self, ctx: dict[Any, Any]) -> str:
+        self.started.set()
+        await self.go.wait()
+        return "done"
 
 
 async def check_keys(pool: ArqRedis) -> None:

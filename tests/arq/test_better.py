@@ -27,7 +27,7 @@ from jobkit.worker import Worker
 from tests.support import until
 from tests.worker.conftest import LEASE_S
 
-from .conftest import Make
+from .conftest import Make, Waiting, serving
 from .test_documented import Ctx, answer, enqueued, fails
 
 
@@ -42,21 +42,15 @@ async def records(settings: Settings) -> list[JobSnapshot]:
 
 async def test_the_id_of_a_running_job_is_refused_after_its_payload_expired(arq_redis: ArqRedis, worker: Make) -> None:
     """arq's payload key expires while its job runs. arq then accepts the id again and loses the second job."""
-    started, go = asyncio.Event(), asyncio.Event()
-
-    async def wait(ctx: Ctx) -> str:
-        started.set()
-        await go.wait()
-        return "done"
-
+    wait = Waiting()
     job = await enqueued(arq_redis, "wait", _job_id="same", _expires=20)
-    serving = asyncio.create_task(worker([func(wait, name="wait")]).main())
-    await started.wait()
+    serving = asyncio.create_task(worker([wait.function]).main())
+    await wait.started.wait()
     assert await arq_redis.pttl("arq:job:same") == -1  # no longer expires
 
     assert await arq_redis.enqueue_job("wait", _job_id="same") is None
 
-    go.set()
+    wait.go.set()
     await serving
     assert await job.result() == "done"
 
@@ -64,16 +58,14 @@ async def test_the_id_of_a_running_job_is_refused_after_its_payload_expired(arq_
 async def test_a_late_abort_does_not_affect_the_next_job_of_that_id(arq_redis: ArqRedis, worker: Make) -> None:
     first = await enqueued(arq_redis, "answer", _job_id="same")
     one = worker([answer], allow_abort_jobs=True, keep_result=0, burst=False)
-    serving = asyncio.create_task(one.main())
-    await until(lambda: one.jobs_complete == 1, "the first job to end")
+    async with serving(one):
+        await until(lambda: one.jobs_complete == 1, "the first job to end")
 
-    assert await first.abort(poll_delay=0.01) is False
+        assert await first.abort(poll_delay=0.01) is False
 
-    await until(lambda: _is_empty(arq_redis, abort_jobs_ss), "the abort to be forgotten")
-    await enqueued(arq_redis, "answer", _job_id="same")
-    await until(lambda: one.jobs_complete == 2, "the second job to end")
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        await until(lambda: _is_empty(arq_redis, abort_jobs_ss), "the abort to be forgotten")
+        await enqueued(arq_redis, "answer", _job_id="same")
+        await until(lambda: one.jobs_complete == 2, "the second job to end")
 
 
 async def _is_empty(pool: ArqRedis, key: str) -> bool:
@@ -82,16 +74,11 @@ async def _is_empty(pool: ArqRedis, key: str) -> bool:
 
 @pytest.mark.parametrize("skew_s", [-3600, 3600])
 async def test_an_abort_by_a_wrong_clock_is_obeyed(arq_redis: ArqRedis, worker: Make, skew_s: float) -> None:
-    started = asyncio.Event()
-
-    async def long(ctx: Ctx) -> None:
-        started.set()
-        await asyncio.sleep(3600)
-
-    job = await enqueued(arq_redis, "long")
-    workers = [worker([func(long, name="long")], allow_abort_jobs=True) for _ in range(2)]
+    wait = Waiting()
+    job = await enqueued(arq_redis, "wait")
+    workers = [worker([wait.function], allow_abort_jobs=True) for _ in range(2)]
     serving = [asyncio.create_task(one.main()) for one in workers]
-    await started.wait()
+    await wait.started.wait()
 
     await arq_redis.zadd(abort_jobs_ss, {job.job_id: (time.time() + skew_s) * 1000})
 
@@ -117,14 +104,10 @@ async def test_a_job_that_blocks_the_loop_keeps_its_lease(arq_redis: ArqRedis, w
 
 async def test_long_jobs_do_not_hide_short_ones_from_another_worker(arq_redis: ArqRedis, worker: Make) -> None:
     """arq polls the oldest members of the queue, which include running jobs."""
-    go = asyncio.Event()
-
-    async def long(ctx: Ctx) -> None:
-        await go.wait()
-
-    functions = [func(long, name="long"), answer]
+    wait = Waiting()
+    functions = [wait.function, answer]
     for _ in range(5):
-        await enqueued(arq_redis, "long")
+        await enqueued(arq_redis, "wait")
     busy, idle = (worker(functions, max_jobs=5, queue_read_limit=5) for _ in range(2))
     serving = [asyncio.create_task(busy.main())]
     await until(lambda: len(busy.tasks) == 5, "the long jobs to run")
@@ -133,7 +116,7 @@ async def test_long_jobs_do_not_hide_short_ones_from_another_worker(arq_redis: A
     short = await enqueued(arq_redis, "answer")
 
     assert await short.result(60, poll_delay=0.02) == 42
-    go.set()
+    wait.go.set()
     await asyncio.gather(*serving)
 
 
@@ -212,59 +195,45 @@ async def test_entries_that_are_not_jobs_are_put_aside(arq_redis: ArqRedis, work
 async def test_a_queue_key_of_another_type_is_waited_for(arq_redis: ArqRedis, worker: Make) -> None:
     await arq_redis.set("arq:queue", "no queue")
     one = worker([answer], burst=False)
-    serving = asyncio.create_task(one.main())
-    await asyncio.sleep(0.2)  # until the worker has read the key
-    assert not serving.done()
+    async with serving(one) as task:
+        await asyncio.sleep(0.2)  # until the worker has read the key
+        assert not task.done()
 
-    await arq_redis.delete("arq:queue")
-    job = await enqueued(arq_redis, "answer")
+        await arq_redis.delete("arq:queue")
+        job = await enqueued(arq_redis, "answer")
 
-    assert await job.result(60, poll_delay=0.02) == 42
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        assert await job.result(60, poll_delay=0.02) == 42
 
 
 async def test_a_wiped_server_does_not_end_the_worker(arq_redis: ArqRedis, worker: Make) -> None:
-    started, go = asyncio.Event(), asyncio.Event()
-
-    async def wait(ctx: Ctx) -> None:
-        started.set()
-        await go.wait()
-
+    wait = Waiting()
     await enqueued(arq_redis, "wait")
-    one = worker([func(wait, name="wait"), answer], burst=False)
-    serving = asyncio.create_task(one.main())
-    await started.wait()
-    await arq_redis.flushdb()
-    go.set()
+    one = worker([wait.function, answer], burst=False)
+    async with serving(one):
+        await wait.started.wait()
+        await arq_redis.flushdb()
+        wait.go.set()
 
-    job = await enqueued(arq_redis, "answer")
+        job = await enqueued(arq_redis, "answer")
 
-    assert await job.result(60, poll_delay=0.02) == 42
-    assert len(await arq_redis.keys("arq:result:*")) == 1
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        assert await job.result(60, poll_delay=0.02) == 42
+        assert len(await arq_redis.keys("arq:result:*")) == 1
 
 
 async def test_a_job_that_is_removed_from_arqs_queue_is_not_run(
     arq_redis: ArqRedis, worker: Make, settings: Settings
 ) -> None:
-    started, go = asyncio.Event(), asyncio.Event()
-
-    async def wait(ctx: Ctx) -> None:
-        started.set()
-        await go.wait()
-
+    wait = Waiting()
     await enqueued(arq_redis, "wait", _job_id="first")
     await enqueued(arq_redis, "fails", _job_id="second")
     await enqueued(arq_redis, "fails", _job_id="third", _defer_by=60)
-    one = worker([func(wait, name="wait"), fails], max_jobs=1)
+    one = worker([wait.function, fails], max_jobs=1)
     serving = asyncio.create_task(one.main())
-    await started.wait()
+    await wait.started.wait()
     await until(lambda: _has(settings, 3), "all to have records")
 
     await arq_redis.zrem("arq:queue", "second", "third")
-    go.set()
+    wait.go.set()
 
     await serving
     found = {record.id: str(record.state) for record in await records(settings)}
@@ -298,16 +267,14 @@ async def test_the_health_key_stays_while_another_worker_lives(
     arq_redis: ArqRedis, worker: Make, where: RedisSettings, settings: Settings
 ) -> None:
     other = Worker([answer], redis_settings=where, handle_signals=False, settings=settings)
-    serving = asyncio.create_task(other.main())
-    await until(lambda: arq_redis.exists("arq:queue:health-check"), "the other worker to tell its health")
-    one = worker([answer])
-    await one.main()
+    async with serving(other):
+        await until(lambda: arq_redis.exists("arq:queue:health-check"), "the other worker to tell its health")
+        one = worker([answer])
+        await one.main()
 
-    await one.close()
+        await one.close()
 
-    assert await arq_redis.exists("arq:queue:health-check")
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        assert await arq_redis.exists("arq:queue:health-check")
     await other.close()
     assert not await arq_redis.exists("arq:queue:health-check")
 
@@ -335,16 +302,11 @@ async def test_a_closed_worker_may_serve_again(arq_redis: ArqRedis, worker: Make
 
 
 async def test_close_waits_for_the_jobs_that_it_ends(arq_redis: ArqRedis, worker: Make) -> None:
-    started = asyncio.Event()
-
-    async def long(ctx: Ctx) -> None:
-        started.set()
-        await asyncio.sleep(3600)
-
-    job = await enqueued(arq_redis, "long")
-    one = worker([func(long, name="long")], burst=False)
+    wait = Waiting()
+    job = await enqueued(arq_redis, "wait")
+    one = worker([wait.function], burst=False)
     serving = asyncio.create_task(one.main())
-    await started.wait()
+    await wait.started.wait()
 
     await one.close()
 
@@ -365,10 +327,8 @@ async def test_a_cancelled_worker_releases_its_jobs_at_once(arq_redis: ArqRedis,
         return f"try {ctx['job_try']}"
 
     job = await enqueued(arq_redis, "once")
-    serving = asyncio.create_task(worker([func(once, name="once")]).main())
-    await started.wait()
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    async with serving(worker([func(once, name="once")])):
+        await started.wait()
     assert await job.status() is JobStatus.queued
 
     await worker([func(once, name="once")]).main()

@@ -24,7 +24,7 @@ from jobkit.settings import Settings
 from jobkit.worker import Worker
 from tests.support import until
 
-from .conftest import NOT_SOON, Make
+from .conftest import NOT_SOON, Make, Waiting, serving
 
 Ctx = dict[str, Any]
 
@@ -205,27 +205,20 @@ async def test_results_are_read_as_in_arq(arq_redis: ArqRedis, worker: Make) -> 
 
 
 async def test_waiting_jobs_are_listed_and_keep_their_score(arq_redis: ArqRedis, worker: Make) -> None:
-    started = asyncio.Event()
-
-    async def wait(ctx: Ctx) -> None:
-        started.set()
-        await asyncio.sleep(3600)
-
+    wait = Waiting()
     await enqueued(arq_redis, "wait", _job_id="first")
     await enqueued(arq_redis, "answer", 1, _job_id="second")
     await enqueued(arq_redis, "answer", _job_id="later", _defer_by=60)
     before = [(j.job_id, j.score) for j in await arq_redis.queued_jobs()]
 
-    one = worker([func(wait, name="wait"), answer], max_jobs=1, burst=False)
-    serving = asyncio.create_task(one.main())
-    await started.wait()
-    await until(lambda: _size(arq_redis, "jk:default:arq:arq:queue", 3), "all to have records")
+    one = worker([wait.function, answer], max_jobs=1, burst=False)
+    async with serving(one):
+        await wait.started.wait()
+        await until(lambda: _size(arq_redis, "jk:default:arq:arq:queue", 3), "all to have records")
 
-    assert [(j.job_id, j.score) for j in await arq_redis.queued_jobs()] == before
-    statuses = [await Job(job_id, arq_redis).status() for job_id in ("first", "second", "later")]
-    assert statuses == [JobStatus.in_progress, JobStatus.queued, JobStatus.deferred]
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        assert [(j.job_id, j.score) for j in await arq_redis.queued_jobs()] == before
+        statuses = [await Job(job_id, arq_redis).status() for job_id in ("first", "second", "later")]
+        assert statuses == [JobStatus.in_progress, JobStatus.queued, JobStatus.deferred]
     assert await Job("first", arq_redis).status() is JobStatus.queued
 
 
@@ -321,18 +314,16 @@ async def test_a_job_that_waits_for_its_retry_is_deferred(arq_redis: ArqRedis, w
 
     job = await enqueued(arq_redis, "later")
     one = worker([func(later, name="later")], burst=False)
-    serving = asyncio.create_task(one.main())
+    async with serving(one):
 
-    async def is_deferred() -> bool:
-        return await job.status() is JobStatus.deferred
+        async def is_deferred() -> bool:
+            return await job.status() is JobStatus.deferred
 
-    await until(is_deferred, "the job to be deferred")
-    info = await job.info()
-    assert info is not None
-    assert info.score is not None
-    assert 50 < info.score / 1000 - time.time() < 61
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        await until(is_deferred, "the job to be deferred")
+        info = await job.info()
+        assert info is not None
+        assert info.score is not None
+        assert 50 < info.score / 1000 - time.time() < 61
     await arq_redis.delete("arq:queue")
     await one.queue.scan(10, obeys_aborts=False)
 

@@ -19,7 +19,7 @@ from jobkit.worker.from_arq.bridge import KeyWatch, queue_of, redis_settings, ur
 from tests.store.server import Server
 from tests.support import ROOT, until
 
-from .conftest import Make
+from .conftest import Make, serving
 from .test_documented import answer, enqueued
 
 PLACES = {
@@ -110,14 +110,11 @@ async def test_without_notifications_the_queue_is_polled(
     await arq_redis.execute_command("ACL", "SETUSER", "limited", *rights)
     place = RedisSettings(unix_socket_path=str(server.socket), username="limited", password="secret")
     one = worker([answer], redis_settings=place, burst=False)
-    serving = asyncio.create_task(one.main())
+    async with serving(one):
+        job = await enqueued(arq_redis, "answer")
 
-    job = await enqueued(arq_redis, "answer")
-
-    assert await job.result(60, poll_delay=0.02) == 42
-    assert "arq's queue is polled" in caplog.text
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        assert await job.result(60, poll_delay=0.02) == 42
+        assert "arq's queue is polled" in caplog.text
     await arq_redis.execute_command("ACL", "DELUSER", "limited")
 
 
@@ -130,14 +127,11 @@ async def test_the_documented_redis_rights_are_enough(
     await arq_redis.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", *rights.split())
     place = RedisSettings(unix_socket_path=str(server.socket), username="limited", password="secret")
     one = worker([answer], redis_settings=place, burst=False, poll_delay=60)
-    serving = asyncio.create_task(one.main())
+    async with serving(one):
+        job = await enqueued(arq_redis, "answer")
 
-    job = await enqueued(arq_redis, "answer")
-
-    assert await job.result(60, poll_delay=0.02) == 42
-    assert caplog.text == ""
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        assert await job.result(60, poll_delay=0.02) == 42
+        assert caplog.text == ""
     await arq_redis.execute_command("ACL", "DELUSER", "limited")
 
 

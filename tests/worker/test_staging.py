@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from jobkit.attempts import ending
 from jobkit.codec import HEAD_BYTES, PICKLE, Subject, is_reference
-from jobkit.files.file_store import PASSING, FileStore, opened
+from jobkit.files.file_store import PASSING, FileStore, JobFolder, opened
 from jobkit.files.log import LogFile, _give_up, mark_of
 from jobkit.files.log_reader import read_log
 from jobkit.files.staging import Staging
@@ -51,9 +51,29 @@ async def staged(server: Server, tmp_path: Path) -> AsyncIterator[Staged]:
     await store.close()
 
 
-def log_of(files: JobFiles, job: Claimed) -> LogFile:
+def folder_of(files: JobFiles, job: Claimed) -> JobFolder:
     folder = files.folder(job)
     assert folder is not None
+    return folder
+
+
+def at_home(files: JobFiles, server: FileServer) -> JobFiles:
+    """Return the files of a worker on the machine that shares its place."""
+    home = JobFiles(Settings(url=files._settings.url, results=str(server.root)), files._store, CODEC)
+    home.file_store = FileStore(Directory(server.root), BASE)
+    return home
+
+
+def lines_in(store: FileStore | None, folder: JobFolder, *, has_ended: bool = False) -> list[str]:
+    """Return the whole log of a job, as a reader of these files has it."""
+    assert store is not None
+    found = store.log(folder.path, has_ended=has_ended)
+    assert found is not None
+    return found("").read_text().splitlines()
+
+
+def log_of(files: JobFiles, job: Claimed) -> LogFile:
+    folder = folder_of(files, job)
     path = folder.file_store.log_path(folder.path)
     assert path is not None
     return LogFile(path, folder.owner)
@@ -84,8 +104,7 @@ async def second_attempt(files: JobFiles) -> Claimed:
 async def test_a_later_attempt_continues_the_whole_log_and_no_reader_sees_an_old_one(staged: Staged) -> None:
     files, server = staged
     job = await claimed(files, "a")
-    folder = files.folder(job)
-    assert folder is not None
+    folder = folder_of(files, job)
     here = FileStore(Directory(server.root), BASE)
     there = FileStore(server.files(server.root / "x"), BASE)
     say(files, job, LINES)
@@ -103,9 +122,7 @@ async def test_a_later_attempt_continues_the_whole_log_and_no_reader_sees_an_old
     await files.clear_staging(job)
 
     for store in (here, there):
-        found = store.log(folder.path, has_ended=store is there)
-        assert found is not None
-        assert found("").read_text().splitlines() == [*LINES, "the end"]
+        assert lines_in(store, folder, has_ended=store is there) == [*LINES, "the end"]
     assert here.place.names(folder.path) == ["job", "log", "log.marks"]
     assert not log_of(files, job).path.parent.exists()
 
@@ -115,24 +132,18 @@ async def test_the_sharing_machine_continues_a_log_that_a_lost_worker_had_taken(
     job = await second_attempt(files)
     await files.continue_log(job)  # and then it dies
 
-    home = JobFiles(Settings(url=files._settings.url, results=str(server.root)), files._store, CODEC)
-    home.file_store = FileStore(Directory(server.root), BASE)
+    home = at_home(files, server)
     job = await again(files, job)
     await home.continue_log(job)
     say(home, job, ["the end"])
-    folder = home.folder(job)
-    assert folder is not None
-    found = home.file_store.log(folder.path, has_ended=False)
-    assert found is not None
-    assert found("").read_text().splitlines() == [*LINES, "the end"]
+    assert lines_in(home.file_store, folder_of(home, job)) == [*LINES, "the end"]
 
 
 async def test_a_worker_that_has_lost_its_job_does_not_replace_the_log_of_the_next_attempt(staged: Staged) -> None:
     files, server = staged
     lost = await claimed(files, "a")
     say(files, lost, LINES)  # then its link is away for longer than its lease
-    home = JobFiles(Settings(url=files._settings.url, results=str(server.root)), files._store, CODEC)
-    home.file_store = FileStore(Directory(server.root), BASE)
+    home = at_home(files, server)
     job = await again(files, lost)
     await home.continue_log(job)
     say(home, job, ["of the next attempt"])
@@ -147,8 +158,7 @@ async def test_a_worker_that_has_lost_its_job_does_not_replace_the_log_of_the_ne
 async def test_a_large_result_is_sealed_on_its_way(staged: Staged) -> None:
     files, _ = staged
     job = await claimed(files, "a")
-    folder = files.folder(job)
-    assert folder is not None
+    folder = folder_of(files, job)
     path = log_of(files, job).path.with_name(f"{PASSING}1-0")
     path.parent.mkdir(parents=True)
     path.write_bytes(bytes(HEAD_BYTES) + bytes(5_000_000))
@@ -187,8 +197,6 @@ async def test_a_full_disk_of_the_sharing_machine_is_said_with_the_result(
 
 async def test_a_sweep_removes_what_dead_workers_have_left_on_its_way(staged: Staged) -> None:
     files, _ = staged
-    staging = files.file_store and files.file_store.staging
-    assert isinstance(staging, Staging)
     running, ended = await claimed(files, "a"), await claimed(files, "b")
     for job in (running, ended):
         say(files, job, LINES)
@@ -254,11 +262,7 @@ async def test_a_log_that_a_dead_worker_has_left_gives_way_to_that_of_a_later_at
     say(files, job, ["the end"])
     await files.hand_in_log(job)
 
-    folder = files.folder(job)
-    assert folder is not None
-    found = FileStore(Directory(server.root), BASE).log(folder.path, has_ended=False)
-    assert found is not None
-    assert found("").read_text().splitlines() == [*LINES, "the end"]
+    assert lines_in(FileStore(Directory(server.root), BASE), folder_of(files, job)) == [*LINES, "the end"]
 
 
 async def test_a_log_that_the_disk_did_not_take_does_not_leave_that_of_the_attempt_before(staged: Staged) -> None:
@@ -268,9 +272,7 @@ async def test_a_log_that_the_disk_did_not_take_does_not_leave_that_of_the_attem
     _give_up(log_of(files, job).path)
     await files.hand_in_log(job)
 
-    folder = files.folder(job)
-    assert folder is not None
-    assert FileStore(Directory(server.root), BASE).log(folder.path) is None
+    assert FileStore(Directory(server.root), BASE).log(folder_of(files, job).path) is None
 
 
 async def test_a_log_on_a_url_can_be_searched(staged: Staged) -> None:
@@ -279,8 +281,7 @@ async def test_a_log_on_a_url_can_be_searched(staged: Staged) -> None:
     say(files, job, LINES)
     await files.hand_in_log(job)
     assert files.file_store is not None
-    folder = files.folder(job)
-    assert folder is not None
+    folder = folder_of(files, job)
     found = files.file_store.log(folder.path)
     assert found is not None
     assert [(line.n, line.text, line.source) for line in read_log(found, LogFilter("line 1234")).lines] == [
