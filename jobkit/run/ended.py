@@ -169,10 +169,9 @@ def raised(error: BaseException, *, allow_pickle: bool) -> Ended:
                 + how_to_get(error.name),
             )
         outcome = replace(first, error=found)
-        return Ended(outcome, None if is_exit or not allow_pickle else lambda: Ended(with_pickle(outcome)))
-
-    def with_pickle(outcome: Outcome) -> Outcome:
-        return replace(outcome, error_body=error_body(error))
+        if is_exit or not allow_pickle:
+            return Ended(outcome)
+        return Ended(outcome, lambda: Ended(replace(outcome, error_body=error_body(error))))
 
     return Ended(first, described)
 

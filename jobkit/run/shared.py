@@ -494,9 +494,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
 
 def _run_coroutine(coroutine: Any) -> Any:
     """`asyncio.run`, also where a loop is already running in this thread (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not context.is_in_loop():
         return asyncio.run(coroutine)
     with ThreadPoolExecutor(1, "jobkit-sync") as thread:
         return thread.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()

@@ -81,11 +81,6 @@ logger = logging.getLogger("jobkit.worker")
 STOPS = ("", "retire", "drain", "now")
 
 
-def own_rss_bytes() -> int:
-    """Return the resident memory of this process."""
-    return processes.rss_bytes(os.getpid())
-
-
 class RetryPause:
     """The loop's waits for a server that is away. The first heartbeat that reaches it ends all of them."""
 
@@ -118,7 +113,7 @@ class RecycleLimits:
         if is_late or (self.max_jobs is not None and ended >= self.max_jobs):
             logger.info("limit reached after %d jobs: no more are taken", ended)
             return True
-        if self.max_memory_bytes is not None and own_rss_bytes() > self.max_memory_bytes:
+        if self.max_memory_bytes is not None and processes.rss_bytes(os.getpid()) > self.max_memory_bytes:
             logger.info("grown beyond the memory limit of a worker: no more jobs are taken")
             return True
         return False

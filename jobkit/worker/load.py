@@ -13,7 +13,6 @@ from itertools import islice
 import msgspec
 
 from jobkit.model.load import POINTS, GpuUsage, Spark, Usage, WorkerLoad
-from jobkit.store.values import WorkerInfo
 from jobkit.system import processes
 from jobkit.system.hardware import GpuReader
 
@@ -79,11 +78,6 @@ class LoadSampler:
         self._text = ""
         self._stopping = threading.Event()
         self._own.measure(time.process_time(), self.rss_bytes)
-
-    @classmethod
-    def of(cls, info: WorkerInfo, trees: Callable[[], Mapping[str, Sequence[int]]], every_s: float) -> LoadSampler:
-        """Return the sampler of a worker, with the GPUs that its jobs get."""
-        return cls(trees, GpuReader(int(info.resources.get("gpu", 0))), every_s)
 
     def start(self) -> None:
         threading.Thread(target=self._keep, name="jobkit-load", daemon=True).start()

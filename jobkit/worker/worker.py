@@ -27,6 +27,7 @@ from jobkit.settings import Settings
 from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
+from jobkit.system.hardware import GpuReader
 from jobkit.worker.about import STOPS, RecycleLimits, RetryPause, identify, lasting_facts
 from jobkit.worker.attempt import RunningAttempt, newest
 from jobkit.worker.blocked_loop import attend
@@ -103,7 +104,8 @@ class JobWorker(arq.worker.Worker):
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
         self._wait_s = math.inf
-        self._load = LoadSampler.of(info, runner.trees, settings.heartbeat)
+        gpus = GpuReader(int(info.resources.get("gpu", 0)))
+        self._load = LoadSampler(runner.trees, gpus, settings.heartbeat)
         self._stop = ""  # one of `STOPS`
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive

@@ -6,7 +6,6 @@ person at the terminal is asked.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import sys
 from collections.abc import Iterator
@@ -130,7 +129,7 @@ class Ask:
         recorder = context.active_recorder()
         if recorder is None:
             return _asked_here(asked)
-        if not recorder.is_passive and _is_in_loop():
+        if not recorder.is_passive and context.is_in_loop():
             raise JobkitError("a coroutine must not block its event loop: write await jobkit.ask.aio(...)")
         for key, body in asked.questions(recorder.answers):
             recorder.ask(key, asked.text[:BRIEF_CHARS], asked.timeout_s, body)
@@ -176,14 +175,6 @@ def _waits(reply: Reply) -> bool:
     started would end alone, and the answer would be lost."""
     job = context.active()
     return reply.kind == "wait" or (reply.kind == "leave" and job is not None and not job.is_own_flow)
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 # -- at a terminal -----------------------------------------------------------------------------------------------------

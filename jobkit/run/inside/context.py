@@ -180,6 +180,11 @@ class Context:
         return f"<job {self.job_id} attempt {self.attempt}>" if self.job_id else "<outside a job>"
 
 
+def is_in_loop() -> bool:
+    """Return whether an event loop runs in this thread."""
+    return bool(_task())
+
+
 def _task() -> int:
     """Return the id of the asyncio task that calls, 0 outside of event loops. The task itself would be a cycle."""
     try:

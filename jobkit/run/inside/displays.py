@@ -58,47 +58,33 @@ def _is_library(module: Any) -> bool:
     return module == __name__ or (isinstance(module, str) and module.partition(".")[0] in _LIBRARIES)
 
 
-def _patch_ipython(module: Any) -> None:
-    original = module.display
+def _patch(owner: Any, name: str, show: Callable[..., Any]) -> None:
+    """Let a job call `show`, with its recorder first, instead of a function of a module or class."""
+    original = getattr(owner, name)
 
     @functools.wraps(original)
-    def patched_display(*objects: Any, display_id: Any = None, **options: Any) -> Any:
+    def patched(*args: Any, **options: Any) -> Any:
         recorder = active_recorder()
-        if recorder is None:
-            return original(*objects, display_id=display_id, **options)
+        return original(*args, **options) if recorder is None else show(recorder, *args, **options)
+
+    setattr(owner, name, patched)
+
+
+def _patch_ipython(module: Any) -> None:
+    def show(recorder: Recorder, *objects: Any, display_id: Any = None, **options: Any) -> Any:
         _show_all(recorder, objects, display_id)
         return None if not display_id else module.DisplayHandle(display_id if isinstance(display_id, str) else None)
 
-    module.display = patched_display
+    _patch(module, "display", show)
 
 
 def _patch_pyplot(module: Any) -> None:
-    original = module.show
-
-    @functools.wraps(original)
-    def patched_show(*args: Any, **options: Any) -> Any:
-        recorder = active_recorder()
-        if recorder is None:
-            return original(*args, **options)
-        _show_figures(recorder, module)
-        return None
-
-    module.show = patched_show
+    _patch(module, "show", lambda recorder, *args, **options: _show_figures(recorder, module))
 
 
 def _patch_show(owner: Any) -> None:
     """Patch a module or class with a `show` whose first argument is what is shown."""
-    original = owner.show
-
-    @functools.wraps(original)
-    def patched_show(obj: Any, *args: Any, **options: Any) -> Any:
-        recorder = active_recorder()
-        if recorder is None:
-            return original(obj, *args, **options)
-        _show_all(recorder, (obj,), kind="figure")
-        return None
-
-    owner.show = patched_show
+    _patch(owner, "show", lambda recorder, obj, *args, **options: _show_all(recorder, (obj,), kind="figure"))
 
 
 def _show_figures(recorder: Recorder, pyplot: Any) -> None:
