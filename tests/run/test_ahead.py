@@ -64,6 +64,16 @@ async def ready(runner: Runner) -> int | None:
     return None if zygote is None else zygote.pid
 
 
+@pytest.fixture
+async def zygote(runner: Runner, installed: Any) -> int:
+    """Process that has imported the module `wanted` ahead."""
+    installed("wanted")
+    await imported(runner, "wanted")
+    found = await ready(runner)
+    assert found is not None
+    return found
+
+
 @needs_forks
 async def test_what_a_job_has_imported_is_there_for_the_next_one(runner: Runner, installed: Any) -> None:
     installed("wanted")
@@ -107,11 +117,8 @@ async def test_modules_of_the_user_are_never_imported_ahead(runner: Runner, inst
 
 @needs_forks
 async def test_a_module_of_the_user_wins_over_an_installed_one_of_its_name(
-    runner: Runner, installed: Any, tmp_path: Path
+    runner: Runner, zygote: int, tmp_path: Path
 ) -> None:
-    installed("wanted")
-    await imported(runner, "wanted")
-    await ready(runner)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "wanted.py").write_text("PID = 7")
 
@@ -122,7 +129,7 @@ async def test_a_module_of_the_user_wins_over_an_installed_one_of_its_name(
 
 @needs_forks
 async def test_a_reused_process_keeps_a_module_of_the_user_with_the_name_of_an_installed_one(
-    runner: Runner, installed: Any, tmp_path: Path
+    runner: Runner, zygote: int, tmp_path: Path
 ) -> None:
     def count() -> int:
         import wanted  # type: ignore[import-not-found]
@@ -130,9 +137,6 @@ async def test_a_reused_process_keeps_a_module_of_the_user_with_the_name_of_an_i
         wanted.PID += 1
         return int(wanted.PID)
 
-    installed("wanted")
-    await imported(runner, "wanted")
-    await ready(runner)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "wanted.py").write_text("PID = 0")
 
@@ -142,10 +146,7 @@ async def test_a_reused_process_keeps_a_module_of_the_user_with_the_name_of_an_i
 
 
 @needs_forks
-async def test_jobs_with_variables_or_a_memory_limit_import_it_themselves(runner: Runner, installed: Any) -> None:
-    installed("wanted")
-    await imported(runner, "wanted")
-    await ready(runner)
+async def test_jobs_with_variables_or_a_memory_limit_import_it_themselves(runner: Runner, zygote: int) -> None:
 
     for options in ({"environ": {"THREADS": "4"}}, {"memory_limit_bytes": 1 << 40}):
         place, own = await imported(runner, "wanted", **options)
@@ -289,13 +290,10 @@ async def test_large_task_modules_are_not_loaded_a_second_time(
 
 @needs_forks
 async def test_no_process_waits_for_jobs_after_the_end_of_idle_libraries(
-    runner: Runner, installed: Any, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, zygote: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.run.process.runner._IDLE_S", 0.05)
     monkeypatch.setattr("jobkit.run.process.runner._SAMPLE_S", 0.05)
-    installed("wanted")
-    await imported(runner, "wanted")
-    await ready(runner)
     await until(lambda: runner._watching is not None and runner._watching.done(), "an idle worker")
 
     runner._ahead.drop()
@@ -331,10 +329,7 @@ async def test_a_library_that_ends_its_process_ends_no_job(
 
 
 @needs_forks
-async def test_after_an_installation_modules_are_imported_anew(runner: Runner, installed: Any) -> None:
-    installed("wanted")
-    await imported(runner, "wanted")
-    await ready(runner)
+async def test_after_an_installation_modules_are_imported_anew(runner: Runner, installed: Any, zygote: int) -> None:
     old = runner._ahead.current()
 
     installed("another")
@@ -350,7 +345,7 @@ async def test_after_an_installation_modules_are_imported_anew(runner: Runner, i
 
 @needs_forks
 async def test_a_job_that_runs_outlives_the_replacement_of_its_zygote(
-    runner: Runner, installed: Any, tmp_path: Path
+    runner: Runner, installed: Any, zygote: int, tmp_path: Path
 ) -> None:
     def wait(path: str) -> int:
         import os
@@ -361,9 +356,6 @@ async def test_a_job_that_runs_outlives_the_replacement_of_its_zygote(
             time.sleep(0.01)
         return 7
 
-    installed("wanted")
-    await imported(runner, "wanted")
-    await ready(runner)
     old = runner._ahead.current()
     running = asyncio.create_task(runner.do(wait, str(tmp_path / "go"), job_id="j2"))
     await until((tmp_path / "go.fifo").exists, "the job to run")
@@ -382,11 +374,8 @@ async def test_a_job_that_runs_outlives_the_replacement_of_its_zygote(
 @needs_forks
 @pytest.mark.parametrize("kind", ["cancel", "kill"])
 async def test_a_job_with_libraries_can_be_stopped_like_any_other(
-    runner: Runner, installed: Any, tmp_path: Path, kind: str
+    runner: Runner, zygote: int, tmp_path: Path, kind: str
 ) -> None:
-    installed("wanted")
-    await imported(runner, "wanted")
-    zygote = await ready(runner)
 
     def wait(sign: Path) -> None:
         import time
@@ -401,11 +390,7 @@ async def test_a_job_with_libraries_can_be_stopped_like_any_other(
 
 
 @needs_forks
-async def test_the_death_of_the_zygote_with_libraries_leaves_the_other_one(runner: Runner, installed: Any) -> None:
-    installed("wanted")
-    await imported(runner, "wanted")
-    zygote = await ready(runner)
-    assert zygote is not None
+async def test_the_death_of_the_zygote_with_libraries_leaves_the_other_one(runner: Runner, zygote: int) -> None:
     os.kill(zygote, signal.SIGKILL)
     await until(lambda: runner._ahead.current() is None, "the worker to notice")
 

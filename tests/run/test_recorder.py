@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from jobkit.model import LogLine
-from jobkit.model.metrics import Point
 from jobkit.run.inside import bars
-from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import CURRENT, Context, current
 from jobkit.run.inside.recorder import Bar, Recorder
-from jobkit.run.inside.values import Body
 from jobkit.run.shared import run_here
 
 from .conftest import Heard, assign
@@ -23,36 +19,14 @@ from .conftest import Heard, assign
 Shown = tuple[float | None, float | None, str]
 
 
-class Last:
-    """Sink that keeps the last state that a card would show."""
-
-    def __init__(self) -> None:
-        self.shown: Shown = (None, None, "")
-
-    def lines(self, lines: Sequence[LogLine]) -> None: ...
-
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self.shown = done, total, message
-
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None: ...
-
-    def awaits(self, job_ids: Sequence[str]) -> None: ...
-
-    def ask(
-        self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]
-    ) -> None: ...
-
-    def artifact(self, name: str, media: str, body: Body) -> None: ...
-
-
 def shown_after(*steps: Callable[[Context, Recorder], Any]) -> Shown:
-    last = Last()
+    last = Heard()
     recorder = Recorder(last, lambda: None)
     context = Context("j1", 1, "task", recorder)
     for step in steps:
         step(context, recorder)
     recorder.close()
-    return last.shown
+    return last.news[-1]
 
 
 def bar(done: float, total: float, desc: str = "steps") -> Callable[[Context, Recorder], None]:
@@ -105,7 +79,7 @@ def test_a_report_and_a_bar_keep_each_others_values(steps: list[Any], shown: Sho
 
 
 def test_steps_before_a_slow_one_are_shown() -> None:
-    last = Last()
+    last = Heard()
     recorder = Recorder(last, lambda: None)
     token = CURRENT.set(Context("j1", 1, "task", recorder))
     try:
@@ -116,7 +90,7 @@ def test_steps_before_a_slow_one_are_shown() -> None:
     finally:
         CURRENT.reset(token)
 
-    assert last.shown == (2, 4, "steps")
+    assert last.news[-1] == (2, 4, "steps")
 
 
 def test_a_message_inside_a_loop_does_not_change_the_bar(heard: Heard) -> None:
@@ -142,7 +116,7 @@ def test_the_end_of_a_rich_bar_is_shown_though_it_comes_while_the_recorder_looks
             assert go_on.wait(60)
         return markup
 
-    last = Last()
+    last = Heard()
     recorder = Recorder(last, lambda: None)
     ticking = threading.Thread(target=recorder.tick)
     monkeypatch.setattr(bars, "_plain", slow)
@@ -159,4 +133,4 @@ def test_the_end_of_a_rich_bar_is_shown_though_it_comes_while_the_recorder_looks
     CURRENT.reset(token)
     recorder.close()
 
-    assert last.shown == (20, 20, "steps")
+    assert last.news[-1] == (20, 20, "steps")
