@@ -376,32 +376,11 @@ async def test_a_segfault_is_named_with_its_line(runner: Runner, heard: Heard) -
     assert heard.texts == ["last words"]
 
 
-async def test_an_os_exit_is_a_crash_with_its_status(runner: Runner) -> None:
-    error = failure(await runner.do(lambda: os._exit(3)))
-
-    assert error.kind is ErrorKind.CRASH
-    assert "exit status 3" in error.message
-
-
-async def test_sys_exit_is_named(runner: Runner) -> None:
-    error = failure(await runner.do(lambda: sys.exit(3)))
-
-    assert error.kind is ErrorKind.CRASH
-    assert error.message == "the task called sys.exit(3)"
-
-
 async def test_a_sigkill_from_elsewhere_is_likely_out_of_memory(runner: Runner) -> None:
     error = failure(await runner.do(lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
     assert error.kind is ErrorKind.CRASH
     assert "signal 9 (SIGKILL), likely out of memory" in error.message
-
-
-async def test_a_keyboard_interrupt_of_the_task_is_an_exception(runner: Runner) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    assert failure(await runner.do(interrupt)).kind is ErrorKind.EXCEPTION
 
 
 async def test_the_child_has_its_name_directory_and_environment(runner: Runner, tmp_path: Path) -> None:

@@ -163,21 +163,6 @@ async def test_a_cancelled_run_of_a_coroutine_raises(loop_runner: AsyncRunner, h
         await running
 
 
-@pytest.mark.parametrize("leave", ["exception", "exit", "cancelled"])
-async def test_no_exception_of_a_coroutine_leaves_run(loop_runner: AsyncRunner, heard: Heard, leave: str) -> None:
-    async def job(leave: str) -> None:
-        import asyncio
-        import sys
-
-        if leave == "exit":
-            sys.exit(2)
-        raise ValueError("no") if leave == "exception" else asyncio.CancelledError
-
-    error = failure(await asyncio.create_task(loop_runner.run(assign(job, leave), heard)))
-
-    assert error.type == {"exception": "ValueError", "exit": "SystemExit", "cancelled": "CancelledError"}[leave]
-
-
 async def test_blocking_waits_for_jobs_are_refused_on_the_workers_loop(loop_runner: AsyncRunner, heard: Heard) -> None:
     async def blocks() -> None:
         with waiting(["j2"]):
@@ -312,16 +297,6 @@ async def test_an_inline_coroutine_runs_inside_a_running_loop(heard: Heard) -> N
 
     assert outcome.summary == "ok"
     assert heard.texts == ["inside"]
-
-
-def test_errors_and_exits_of_an_inline_job_are_outcomes(heard: Heard) -> None:
-    assert failure(run_here(assign(lambda: 1 / 0), heard)).type == "ZeroDivisionError"
-    assert failure(run_here(assign(lambda: sys.exit(4)), heard)).message == "the task called sys.exit(4)"
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    assert run_here(assign(interrupt), heard).outcome == "cancelled"
 
 
 async def test_an_asynchronous_loop_with_progress_can_be_repeated() -> None:

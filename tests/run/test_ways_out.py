@@ -135,6 +135,7 @@ def exits() -> dict[str, tuple[Any, str, str]]:
         "interrupt": (KeyboardInterrupt(), "KeyboardInterrupt", "KeyboardInterrupt"),
         "exit": (SystemExit(), "SystemExit", "the task called sys.exit()"),
         "exit with text": (SystemExit("no"), "SystemExit", "the task called sys.exit('no')"),
+        "exit with status": (SystemExit(3), "SystemExit", "the task called sys.exit(3)"),
         "exit without repr": (SystemExit(NoRepr()), "SystemExit", "the task called sys.exit(<NoRepr object>)"),
         "cancelled": (asyncio.CancelledError("words"), "CancelledError", "words"),
         "stop": (StopAsyncIteration("words"), "StopAsyncIteration", "words"),
@@ -265,6 +266,7 @@ async def test_a_process_that_ends_is_a_crash(places: Places, place: str, way: s
     assert outcome.error is not None
     assert outcome.error.kind is ErrorKind.CRASH
     assert outcome.error.type == {"exit 3": "exit status 3", "kill": "SIGTERM"}.get(way, "exit status 0")
+    assert outcome.error.type in outcome.error.message
 
 
 @pytest.mark.parametrize("place", ["child", "child coroutine"])

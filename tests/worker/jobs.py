@@ -198,8 +198,6 @@ async def moody(path: str, mood: str = "good") -> str:
         os._exit(3)
     elif mood == "deaf":
         await deaf.function(path)
-    elif mood == "waits":
-        await asyncio.sleep(60)
     return "done"
 
 

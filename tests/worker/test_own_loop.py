@@ -191,17 +191,6 @@ def test_a_coroutine_in_a_separate_process_that_swallows_its_cancellation_is_kil
     assert not is_alive(pid)
 
 
-def test_a_waiting_coroutine_is_cancelled_at_once(bench: Bench) -> None:
-    bench.worker()
-    job = bench.kit.submit(jobs.moody, bench.file(), "waits")
-    bench.started()
-
-    job.cancel()
-
-    assert job.wait(60)
-    assert job.attempts[-1].reason == "stopped on request; its clean-up ran"
-
-
 @pytest.mark.nightly
 def test_a_coroutine_that_kills_the_worker_runs_separately_and_the_crash_is_reported(bench: Bench) -> None:
     bench.worker()
