@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from jobkit.client import checks
 from jobkit.client.handle import FromSnapshot, Handle, from_snapshot, named_by_id, slices, ui
-from jobkit.client.metrics import Metrics
-from jobkit.client.outputs import Artifact, Checkpoint, Logs
+from jobkit.client.outputs import Artifact, Checkpoint, Logs, Metrics
 from jobkit.model import (
     Attempt,
     InvalidParams,

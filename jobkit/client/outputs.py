@@ -1,4 +1,4 @@
-"""Outputs of a job as users see them: log lines, artifacts, checkpoints.
+"""Outputs of a job as users see them: log lines, artifacts, checkpoints, metrics.
 
 Also its value, or the exception that says how it ended.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from jobkit.codec import Codec, Subject, decode
 from jobkit.files import FileStore
@@ -31,8 +31,15 @@ from jobkit.model import (
     SignatureError,
 )
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import Curves, MetricsSummary
 from jobkit.model.plain import iso
 from jobkit.model.trace import lines_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns that no metric can have.
+_FIXED = ("step", "time")
 
 
 class LogText(str):
@@ -202,6 +209,61 @@ def _opened(place: CheckpointPlace, info: CheckpointInfo) -> Iterator[tuple[Chec
     except UNREADABLE as error:
         there = f" in {info.place} of {info.host}" if info.place else ""
         raise ResultExpired(f"this checkpoint of job {place.job_id}{there} cannot be read from here: {error}") from None
+
+
+class Metrics(Mapping[str, float]):
+    """Newest value of each metric of a job: `job.metrics["loss"]`. `job.metrics()` returns all points."""
+
+    def __init__(self, job: Any, summary: MetricsSummary) -> None:
+        self._job, self._summary = job, summary
+
+    def __call__(self) -> pd.DataFrame:
+        """Return one row a step, as it was logged: `step`, `time` (UTC) and a column for each name.
+
+        Up to 2,000 points of a curve are all there (fewer with more than 10 curves). Of a longer one, each of some
+        hundred ranges of steps has its first, last, smallest and largest point.
+        """
+        return self._job._kit.metrics(self._job.id)  # type: ignore[no-any-return]  # a kit is above this room
+
+    def __getitem__(self, name: str) -> float:
+        return self._summary.newest[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._summary.newest)
+
+    def __len__(self) -> int:
+        return len(self._summary.newest)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Metrics):
+            return self._job is other._job and self._summary.n == other._summary.n
+        return dict(self) == other
+
+    __hash__ = None  # type: ignore[assignment]  # like a dict
+
+    def __repr__(self) -> str:
+        return f"<Metrics {', '.join(f'{name}={value:.4g}' for name, value in self.items()) or 'none'}>"
+
+
+def rows_of(lines: Sequence[bytes]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the names in lines of metrics, and a row for each moment at which some were logged."""
+    curves = Curves(lines).curves
+    rows: dict[tuple[int, float, int], dict[str, Any]] = {}
+    for name, curve in curves.items():
+        seen: dict[tuple[int, float], int] = {}
+        for step, at_ms, value in curve.points:
+            again = seen[at_ms, step] = seen.get((at_ms, step), -1) + 1
+            rows.setdefault((at_ms, step, again), {"step": step, "time": at_ms})[name] = value
+    return list(curves), [rows[key] for key in sorted(rows)]
+
+
+def frame_of(names: Sequence[str], rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> pd.DataFrame:
+    """Return rows as a DataFrame with the columns `first`, `step`, `time` and those of the metrics."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=[*first, *_FIXED, *(name for name in names if name not in _FIXED)])
+    frame["time"] = pd.to_datetime(frame["time"], unit="ms", utc=True)
+    return frame
 
 
 def cancel_reason(snapshot: JobSnapshot) -> str:

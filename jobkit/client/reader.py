@@ -16,8 +16,7 @@ from jobkit.client.batch import Jobs
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.log_verbs import log_lines
-from jobkit.client.metrics import frame_of, rows_of
-from jobkit.client.outputs import Artifact, Checkpoint, checkpoints_in, outcome_of
+from jobkit.client.outputs import Artifact, Checkpoint, checkpoints_in, frame_of, outcome_of, rows_of
 from jobkit.client.tables import Tasks
 from jobkit.codec import is_reference
 from jobkit.files.checkpoints import CheckpointPlace
