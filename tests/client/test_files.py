@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import subprocess
 import sys
@@ -20,20 +19,14 @@ from jobkit.codec import FILE, Codec, Subject
 from tests.store.server import Server
 from tests.support import environment, wait_until
 
-from .conftest import worker_of
+from .conftest import own_place, worker_of
 
 
 @pytest.fixture(scope="module")
 def team(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Namespace whose workers keep files in a directory and send frequent heartbeats."""
     results = tmp_path_factory.mktemp("shared") / "results"
-    arguments = {
-        "url": server.url,
-        "namespace": f"t{secrets.token_hex(4)}",
-        "secret": "of these tests",
-        "results": str(results),
-        "heartbeat": "0.2",
-    }
+    arguments = own_place(server) | {"results": str(results), "heartbeat": "0.2"}
     old = os.umask(0)
     try:
         with worker_of(arguments):
@@ -258,7 +251,7 @@ def test_jobs_that_share_a_process_have_whole_logs_and_artifacts_too(kit: Kit, i
 
 
 def test_too_many_and_too_large_artifacts_are_refused_without_a_directory(server: Server) -> None:
-    arguments = {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "s"}
+    arguments = own_place(server)
 
     def saves(sizes: list[int]) -> None:
         import jobkit
@@ -279,10 +272,7 @@ def test_too_many_and_too_large_artifacts_are_refused_without_a_directory(server
 
 
 def test_results_may_be_stored_by_fsspec(server: Server, tmp_path: Path) -> None:
-    arguments = {
-        "url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "s", "heartbeat": "0.2",
-        "results": f"file://{tmp_path}/bucket",
-    }  # fmt: skip
+    arguments = own_place(server) | {"heartbeat": "0.2", "results": f"file://{tmp_path}/bucket"}
 
     def saves() -> bytes:
         import jobkit

@@ -35,22 +35,13 @@ def test_keys_of_another_task_are_separate(kit: Kit) -> None:
 
 
 @pytest.mark.usefixtures("by_events_alone")
-def test_a_key_is_free_again_when_its_job_has_expired(kit: Kit) -> None:
-    first = kit.options(key="nightly", result_ttl=0.2).submit(one, 1)
+@pytest.mark.parametrize("way", ["expired", "deleted"])
+def test_a_key_is_free_again_when_its_job_is_gone(kit: Kit, way: str) -> None:
+    first = kit.options(key="nightly", result_ttl=0.2 if way == "expired" else None).submit(one, 1)
     assert first.result(60) == 1
-    wait_until(lambda: first.id not in [job.id for job in kit.jobs()], what="a worker to forget the job")
-
-    again = kit.options(key="nightly").submit(one, 2)
-
-    assert again.id == first.id
-    assert again.result(60) == 2
-
-
-@pytest.mark.usefixtures("by_events_alone")
-def test_a_key_is_free_again_when_its_job_is_deleted(kit: Kit) -> None:
-    first = kit.options(key="nightly").submit(one, 1)
-    assert first.result(60) == 1
-    kit.delete([first.id])
+    if way == "deleted":
+        kit.delete([first.id])
+    wait_until(lambda: first.id not in [job.id for job in kit.jobs()], what="the job to be forgotten")
 
     again = kit.options(key="nightly").submit(one, 2)
 
