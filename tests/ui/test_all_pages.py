@@ -10,7 +10,7 @@ from jobkit.ui import PAGES
 from tests.support import by_default, wait_until
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
-from tests.ui.test_study_in_browser import begun
+from tests.ui.test_study_card import begun
 
 pytestmark = pytest.mark.browser
 

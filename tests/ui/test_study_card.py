@@ -1,4 +1,4 @@
-"""The card of a study as data: its state, its best trial, the history, and what a saved notebook keeps of it."""
+"""The card of a study: as data, in a saved notebook, and live in a browser."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.client import Study
+from jobkit.client.batch import Batch
 from jobkit.client.loop import background
 from jobkit.client.outputs import Artifact
 from jobkit.model import ErrorKind, EventType, JobError, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchSpec, part_id
-from jobkit.model.metrics import MetricsSummary
+from jobkit.model.metrics import Curves, MetricsSummary
 from jobkit.model.plain import dumps
 from jobkit.store.values import WorkerInfo
 from jobkit.ui.access.actions import Actions
@@ -24,11 +25,13 @@ from jobkit.ui.card.batch_feed import BatchControl, BatchFeed
 from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_html import batch_html
 from jobkit.ui.card.batch_plot import MAX_POINTS
+from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.card.study_model import StudyModel
 from jobkit.ui.card.study_plot import MARKS, TrialMark, history
 from tests.support import wait_until
-from tests.ui.conftest import CANARY
+from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
+from tests.ui.test_batch_in_browser import shot
 from tests.ui.test_look import contrast
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -287,3 +290,62 @@ def test_the_card_of_a_study_says_why_none_of_its_trials_starts(stage: Stage, mo
     wait_until(lambda: reason in told.get("head", ""), what="the reason")
     assert json.loads(told["head"])["alert"]["level"] == "warning"
     control.stop()
+
+
+def begun(stage: Stage, trials: int = 10, *, with_importance: bool = False) -> Batch[Any]:
+    """A running study, whose worker the test plays: the fourth trial is pruned, the fifth fails, the last two run."""
+    params = ({"lr": 0.1 / (n + 1), "depth": n % 3} for n in range(trials))
+    study_id, *ids = stage.batch(*params, id=stage.study(parallel=4), size=20, study="minimize")
+    for n, job_id in enumerate(ids):
+        stage.start(job_id)
+        if n == 3:
+            stage.measure(job_id, Curves(), loss=[(0, 0.0, 4.0)])
+            stage.kit.cancel(job_id, "pruned at step 0: loss 4")
+            stage.cancelled(job_id)
+        elif n == 4:
+            stage.fail(job_id, "ValueError", f"bad {CANARY}")
+        elif n < trials - 2:
+            end(stage, job_id, 2.0 / (n + 1))
+    if with_importance:
+        stage.tell(study_id, importance={"lr": 0.75, "depth": 0.25})
+    return stage.kit.batch(study_id)
+
+
+def end(stage: Stage, job_id: str, value: float) -> None:
+    stage.succeed(job_id, {"type": "float", "text": repr(value), "number": value}, summary=f"{value:.6g}")
+
+
+@pytest.mark.browser
+def test_a_study_shows_its_best_trial_and_history_goes_on_by_itself_and_is_cancelled(
+    stage: Stage, serve: Serve, window: Window
+) -> None:
+    batch = begun(stage)
+    page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=900)
+
+    best = "best value: 0.25 at trial 7: lr=0.0125, depth=1"
+    wait_until(lambda: text_of(page, ".jk-batch .best") == best, what="the best trial")
+    wait_until(lambda: page.locator(".plot > svg circle").count() == 6, what="the values")
+    assert page.locator(".plot > svg > svg:has(> path)").count() == 2  # the pruned and the failed one
+    assert "8 / 20" in text_of(page, ".jk-batch .below")
+    assert page.locator(".plot > svg").get_attribute("aria-label") == "value over trial, 8 points"
+    assert [row.get_attribute("data-face") for row in page.locator(".rows .row").all()][3:5] == ["pruned", "failed"]
+    assert "bad <img src=x" in text_of(page, ".rows .row[data-face=failed]")
+    assert page.locator(".importance").is_hidden()
+
+    end(stage, batch[8].id, 0.125)
+    stage.tell(batch.id, importance={"lr": 0.75, "depth": 0.25})
+
+    wait_until(lambda: "0.125 at trial 8" in text_of(page, ".jk-batch .best"), what="the new best")
+    wait_until(lambda: text_of(page, ".importance dl").split() == ["lr", "75", "%", "depth", "25", "%"], what="shares")
+    shot(page, "study")
+    page.get_by_role("button", name="Parallel").click()
+    assert page.locator(".lines polyline").count() == 7
+
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the study").click()
+    wait_until(lambda: stage.kit.snapshot(batch.id).is_cancelling, what="the request")
+    wait_until(lambda: "Cancelling" in text_of(page, ".jk-batch .chip"), what="the request on the card")
+    stage.cancelled(batch[9].id)
+    stage.cancelled(batch.id)
+    wait_until(lambda: "Cancelled" in text_of(page, ".jk-batch .chip"), what="the end")
+    assert page.evaluate("window.boom") is None
