@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,18 +15,9 @@ from tests.ui.conftest import CANARY, Serve, text_of
 from tests.ui.stage import Stage
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
     from tests.ui.conftest import Window
 
 pytestmark = pytest.mark.browser
-
-SHOTS = os.environ.get("JOBKIT_TEST_SHOTS", "")
-
-
-def shot(page: Page, name: str) -> None:
-    if SHOTS:
-        page.screenshot(path=f"{SHOTS}/{name}.png")
 
 
 def swept(stage: Stage) -> Batch:
@@ -97,7 +87,6 @@ def test_a_batch_says_in_one_line_why_its_jobs_wait_and_copies_its_id(
     wait_until(lambda: line.text_content() == f"{words}{batch_id[:8]}", what="the reason and the id")
     assert (line.bounding_box() or {})["height"] < 24
     assert not page.locator(".jk-batch .notice").is_visible()
-    shot(page, "batch-waits")
     page.get_by_title("Copy the id").click()
     wait_until(lambda: page.evaluate("navigator.clipboard.readText()") == batch_id, what="the whole id")
 
@@ -119,7 +108,6 @@ def test_a_batch_shows_bar_plot_and_table_and_goes_on_by_itself(
     wait_until(lambda: heads.all_inner_texts()[:6] == names, what="the columns")
     assert "bad <img src=x" in text_of(page, ".jk-batch .rows .row[data-face=failed]")
     assert page.evaluate("window.boom") is None
-    shot(page, f"batch-{scheme}")
 
     running = batch[9].id
     stage.succeed(running, {"type": "dict", "text": "…", "json": {"loss": 0.01}}, summary="{'loss': 0.01}")

@@ -31,7 +31,6 @@ from jobkit.ui.card.study_plot import MARKS, TrialMark, history
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
-from tests.ui.test_batch_in_browser import shot
 from tests.ui.test_look import contrast
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -337,7 +336,6 @@ def test_a_study_shows_its_best_trial_and_history_goes_on_by_itself_and_is_cance
 
     wait_until(lambda: "0.125 at trial 8" in text_of(page, ".jk-batch .best"), what="the new best")
     wait_until(lambda: text_of(page, ".importance dl").split() == ["lr", "75", "%", "depth", "25", "%"], what="shares")
-    shot(page, "study")
     page.get_by_role("button", name="Parallel").click()
     assert page.locator(".lines polyline").count() == 7
 
