@@ -27,7 +27,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchInfo
 from jobkit.model.made import MadeBy
-from jobkit.store.grammar import read_search
+from jobkit.store.grammar import COUNTERS, read_search
 from jobkit.store.query import Query
 from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.jobs.pair import PairView
@@ -234,7 +234,7 @@ async def run_before(kit: Kit, job: JobSnapshot, only: str | None) -> JobSnapsho
     if job.submitted_at is None:
         return None
     age_s = (datetime.now(UTC) - job.submitted_at).total_seconds()
-    states = ("succeeded",) if job.state is JobState.FAILED else ("succeeded", "failed", "cancelled")
+    states = ("succeeded",) if job.state is JobState.FAILED else COUNTERS["ended"]
     # By age the search begins near the job; clocks may differ by a few seconds.
     query = Query(states=states, task=job.spec.task, owner=only, older_s=max(0.0, age_s - 10), limit=20)
     found = (await kit.verbs.page(query)).jobs

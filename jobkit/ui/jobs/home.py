@@ -16,15 +16,16 @@ import msgspec
 
 from jobkit.client import Kit
 from jobkit.client.starts import expected_starts
-from jobkit.model import TERMINAL, EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.batch import BatchInfo
 from jobkit.model.forecast import Start
 from jobkit.model.plain import iso
 from jobkit.store.batches import subscription
+from jobkit.store.grammar import COUNTERS
 from jobkit.store.lines import HEAD, MOST_RUNNING, Lines, read_lines, running_jobs
 from jobkit.store.query import Query, QueryPage
 from jobkit.ui.jobs import batch_rows
-from jobkit.ui.jobs.board import Board, BoardFeed
+from jobkit.ui.jobs.board import WAITING, Board, BoardFeed
 from jobkit.ui.live.shared_feed import QueryFeed
 
 #: Rows of what runs, at most; of what waits, at most if enough has ended to fill the page, and in any case.
@@ -46,7 +47,6 @@ _ARRANGE_S, _ARRANGE_REST, _ARRANGE_MOST_S = 0.5, 5, 5.0
 _FORECAST_S = 15.0
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_ENDED = tuple(map(str, TERMINAL))
 
 
 def is_home(query: Query) -> bool:
@@ -163,7 +163,7 @@ def _arranged(
     every = list(rows)
     running = [row for row in every if row.state is JobState.RUNNING]
     running.sort(key=lambda row: row.started_at or _NEVER, reverse=True)
-    waiting = [row for row in every if row.state in (JobState.QUEUED, JobState.SCHEDULED)]
+    waiting = [row for row in every if row.state in WAITING]
     ended = [row for row in every if row.is_terminal]
     ended.sort(key=lambda row: row.finished_at or _NEVER, reverse=True)
 
@@ -201,7 +201,7 @@ async def _waiting(kit: Kit, lines: Lines, only: str | None) -> list[str]:
 async def _ended(kit: Kit, query: Query) -> tuple[list[JobSnapshot], int | None]:
     """Return ended jobs of no batch, those that ended last among them, and `searched` as of `QueryPage`."""
     store = kit.verbs.store
-    ended = msgspec.structs.replace(query, states=_ENDED, limit=_LOOKED_AT)
+    ended = msgspec.structs.replace(query, states=COUNTERS["ended"], limit=_LOOKED_AT)
     if query.owner is not None:
         page = await kit.verbs.page(msgspec.structs.replace(ended, batch=("",)))
         return list(page.jobs), page.searched

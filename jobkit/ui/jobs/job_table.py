@@ -15,7 +15,7 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.plain import dumps
-from jobkit.store.grammar import MAX_CHARS
+from jobkit.store.grammar import COUNTERS, MAX_CHARS
 from jobkit.store.query import Query, narrowed
 from jobkit.store.views import HIDDEN_CHARS
 from jobkit.ui.access.actions import ActionReply, Actions
@@ -27,13 +27,11 @@ from jobkit.ui.jobs.saved_views import SavedViews
 from jobkit.ui.live.search import SearchedPage
 from jobkit.ui.words import assets
 
-_ENDED = ("succeeded", "failed", "cancelled")
-
 #: What may be done to many: the states in which it makes sense, and the words before and after it.
 BULK = {
     "cancel": (("scheduled", "queued", "running"), "cancelled", "cancelled or asked to stop"),
-    "retry": (_ENDED, "retried", "submitted again"),
-    "delete": (_ENDED, "deleted", "deleted"),
+    "retry": (COUNTERS["ended"], "retried", "submitted again"),
+    "delete": (COUNTERS["ended"], "deleted", "deleted"),
 }
 
 #: Jobs of one slice; the page shows a step for each.

@@ -318,11 +318,6 @@ class QueryFeed(SharedFeed[S]):
         """Return the seconds between two counts, at least."""
         return 1.0
 
-    @property
-    def is_aging(self) -> bool:
-        """True if jobs come into the query, or leave it, by their age alone."""
-        return self.query.is_aging
-
     def reload_in(self, seconds: float) -> None:
         """Read everything again within so many seconds."""
         loop = asyncio.get_running_loop()

@@ -35,6 +35,7 @@ from msgspec.structs import replace
 from jobkit.client import Kit
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.model.plain import dumps, now_ms, to_ms
+from jobkit.store.grammar import COUNTERS
 from jobkit.store.query import Query, QueryPage, is_pattern
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.live.search import SearchedPage
@@ -57,8 +58,6 @@ _WAITING = 500
 
 #: New jobs that may wait to be read.
 _OUTSTANDING = 2_000
-
-_ENDED = ("succeeded", "failed", "cancelled")
 
 #: What may be looked at; the first is what a page begins with.
 RANGES = ("fit", *RANGES_MS)
@@ -148,7 +147,7 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
         since_ms, cursor, attempts = None, "", 0
         oldest_ms = self.now() - RANGES_MS["24h"]
         while attempts < ATTEMPTS:
-            read = await self._page(_ENDED, _READ, cursor)
+            read = await self._page(COUNTERS["ended"], _READ, cursor)
             found += read.jobs
             attempts += sum(max(1, snapshot.attempt) for snapshot in read.jobs)
             cursor = read.next_cursor
@@ -168,7 +167,7 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
 
     def look(self) -> None:
         self.recount()
-        if self.is_aging:
+        if self.query.is_aging:
             self.reload()
 
     def flush(self) -> None:
