@@ -124,6 +124,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def listens(port: int) -> bool:
+    """Return whether a process takes connections at a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def answers(url: str) -> bool:
+    """Return whether a server gives a page at an address."""
+    import httpx
+
+    try:
+        return httpx.get(url, trust_env=False, timeout=20).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def is_alive(pid: int) -> bool:
     """Return True if a process exists and is not a zombie."""
     try:

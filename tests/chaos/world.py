@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ import psutil
 import redis
 
 from tests.chaos.outages import HEARTBEAT_S, LEASE_S, MAX_LOSSES, OUTAGES
-from tests.support import ROOT, environment, living_with, wait_until
+from tests.support import ROOT, environment, free_port, living_with, wait_until
 
 #: Seconds after the last disturbance within which a page has to be up to date.
 SETTLE_S = 5.0
@@ -222,11 +221,3 @@ class World(ABC):
                 process.kill()
             return said
         return []
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.support import MARK, wait_until
+from tests.support import MARK, free_port, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 
@@ -71,7 +71,7 @@ class SlurmCluster:
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o600)
         self.conf = folder / "slurm.conf"
-        self.ports = [_free_port(), _free_port()]
+        self.ports = [free_port(), free_port()]
         self.conf.write_text(_CONF.format(host=host, folder=folder, ports=self.ports))
         (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\nName=scanner Count=1\n")
         (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
@@ -116,9 +116,3 @@ class SlurmCluster:
             time.sleep(0.1)  # between two polls
         for program in list(self.running)[::-1]:
             self.end(program)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

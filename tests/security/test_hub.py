@@ -18,9 +18,8 @@ import pytest
 
 import jobkit
 from tests.store.server import Server
-from tests.support import ROOT, environment, wait_until
+from tests.support import ROOT, answers, environment, free_port, wait_until
 from tests.ui.conftest import Window, browser, window
-from tests.ui.test_serving import _free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -63,7 +62,7 @@ def hub(redis: Server) -> Iterator[str]:
     if PROXY is None:
         pytest.skip("configurable-http-proxy is not installed: `make hub` does that")
     with tempfile.TemporaryDirectory(prefix="jk-", dir="/tmp") as folder:
-        port, hub_port, api_port = _free_port(), _free_port(), _free_port()
+        port, hub_port, api_port = free_port(), free_port(), free_port()
         environ = {"JOBKIT_URL": redis.url, "JOBKIT_SECRET": SECRET, "TMPDIR": folder, "PYTHONPATH": str(ROOT)}
         values = {"port": port, "hub_port": hub_port, "api_port": api_port, "folder": folder, "proxy": PROXY}
         file = Path(folder, "jupyterhub_config.py")
@@ -76,7 +75,7 @@ def hub(redis: Server) -> Iterator[str]:
                 argv, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
             try:
-                wait_until(lambda: _answers(f"http://127.0.0.1:{port}/hub/login"), what="the JupyterHub")
+                wait_until(lambda: answers(f"http://127.0.0.1:{port}/hub/login"), what="the JupyterHub")
                 yield f"http://127.0.0.1:{port}"
             except BaseException:
                 print(log.read_text()[-20_000:])
@@ -86,13 +85,6 @@ def hub(redis: Server) -> Iterator[str]:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
                 psutil.wait_procs(below, 30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def log_in(window: Window, hub: str, who: str) -> Page:

@@ -28,9 +28,8 @@ from jobkit.model.people import Role
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
 from tests.store.server import Server
-from tests.support import NO_FORMAT_PARSER, ROOT, environment, wait_until
+from tests.support import NO_FORMAT_PARSER, ROOT, answers, environment, free_port, wait_until
 from tests.ui.conftest import Window, browser, window
-from tests.ui.test_serving import _free_port
 
 __all__ = ["browser", "window"]
 
@@ -42,7 +41,7 @@ SECRET = "of these tests"
 @contextmanager
 def jupyter(redis: Server, **variables: str) -> Iterator[tuple[psutil.Process, str, Path]]:
     """Run a Jupyter server; yield its process, its URL and its folder."""
-    url = f"http://127.0.0.1:{(port := _free_port())}/base"
+    url = f"http://127.0.0.1:{(port := free_port())}/base"
     with tempfile.TemporaryDirectory(prefix="jk-", dir="/tmp") as folder:
         environ = environment(TMPDIR=folder, HOME=folder, JOBKIT_URL=redis.url, JOBKIT_SECRET=SECRET, **variables)
         argv = [sys.executable, "-c", f"{NO_FORMAT_PARSER}; from jupyter_server.serverapp import main; main()"]
@@ -51,20 +50,13 @@ def jupyter(redis: Server, **variables: str) -> Iterator[tuple[psutil.Process, s
         with (Path(folder) / "log").open("wb") as log:
             process = psutil.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:
-                wait_until(lambda: _answers(f"{url}/login"), what="the Jupyter server")
+                wait_until(lambda: answers(f"{url}/login"), what="the Jupyter server")
                 yield process, url, Path(folder)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
         # The proxy itself logs some, of browsers that are gone.
         assert f'File "{ROOT}/jobkit/' not in (Path(folder) / "log").read_text()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture

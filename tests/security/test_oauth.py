@@ -21,12 +21,11 @@ import pytest
 import jobkit
 from tests.security.provider import Provider
 from tests.store.server import Server
-from tests.support import ROOT, environment, wait_until
+from tests.support import ROOT, environment, free_port, wait_until
 from tests.ui.conftest import Window, browser, window
 from tests.ui.forwarder import Forwarder
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import findings
-from tests.ui.test_serving import _free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -90,7 +89,7 @@ def running(argv: list[str], folder: Path, url: str, certificates: Path, **more:
 def dashboard(
     provider: Provider, redis: Server, certificates: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     url = f"https://localhost:{port}"
     provider.returns.append(url)
     argv = [sys.executable, "-m", "jobkit", "dashboard", "--port", str(port), "--oauth", "generic"]
@@ -273,7 +272,7 @@ def proxied(provider: Provider, redis: Server, certificates: Path, tmp_path: Pat
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificates / "server.crt", certificates / "server.key")
     proxy = Forwarder("team/jobs", strips=False, tls=tls)
-    proxy.target = _free_port()
+    proxy.target = free_port()
     url = f"https://localhost:{proxy.port}/team/jobs"
     provider.returns.append(url)
     argv = [sys.executable, "-m", "panel", "serve", str(ROOT / "dashboard.py"), "--plugins", "jobkit.http"]

@@ -19,7 +19,7 @@ import pytest
 from jobkit.client.kit import Kit
 from jobkit.settings import Settings
 from tests.security.people_site import PeopleSite, login_options
-from tests.support import ROOT, wait_until
+from tests.support import ROOT, listens, wait_until
 from tests.ui.conftest import _own_registry
 from tests.ui.stage import Stage
 
@@ -95,8 +95,7 @@ class Proxy:
 
     def _listens(self) -> bool:
         assert self._process.poll() is None
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return listens(self.port)
 
     def close(self) -> None:
         self._process.terminate()

@@ -20,8 +20,8 @@ from jobkit.embedded import shutdown
 from jobkit.settings import Settings
 from jobkit.store.binary import find_server
 from jobkit.store.library import RIGHTS
-from tests.store.server import Server, free_port
-from tests.support import environment, processes_of, wait_until
+from tests.store.server import Server
+from tests.support import environment, free_port, processes_of, wait_until
 from tests.worker import jobs
 from tests.worker.conftest import Bench
 

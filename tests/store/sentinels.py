@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import psutil
 import redis
 
-from tests.store.server import Server, find_server, free_port
-from tests.support import wait_until
+from tests.store.server import Server, find_server
+from tests.support import free_port, wait_until
 
 NAME = "main"
 

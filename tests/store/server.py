@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ import redis
 
 from jobkit.model import JobkitError
 from jobkit.store import binary
+from tests.support import free_port
 
 
 def find_server() -> str:
@@ -28,14 +28,6 @@ def find_server() -> str:
         if os.environ.get("CI"):
             pytest.fail(f"CI has to install a server: {error}")
         pytest.skip(str(error))
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 class Server:

@@ -1,13 +1,17 @@
-"""A Panel server in the process of the tests."""
+"""Servers of pages: Panel's in the process of the tests, and `jobkit dashboard` in a separate one."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.support import wait_until
+from tests.store.server import Server
+from tests.support import environment, free_port, listens, wait_until
 
 #: A session ends soon after its window is closed, so that tests can wait for its end.
 _SHORT = {"unused_session_lifetime_milliseconds": 3_000, "check_unused_sessions_milliseconds": 100}
@@ -55,6 +59,36 @@ class PageServer:
         loop.add_callback(loop.stop)
         self._thread.join(60)
         assert not self._thread.is_alive()
+
+
+SECRET = "of these tests"
+
+
+class DashboardProcess:
+    """`jobkit dashboard` in a separate process, which can be frozen, killed and started again at its port."""
+
+    def __init__(self, server: Server) -> None:
+        self.port = free_port()
+        self._environment = environment(
+            JOBKIT_URL=server.url, JOBKIT_SECRET=SECRET, JOBKIT_HOME=str(server.home / "home")
+        )
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jobkit", "dashboard", "--port", str(self.port)],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: listens(self.port), what="the dashboard to listen")
+
+    def send(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
 
 
 async def _end_sessions(server: Any) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,39 +10,21 @@ import redis
 from jobkit import demo
 from jobkit.client.kit import Kit
 from jobkit.settings import Settings
-from tests.chaos.world import free_port
 from tests.store.server import Server
-from tests.support import environment, wait_until
+from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
+from tests.ui.page_server import SECRET, DashboardProcess
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
-
-SECRET = "of these tests"
 
 
 @pytest.fixture(scope="module")
 def url(server: Server) -> Iterator[str]:
     """URL of a dashboard without any visitor before the first test."""
-    port = free_port()
-    named = environment(JOBKIT_URL=server.url, JOBKIT_SECRET=SECRET, JOBKIT_HOME=str(server.home / "home"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobkit", "dashboard", "--port", str(port)],
-        env=named,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_until(listens, what="the dashboard to listen")
-        yield f"http://127.0.0.1:{port}/app"
-    finally:
-        process.terminate()
-        process.wait(60)
+    dashboard = DashboardProcess(server)
+    yield f"http://127.0.0.1:{dashboard.port}/app"
+    dashboard.kill()
 
 
 def test_a_page_says_that_the_store_is_away_and_becomes_the_dashboard(server: Server, url: str, window: Window) -> None:

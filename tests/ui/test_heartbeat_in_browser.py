@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,58 +10,25 @@ from playwright.sync_api import Page
 
 from jobkit.client.kit import Kit
 from jobkit.settings import Settings
-from tests.chaos.world import free_port
 from tests.store.server import Server
-from tests.support import environment, wait_until
+from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.forwarder import Forwarder
+from tests.ui.page_server import SECRET, DashboardProcess
 from tests.ui.stage import Stage
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
-SECRET = "of these tests"
-
-
-class Dashboard:
-    """A dashboard process that can be frozen, killed and started again at its port."""
-
-    def __init__(self, server: Server) -> None:
-        self.port = free_port()
-        self._environment = environment(
-            JOBKIT_URL=server.url, JOBKIT_SECRET=SECRET, JOBKIT_HOME=str(server.home / "home")
-        )
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "jobkit", "dashboard", "--port", str(self.port)],
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_until(self._listens, what="the dashboard to listen")
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def send(self, number: int) -> None:
-        os.kill(self.process.pid, number)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(20)
-
 
 @pytest.fixture
-def dashboard(server: Server) -> Iterator[Dashboard]:
-    made = Dashboard(server)
+def dashboard(server: Server) -> Iterator[DashboardProcess]:
+    made = DashboardProcess(server)
     yield made
     made.kill()
 
 
 @pytest.fixture
-def network(dashboard: Dashboard) -> Iterator[Forwarder]:
+def network(dashboard: DashboardProcess) -> Iterator[Forwarder]:
     made = Forwarder("", strips=False)
     made.target = dashboard.port
     yield made
@@ -83,7 +46,7 @@ def is_away(page: Page) -> None:
 
 
 def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself(
-    server: Server, dashboard: Dashboard, network: Forwarder, window: Window
+    server: Server, dashboard: DashboardProcess, network: Forwarder, window: Window
 ) -> None:
     stage = Stage(Kit(Settings.load(environ={}, url=server.url, secret=SECRET, home=server.home / "home")))
     job = stage.running("train", {"n": 3}, title="Train")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,7 +12,7 @@ import pytest
 
 import jobkit
 from tests.store.server import Server, running_server
-from tests.support import environment, wait_until
+from tests.support import answers, environment, free_port, wait_until
 from tests.ui.conftest import Window
 from tests.ui.forwarder import Forwarder
 
@@ -51,7 +49,7 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
     with jobkit.connect(redis.url, secret="of these tests") as kit, log.open("wb") as output:
         job = kit.submit(len, "abc")
         row = f".jk-table .row[data-id='{job.id}']"
-        proxy.target = _free_port()
+        proxy.target = free_port()
         argv = [sys.executable, "-m", "panel", "serve", "one.py", "two.py", "--port", str(proxy.target)]
         argv += ["--plugins", "jobkit.http"]
         argv += [
@@ -67,7 +65,7 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
         server = subprocess.Popen(argv, cwd=tmp_path, env=variables, stdout=output, stderr=output)
         try:
             home = f"http://127.0.0.1:{proxy.port}/team/jobs"
-            wait_until(lambda: _answers(f"{home}/one"), what=f"the server: {log.read_text()}")
+            wait_until(lambda: answers(f"{home}/one"), what=f"the server: {log.read_text()}")
             for name, accent in (("one", "#0f766e"), ("two", "#be185d"), ("one", "#0f766e")):
                 page = window.open(f"{home}/{name}")
                 page.wait_for_selector(row, timeout=60_000)
@@ -94,17 +92,3 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
     assert len(processes) == 2
     assert left == []  # they end with their parent process
     assert [path for path in proxy.paths if not path.startswith("/team/jobs/")] == []
-
-
-def _answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=20) as answer:
-        return bool(answer.status == 200)
-    return False
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

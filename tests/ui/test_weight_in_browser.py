@@ -7,7 +7,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -17,7 +16,7 @@ import pytest
 
 import jobkit
 from tests.store.server import Server
-from tests.support import ROOT, by_default, environment, free_port, wait_until
+from tests.support import ROOT, answers, by_default, environment, free_port, wait_until
 from tests.ui.conftest import Window
 
 pytestmark = pytest.mark.browser
@@ -50,18 +49,12 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         running = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=output, stderr=output)
         try:
             page = f"http://localhost:{port}/{'app' if request.param == 'jobkit' else 'dashboard'}"
-            wait_until(lambda: _answers(page), what=f"the server: {log.read_text()}")
+            wait_until(lambda: answers(page), what=f"the server: {log.read_text()}")
             yield page
         finally:
             running.terminate()
             running.wait(60)
             server.stop()
-
-
-def _answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=20) as answer:
-        return bool(answer.status == 200)
-    return False
 
 
 class Wire:
