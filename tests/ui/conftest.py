@@ -111,10 +111,6 @@ def text_of(page: Page, selector: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _own_registry() -> Iterator[None]:
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Separate registry: pages show only tasks of this test, not those that other tests have imported."""
-    before = dict(registry._tasks)
-    registry._tasks.clear()
-    yield
-    registry._tasks.clear()
-    registry._tasks.update(before)
+    monkeypatch.setattr(registry, "_tasks", {})

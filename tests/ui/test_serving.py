@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import jobkit
-from tests.store.server import Server, running_server
+from tests.store.server import Server
 from tests.support import answers, environment, free_port, wait_until
 from tests.ui.conftest import Window
 from tests.ui.forwarder import Forwarder
@@ -28,9 +28,6 @@ Dashboard(jobkit.connect(), title={title!r}, theme={{"accent": {accent!r}}}).ser
 WAYS = {"kept": "--prefix", "stripped": "--root-path"}
 
 
-redis = pytest.fixture(running_server, name="redis")
-
-
 @pytest.fixture(params=WAYS)
 def forwarder(request: pytest.FixtureRequest) -> Iterator[tuple[Forwarder, str]]:
     made = Forwarder("team/jobs", strips=request.param == "stripped")
@@ -40,13 +37,13 @@ def forwarder(request: pytest.FixtureRequest) -> Iterator[tuple[Forwarder, str]]
 
 @pytest.mark.nightly
 def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_prefix(
-    redis: Server, forwarder: tuple[Forwarder, str], window: Window, tmp_path: Path
+    server: Server, forwarder: tuple[Forwarder, str], window: Window, tmp_path: Path
 ) -> None:
     proxy, option = forwarder
     for name, accent in (("one", "#0f766e"), ("two", "#be185d")):
         (tmp_path / f"{name}.py").write_text(_APP.format(title=f"Dashboard {name}", accent=accent))
     log = tmp_path / "log"
-    with jobkit.connect(redis.url, secret="of these tests") as kit, log.open("wb") as output:
+    with jobkit.connect(server.url, secret="of these tests") as kit, log.open("wb") as output:
         job = kit.submit(len, "abc")
         row = f".jk-table .row[data-id='{job.id}']"
         proxy.target = free_port()
@@ -61,8 +58,8 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
             "/team/jobs/" if "root" in option else "team/jobs",
         ]
         argv += ["--allow-websocket-origin", f"127.0.0.1:{proxy.port}"]
-        variables = environment(JOBKIT_URL=redis.url, JOBKIT_SECRET="of these tests")
-        server = subprocess.Popen(argv, cwd=tmp_path, env=variables, stdout=output, stderr=output)
+        variables = environment(JOBKIT_URL=server.url, JOBKIT_SECRET="of these tests")
+        process = subprocess.Popen(argv, cwd=tmp_path, env=variables, stdout=output, stderr=output)
         try:
             home = f"http://127.0.0.1:{proxy.port}/team/jobs"
             wait_until(lambda: answers(f"{home}/one"), what=f"the server: {log.read_text()}")
@@ -83,9 +80,9 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
             page.wait_for_selector(".jk-card .chip:has-text('Cancelled')")
         finally:
             window.close()  # a page looks for its server when that ends
-            processes = psutil.Process(server.pid).children()
-            server.terminate()
-            server.wait(60)
+            processes = psutil.Process(process.pid).children()
+            process.terminate()
+            process.wait(60)
             _, left = psutil.wait_procs(processes, timeout=20)
             for process in left:
                 process.kill()
