@@ -61,8 +61,7 @@ class FrameColumn(PlainSheets, pn.Column):
 class DrawerHead(Component):
     """The drawer's own line: Close and Copy link."""
 
-    _esm = assets.esm("drawer")
-    _stylesheets: ClassVar[list[str]] = [assets.css("drawer")]
+    MODULE = "drawer"
 
     request = param.String(default="")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import param
 
@@ -16,7 +16,6 @@ from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component
 from jobkit.ui.live.control import on_request
 from jobkit.ui.live.shared_feed import SharedFeed, Subscriber, TextFeed
-from jobkit.ui.words import assets
 
 
 class Nav(Component):
@@ -54,8 +53,7 @@ class Nav(Component):
     again = param.Boolean(default=False)
     request = param.String(default="")
 
-    _esm = assets.esm("nav")
-    _stylesheets: ClassVar[list[str]] = [assets.css("nav")]
+    MODULE = "nav"
 
     def __init__(
         self,

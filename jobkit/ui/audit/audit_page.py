@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from jobkit.client import Kit
 from jobkit.model.people import Role
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
-from jobkit.ui.words import assets
 
 #: Entries on a page.
 _LIMIT = 100
@@ -41,8 +40,7 @@ class AuditPage(FeedPage):
 
     _before = ""
 
-    _esm = assets.esm("audit")
-    _stylesheets: ClassVar[list[str]] = [assets.css("audit")]
+    MODULE = "audit"
 
     def _feeds(self) -> list[tuple[Any, ...]]:
         return [(AuditFeed, self._before)] if self._access.person.may(Role.ADMIN) else []

@@ -14,7 +14,6 @@ from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.batch_feed import BatchControl
 from jobkit.ui.card.job_feed import ACTIONS, EMPTY, CardControl
 from jobkit.ui.live.component import LivePage
-from jobkit.ui.words import assets
 
 #: Action to check for a button, if its name differs.
 _GATE = {"rerun": "submit"}
@@ -72,8 +71,7 @@ class JobCard(LivePage):
     keyboard = param.Boolean(default=False)
     has_log_page = param.Boolean(default=False)
 
-    _esm = assets.esm("card")
-    _stylesheets: ClassVar[list[str]] = [assets.css("card")]
+    MODULE = "card"
 
     part_of: ClassVar[Mapping[str, str]] = {"log": "log_append", "metrics": "metrics_append"}
 
@@ -153,8 +151,7 @@ class BatchCard(LivePage):
     told = param.String(default="")
     opens = param.Boolean(default=False)
 
-    _esm = assets.esm("batch")
-    _stylesheets: ClassVar[list[str]] = [assets.css("batch")]
+    MODULE = "batch"
 
     part_of: ClassVar[Mapping[str, str]] = {"table": "delta"}
 

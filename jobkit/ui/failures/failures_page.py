@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import param
 
@@ -20,7 +20,6 @@ from jobkit.ui.access.actions import ActionCall, ActionReply, action, each
 from jobkit.ui.form.form_model import read_field
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
-from jobkit.ui.words import assets
 
 #: States that can be listed; "open" has the regressed ones as well.
 STATES = ("open", str(GroupState.MUTED), str(GroupState.RESOLVED))
@@ -203,8 +202,7 @@ class FailuresPage(FeedPage):
 
     _limit = JOBS
 
-    _esm = assets.esm("failures")
-    _stylesheets: ClassVar[list[str]] = [assets.css("failures")]
+    MODULE = "failures"
 
     def __init__(self, kit: Kit, **params: Any) -> None:
         super().__init__(kit, **params)

@@ -13,7 +13,6 @@ from jobkit.model import JobSnapshot
 from jobkit.tasks.shown import Shown
 from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.component import LivePage
-from jobkit.ui.words import assets
 
 
 class TaskForm(Shown, LivePage):
@@ -45,8 +44,7 @@ class TaskForm(Shown, LivePage):
     pales: ClassVar[bool] = False
     """Nothing here grows old while the server is away."""
 
-    _esm = assets.esm("form")
-    _stylesheets: ClassVar[list[str]] = [assets.css("form")]
+    MODULE = "form"
 
     def __init__(
         self,

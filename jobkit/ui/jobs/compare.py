@@ -126,8 +126,7 @@ class Differences(Component):
 
     lines = param.List(default=[], item_type=str)
 
-    _esm = assets.esm("differences")
-    _stylesheets: ClassVar[list[str]] = [assets.css("differences")]
+    MODULE = "differences"
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__(margin=0, sizing_mode="stretch_width", lines=list(lines))

@@ -25,7 +25,6 @@ from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.jobs.home import HomeFeed, is_home
 from jobkit.ui.jobs.saved_views import SavedViews
 from jobkit.ui.live.search import SearchedPage
-from jobkit.ui.words import assets
 
 #: What may be done to many: the states in which it makes sense, and the words before and after it.
 BULK = {
@@ -90,8 +89,7 @@ class JobTable(SearchedPage):
     may_compare = param.Boolean(default=False)
     has_archive = param.Boolean(default=False)
 
-    _esm = assets.esm("table")
-    _stylesheets: ClassVar[list[str]] = [assets.css("table")]
+    MODULE = "table"
 
     pales: ClassVar[bool] = False
     """A dashboard leaves it to the table to show that its rows may be old."""

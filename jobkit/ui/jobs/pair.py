@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -20,7 +20,6 @@ from jobkit.ui.card.curves import BatchCurves, charts_data
 from jobkit.ui.jobs.pair_model import Side, pair
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
-from jobkit.ui.words import assets
 
 
 class PairFeed(TextFeed):
@@ -85,8 +84,7 @@ class PairFeed(TextFeed):
 class PairView(FeedPage):
     """Two jobs side by side. The caller checks that the person of `access` may see both."""
 
-    _esm = assets.esm("pair")
-    _stylesheets: ClassVar[list[str]] = [assets.css("pair")]
+    MODULE = "pair"
 
     def __init__(self, kit: Kit, job_ids: Sequence[str], **options: Any) -> None:
         self._job_ids = job_ids

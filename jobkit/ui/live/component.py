@@ -36,16 +36,20 @@ class Component(ComponentHooks, JSComponent):
     """Base of all components; see the module's docstring.
 
     Attributes:
+        MODULE: name of its script and style sheet, see `assets.esm`.
         fills_page: whether a dashboard gives it the whole page; it then has own margins and scrolls by itself.
         beat: set by the browser that shows the component; then changes in that browser alone, see `send_beats`.
     """
 
     beat = param.String(default="")
 
+    MODULE: ClassVar[str] = ""
     fills_page: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if "MODULE" in vars(cls):
+            cls._esm, cls._stylesheets = assets.esm(cls.MODULE), [assets.css(cls.MODULE)]
         if cls.__module__.startswith("jobkit.") and cls._esm:
             assets.publish(cls.__name__, str(cls._esm), cls._stylesheets)
 
@@ -100,8 +104,7 @@ class Notice(Component):
     lines = param.List(default=[], item_type=str)
     is_banner = param.Boolean(default=False)
 
-    _esm = assets.esm("notice")
-    _stylesheets: ClassVar[list[str]] = [assets.css("notice")]
+    MODULE = "notice"
 
     def __init__(self, said: str = "", more: str = "", lines: Sequence[str] = (), *, is_banner: bool = False) -> None:
         look = {"sizing_mode": "stretch_width", "styles": {"flex": "none"}} if is_banner else {}

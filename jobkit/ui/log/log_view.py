@@ -21,7 +21,6 @@ from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.job_feed import CardControl
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.live.page import PageSession
-from jobkit.ui.words import assets
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -56,8 +55,7 @@ class LogView(LivePage):
     refused = param.String(default="")
     wanted = param.String(default="{}")
 
-    _esm = assets.esm("log_view")
-    _stylesheets: ClassVar[list[str]] = [assets.css("log_view")]
+    MODULE = "log_view"
 
     def __init__(
         self,

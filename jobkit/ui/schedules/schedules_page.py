@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import param
 
@@ -29,7 +29,6 @@ from jobkit.ui.access.actions import ActionCall, action, each
 from jobkit.ui.form.form_model import FormModel, read_form
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
-from jobkit.ui.words import assets
 
 
 def picture(
@@ -230,8 +229,7 @@ class SchedulesPage(FeedPage):
     tasks = param.String(default="")
     reply = param.String(default="")
 
-    _esm = assets.esm("schedules")
-    _stylesheets: ClassVar[list[str]] = [assets.css("schedules")]
+    MODULE = "schedules"
 
     def __init__(self, kit: Kit, **params: Any) -> None:
         super().__init__(kit, **params)

@@ -41,7 +41,6 @@ from jobkit.tasks.info import defaults_of
 from jobkit.ui.live.search import SearchedPage
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
 from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TimelineModel, fit, series
-from jobkit.ui.words import assets
 from jobkit.ui.words.task_colours import TaskColours
 
 #: Seconds between two counts of the series, at least.
@@ -219,8 +218,7 @@ class TimelineHead(SearchedPage):
 
     part_of: ClassVar[Mapping[str, str]] = {"page": "delta"}
 
-    _esm = assets.esm("timeline")
-    _stylesheets: ClassVar[list[str]] = [assets.css("timeline")]
+    MODULE = "timeline"
 
     def __init__(self, kit: Kit, **params: Any) -> None:
         super().__init__(kit, **params)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from jobkit.client.losses import LostJob, lost_jobs
 from jobkit.client.waits import queue_reasons, queue_state
@@ -27,7 +27,6 @@ from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import PAUSE_ACTIONS, ActionCall, action, each
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
-from jobkit.ui.words import assets
 
 #: Maximum number of jobs that are listed, and of each worker.
 _ALL, _EACH = 400, LISTED
@@ -303,5 +302,4 @@ class WorkersPage(FeedPage):
     def _details(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"workers": asked.get("workers", "")} if action == "scale_pool" else {}
 
-    _esm = assets.esm("workers")
-    _stylesheets: ClassVar[list[str]] = [assets.css("workers")]
+    MODULE = "workers"
