@@ -8,11 +8,14 @@ how things stood. When the job ends the widget's output becomes empty. A job tha
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import contextvars
 import copy
 import importlib
+import json
 import logging
+import re
 import secrets
 import threading
 import time
@@ -25,22 +28,35 @@ from jobkit.client.batch import Jobs
 from jobkit.client.loop import background
 from jobkit.client.tables import Table
 from jobkit.model import JobkitError, JobSnapshot
+from jobkit.run.inside.charts import PLOTLY, VEGA
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_html import batch_html
 from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.card_html import LINES, card_html
+from jobkit.ui.card.card_html import LINES, card_html, table_html
 from jobkit.ui.card.card_model import CardModel
-from jobkit.ui.card.chart_bundle import chart_bundle
 from jobkit.ui.card.downloads import read_card
 from jobkit.ui.card.study_model import StudyModel, model_of
-from jobkit.ui.card.table_html import table_html
 from jobkit.ui.form.form_model import Filled, form_html
 
 logger = logging.getLogger("jobkit.ui")
 
 #: Seconds after which a saved notebook may show an older state of a job that goes on.
 _KEEP_S = 10.0
+
+#: Larger specifications and pictures (characters) stay in the store: a notebook that is kept in git should be small.
+_LARGEST = 250_000
+
+_SVG = "data:image/svg+xml;base64,"
+
+#: A tag that `jobkit.run.inside.drawing` writes, and what refers to another file. Exports of notebooks contain drawings
+#: as markup, and a job can say anything, so nothing else is let through.
+_TAG = re.compile(
+    r"</(?:svg|text|tspan)>|<(?:svg|rect|path|polyline|circle|text|tspan)(?: (?:"
+    r"(?:xmlns|width|height|viewBox|fill|fill-opacity|stroke|stroke-width|x|y|d|points|cx|cy|r|text-anchor"
+    r'|transform)="[\w #.,%:/()+-]*"|style="font[\w-]*:[\w ,-]+(?:;font[\w-]*:[\w ,-]+)*"))*/?>'
+)
+_REFERENCE = re.compile(r'="[^"]*url\(', re.IGNORECASE)
 
 
 class CellDisplay:
@@ -175,6 +191,26 @@ class JobDisplay(CellDisplay):
         from jobkit.ui.widgets import JobWidget
 
         return JobWidget(self.job.kit, self.job.id, **hooks)
+
+
+def chart_bundle(preview: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return representations of a result by MIME type: specification, picture, text. None if it has no specification.
+
+    Nothing of it is HTML, which JupyterLab would prefer.
+    """
+    mime = preview.get("mime") if preview else None
+    spec = preview.get("spec") if preview else None
+    if preview is None or mime not in (PLOTLY, VEGA) or not isinstance(spec, dict) or len(json.dumps(spec)) > _LARGEST:
+        return None
+    png, picture = preview.get("png"), str(preview.get("picture"))
+    bundle = {mime: spec, "text/plain": str(preview.get("text"))}
+    if isinstance(png, str) and len(png) <= _LARGEST:
+        bundle["image/png"] = png
+    elif picture.startswith(_SVG):
+        drawing = base64.b64decode(picture.removeprefix(_SVG)).decode("utf-8", "replace")
+        if "<" not in _TAG.sub("", drawing) and not _REFERENCE.search(drawing):
+            bundle["image/svg+xml"] = drawing
+    return bundle
 
 
 class BatchDisplay(CellDisplay):

@@ -15,7 +15,7 @@ from jobkit.client.tables import AuditEntries, Queues, Stats, Table, Tasks, Work
 from jobkit.model.people import AuditEntry
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.registry import task
-from jobkit.ui.card.table_html import table_html
+from jobkit.ui.card.card_html import table_html
 from jobkit.ui.notebook import TableDisplay
 
 EVIL = "<script>alert(1)</script>\x1b[31m\nsecond"

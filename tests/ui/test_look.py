@@ -13,8 +13,8 @@ import pytest
 from bokeh.models import ImportedStyleSheet
 
 from jobkit.model.format import FACES
+from jobkit.ui.timeline.timeline_model import COLOURS
 from jobkit.ui.words import assets
-from jobkit.ui.words.task_colours import COLOURS
 from tests.ui.stage import Stage
 
 HERE = Path(assets.__file__).parent.parent

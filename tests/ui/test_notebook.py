@@ -18,10 +18,9 @@ import jobkit
 from jobkit.client.batch import Batch, Jobs
 from jobkit.run.inside.charts import PLOTLY
 from jobkit.tasks.info import TaskInfo
-from jobkit.ui.card.chart_bundle import chart_bundle
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.live.shared_feed import _feeds
-from jobkit.ui.notebook import FormDisplay
+from jobkit.ui.notebook import FormDisplay, chart_bundle
 from jobkit.ui.widgets import JobWidget, TextWidget
 from tests.support import wait_until
 from tests.ui.stage import Stage

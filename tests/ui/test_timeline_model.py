@@ -10,8 +10,17 @@ from msgspec.structs import replace
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.query import Query
-from jobkit.ui.timeline.timeline_model import LANES, TimelineModel, bars_of, fit, quantiles, series
-from jobkit.ui.words.task_colours import COLOURS, TEXTURES, TaskColours
+from jobkit.ui.timeline.timeline_model import (
+    COLOURS,
+    LANES,
+    TEXTURES,
+    TaskColours,
+    TimelineModel,
+    bars_of,
+    fit,
+    quantiles,
+    series,
+)
 
 T0 = 1_800_000_000_000
 

@@ -1,4 +1,4 @@
-"""The card of one job as static HTML, for saved notebooks, exports, GitHub and print. Times are local.
+"""The card of a job, and tables of a kit, as static HTML for saved notebooks, exports and print. Times are local.
 
 A few kilobytes, no style sheet from elsewhere, and every text of a user is escaped. GitHub drops the styles and keeps
 the structure, so the order of the elements alone must read well.
@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from jobkit.model import JobSnapshot, LogLine, attempts_of
+from jobkit.client.tables import Table
+from jobkit.model import JobSnapshot, JobState, LogLine, attempts_of
 from jobkit.model.format import (
     FACES,
     ago,
@@ -30,6 +31,7 @@ from jobkit.model.format import (
 from jobkit.model.metrics import Point
 from jobkit.model.question import closed_questions
 from jobkit.model.result import ended_text
+from jobkit.model.table import Cell, written
 from jobkit.model.trace import Frame, Raised, frame_count, line_of, picture_of, rows_of
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.ui.card.batch_plot import COLOURS
@@ -41,8 +43,11 @@ from jobkit.ui.words import assets
 #: Log lines that a saved card keeps.
 LINES = 12
 
-#: Rows of a table.
+#: Rows of a table of a result.
 _ROWS = 10
+
+#: Rows of a table of a kit, and characters of its cells.
+_KEPT_ROWS, _CELL_CHARS = 200, 160
 
 #: Columns of a table.
 _COLUMNS = 12
@@ -346,6 +351,27 @@ def _figure(png: str, kind: str = "png") -> str:
     if len(data) > _FIGURE_BYTES * 4 / 3:
         return f'<p class="m">figure of {size(len(data) * 0.75)}, too large to keep here; open the job to see it</p>'
     return f'<img alt="figure" src="data:image/{kind};base64,{data}">'
+
+
+def table_html(shown: Table) -> str:
+    """Return a table as a self-contained piece of HTML; all in it is text."""
+    heads, rows, left = shown._cells(_KEPT_ROWS)
+    numeric = [i for i, _ in enumerate(heads) if rows and all(isinstance(row[i], int) for row in rows)]
+    notes = "".join(f"<p>{escape(written(note))}</p>" for note in shown._notes())
+    parts = [f"<div>{notes}</div>"] if notes else []
+    if rows:
+        parts.append(table([list(map(_cell, row)) for row in rows], list(map(escape, heads)), numeric))
+    elif not notes:
+        parts.append(f'<p class="m">{escape(shown._empty)}</p>')
+    if left > 0:
+        parts.append(f'<p class="m">{number(_KEPT_ROWS)} of {many(_KEPT_ROWS + left, "row")}</p>')
+    return saved_card("jkt", "queued", parts, "batch_static.css")
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, JobState):
+        return f"{GLYPHS[cell]} {FACES[cell]}"
+    return brief(written(cell), _CELL_CHARS)
 
 
 def svg_element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:

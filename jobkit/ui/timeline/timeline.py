@@ -40,8 +40,7 @@ from jobkit.store.query import Query, QueryPage, is_pattern
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.live.search import SearchedPage
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
-from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TimelineModel, fit, series
-from jobkit.ui.words.task_colours import TaskColours
+from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TaskColours, TimelineModel, fit, series
 
 #: Seconds between two counts of the series, at least.
 _SERIES_S = 1.0

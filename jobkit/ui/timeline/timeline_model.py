@@ -7,6 +7,7 @@ milliseconds since the epoch, by the store's clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -17,7 +18,6 @@ from jobkit.model.plain import to_ms
 from jobkit.model.snapshot import attempts_of
 from jobkit.store.query import Query, matches
 from jobkit.tasks.info import Defaults
-from jobkit.ui.words.task_colours import TaskColours
 
 #: Attempts that are kept.
 ATTEMPTS = 2_000
@@ -37,12 +37,40 @@ STEPS = 60
 #: Tasks with separate times.
 TASKS = 8
 
+#: Colours (`--jk-series-1` and so on in `tokens.css`), and textures that tell tasks of one colour apart.
+COLOURS, TEXTURES = 8, 3
+
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 _ALL = Query()
 
 #: What may be looked at, beside the range that fits the data.
 RANGES_MS: Mapping[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000}
+
+
+class TaskColours:
+    """Numbers of tasks: `number % COLOURS` is the colour, `number // COLOURS` the texture, 0 for none.
+
+    A task has the colour of the hash of its name. If another task has that already, it has the next free one; with more
+    tasks than colours, textures are used. All tasks of a kit are numbered first, in one order, whichever of them a page
+    shows.
+    """
+
+    def __init__(self, tasks: Iterable[str] = ()) -> None:
+        self._numbers: dict[str, int] = {}
+        for task in sorted(tasks):
+            self.of(task)
+
+    def of(self, task: str) -> int:
+        """Return the number of a task: 0 to `COLOURS * TEXTURES - 1`."""
+        if task not in self._numbers:
+            self._numbers[task] = self._free(int.from_bytes(sha256(task.encode("utf-8", "replace")).digest()[:4]))
+        return self._numbers[task]
+
+    def _free(self, hashed: int) -> int:
+        taken = set(self._numbers.values())
+        plain = ((hashed + n) % COLOURS + texture * COLOURS for texture in range(TEXTURES) for n in range(COLOURS))
+        return next((number for number in plain if number not in taken), hashed % (COLOURS * TEXTURES))
 
 
 class AttemptBar(NamedTuple):

@@ -1,1 +1,1 @@
-"""Tracebacks, the search box, themes and assets: what all features share. Knows no kit and no session."""
+"""The search box, themes and assets: what all features share. Knows no kit and no session."""
