@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from jobkit.tasks.registry import registry
+from tests.support import wait_until
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from tests.ui.screen import Screen
 
 #: Sets `window.boom`: in a user's text it must never run.
 CANARY = "<img src=x onerror='window.top.boom=1'><script>window.top.boom=1</script>\"'"
@@ -33,6 +36,24 @@ def browser(chromium_of_the_run: Browser) -> Iterator[Browser]:
     asyncio._set_running_loop(chromium_of_the_run._loop)
     yield chromium_of_the_run
     asyncio._set_running_loop(None)
+
+
+@pytest.fixture
+def look(stage: Stage) -> Iterator[Look]:
+    """`look(query, own, feed)`: a page of jobs, as of `Screen`, once it has been read."""
+    from tests.ui.screen import Screen
+
+    opened: list[Screen] = []
+
+    def begin(*query: Any) -> Screen:
+        screen = Screen(stage, *query)
+        opened.append(screen)
+        wait_until(lambda: screen.told, what="the page")
+        return screen
+
+    yield begin
+    for each in opened:
+        each.close()
 
 
 class Window:
@@ -78,6 +99,8 @@ def window(browser: Browser) -> Iterator[Window]:
     assert not made.errors, "\n".join(made.errors)
     assert made.hosts <= {"localhost", "127.0.0.1"}
 
+
+Look = Callable[..., "Screen"]
 
 #: Serves what a function makes for each session, in this process, and returns its URL.
 Serve = Callable[[Callable[[], Any]], str]

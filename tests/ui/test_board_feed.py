@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,40 +24,9 @@ from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.jobs.job_table import Bulk, JobTable
 from jobkit.ui.live.shared_feed import Subscriber, open_feeds
 from tests.support import wait_until
+from tests.ui.conftest import Look
+from tests.ui.screen import Screen
 from tests.ui.stage import Stage
-
-Look = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def look(stage: Stage) -> Iterator[Look]:
-    """`look(query, own)`: a screen that is fed."""
-    watched: list[Any] = []
-
-    def begin(query: Query, own: str | None = None) -> dict[str, Any]:
-        screen: dict[str, Any] = {"rows": [], "left": [], "changed": [], "fresh": 0}
-
-        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-            told = json.loads(whole.get("page") or parts["delta"])
-            if whole:
-                screen.update(told)
-            else:
-                screen["rows"] = told.get("new", []) + screen["rows"]
-                screen["left"] += told.get("left", [])
-                screen["changed"] += told.get("rows", [])
-                screen.update({name: told[name] for name in ("counts", "total", "fresh") if name in told})
-
-        watched.append(Subscriber(deliver).start(stage.kit, BoardFeed, query, own))
-        wait_until(lambda: "n" in screen, what="the page")
-        return screen
-
-    yield begin
-    for each in watched:
-        each.stop()
-
-
-def ids(screen: dict[str, Any]) -> list[str]:
-    return [row["id"] for row in screen["rows"]]
 
 
 def test_a_user_who_sees_only_own_jobs_gets_no_others_and_no_counts_of_them(stage: Stage, look: Look) -> None:
@@ -66,14 +35,14 @@ def test_a_user_who_sees_only_own_jobs_gets_no_others_and_no_counts_of_them(stag
     everybodys = Query(owner=("ada", "bob"))
 
     screen = look(everybodys, "ada")
-    assert (ids(screen), screen["counts"]["queued"], screen["total"]) == ([mine], 1, 1)
+    assert (screen.order, screen.told["counts"]["queued"], screen.told["total"]) == ([mine], 1, 1)
     stage.submit(owner="bob")
     more = stage.submit(owner="ada")
-    wait_until(lambda: ids(screen) == [more, mine], what="the new one")
-    wait_until(lambda: screen["counts"]["queued"] == 2, what="the counter")
+    wait_until(lambda: screen.order == [more, mine], what="the new one")
+    wait_until(lambda: screen.told["counts"]["queued"] == 2, what="the counter")
 
     for nobody in ("*", "\x00nobody", "a*"):
-        assert ids(look(everybodys, nobody)) == []
+        assert look(everybodys, nobody).order == []
 
 
 def test_a_search_for_jobs_of_other_users_does_not_count_them(stage: Stage, look: Look) -> None:
@@ -82,18 +51,18 @@ def test_a_search_for_jobs_of_other_users_does_not_count_them(stage: Stage, look
 
     screen = look(Query(owner="bob"), "ada")
 
-    assert (ids(screen), screen["total"], set(screen["counts"].values())) == ([], 0, {0})
+    assert (screen.order, screen.told["total"], set(screen.told["counts"].values())) == ([], 0, {0})
 
 
 def test_a_job_that_does_not_match_any_more_leaves(stage: Stage, look: Look) -> None:
     job = stage.running()
     screen = look(Query(states=("running",)))
-    assert (ids(screen), screen["total"]) == ([job], 1)
+    assert (screen.order, screen.told["total"]) == ([job], 1)
 
     stage.succeed(job)
 
-    wait_until(lambda: screen["left"] == [job], what="the job to leave")
-    wait_until(lambda: screen["total"] == 0, what="the number that match")
+    wait_until(lambda: screen.left == [job], what="the job to leave")
+    wait_until(lambda: screen.told["total"] == 0, what="the number that match")
 
 
 def test_counters_are_of_the_jobs_that_match_whatever_state_is_asked_for(stage: Stage, look: Look) -> None:
@@ -102,18 +71,18 @@ def test_counters_are_of_the_jobs_that_match_whatever_state_is_asked_for(stage: 
     stage.start(mine[0])
     stage.fail(mine[0])
 
-    def counted(screen: dict[str, Any]) -> dict[str, int]:
-        return {state: n for state, n in screen["counts"].items() if n}
+    def counted(screen: Screen) -> dict[str, int]:
+        return {state: n for state, n in screen.told["counts"].items() if n}
 
     screen = look(Query(owner="ada", states=("failed",)))
-    assert (counted(screen), screen["total"]) == ({"queued": 2, "failed": 1}, 1)
+    assert (counted(screen), screen.told["total"]) == ({"queued": 2, "failed": 1}, 1)
     assert counted(look(Query(flag="asking", search="nothing like this"))) == {}
     assert counted(look(Query(states=("failed",)))) == {"queued": 3, "failed": 1}
 
     stage.start(mine[1])
     stage.fail(mine[1])
     wait_until(lambda: counted(screen) == {"queued": 1, "failed": 2}, what="the counters")
-    wait_until(lambda: screen["total"] == 2, what="the number that match")
+    wait_until(lambda: screen.told["total"] == 2, what="the number that match")
 
 
 def test_a_failed_job_says_whether_it_was_retried_and_how_that_ended(stage: Stage, look: Look) -> None:
@@ -123,36 +92,36 @@ def test_a_failed_job_says_whether_it_was_retried_and_how_that_ended(stage: Stag
         stage.fail(job)
     screen = look(Query(states=("failed",)))
     unretried = look(read_search("is:unretried")[0])
-    assert ids(screen) == ids(unretried) == [other, failed]
+    assert screen.order == unretried.order == [other, failed]
 
     again = stage.submit(retry_of=failed)
 
     def notes(job: str) -> str:
-        return [row["note"] for row in [*screen["rows"], *screen["changed"]] if row["id"] == job][-1]
+        return [row["note"] for row in [*screen.rows.values(), *screen.changed] if row["id"] == job][-1]
 
     wait_until(lambda: notes(failed).startswith("run again → queued · ValueError"), what="the retry")
     stage.start(again)
     stage.succeed(again)
     wait_until(lambda: notes(failed).startswith("run again → succeeded · "), what="its end")
     assert notes(other).startswith("ValueError")
-    assert ids(look(read_search("is:retried")[0])) == [failed]
-    assert ids(look(read_search("is:unretried state:failed")[0])) == [other]
+    assert look(read_search("is:retried")[0]).order == [failed]
+    assert look(read_search("is:unretried state:failed")[0]).order == [other]
 
 
 def test_a_batch_is_one_row_that_counts_its_jobs(stage: Stage, look: Look) -> None:
     batch, first, *others = stage.batch({"n": 1}, {"n": 2}, {"n": 3}, name="first try")
     screen = look(Query())
-    [shown] = screen["rows"]
+    [shown] = screen.rows.values()
     assert (shown["id"], shown["name"], shown["args"]) == (f"batch {batch}", "first try", "3 jobs")
-    assert (shown["note"], shown["face"], screen["total"]) == ("3 queued", "queued", 3)
+    assert (shown["note"], shown["face"], screen.told["total"]) == ("3 queued", "queued", 3)
 
     stage.start(first)
     stage.fail(first)
     later, last = stage.batch({"n": 4})
 
-    wait_until(lambda: ids(screen)[0] == f"batch {later}", what="the new batch")
-    wait_until(lambda: "2 queued, 1 failed" in [row["note"] for row in screen["changed"]], what="its counts")
-    assert ids(look(Query(states=("queued",)))) == [last, *reversed(others)]
+    wait_until(lambda: screen.order[0] == f"batch {later}", what="the new batch")
+    wait_until(lambda: "2 queued, 1 failed" in [row["note"] for row in screen.changed], what="its counts")
+    assert look(Query(states=("queued",))).order == [last, *reversed(others)]
 
 
 @pytest.mark.parametrize(("query", "own"), [(Query(limit=2), "ada"), (Query(task="train", limit=2), None)])
@@ -165,30 +134,30 @@ def test_batches_are_rows_for_users_of_own_jobs_and_in_searches_by_task(
     newest = stage.submit(owner="ada")
 
     screen = look(query, own)
-    assert ids(screen) == [newest, f"batch {batch}"]
-    assert ids(look(msgspec.structs.replace(query, cursor=screen["more"]), own)) == [oldest]
+    assert screen.order == [newest, f"batch {batch}"]
+    assert look(msgspec.structs.replace(query, cursor=screen.told["more"]), own).order == [oldest]
 
     stage.batch({"n": 1}, task="score", owner="bob")
     later, *_ = stage.batch({"n": 3}, owner="ada")
-    wait_until(lambda: ids(screen) == [f"batch {later}", newest, f"batch {batch}"], what="the new batch")
+    wait_until(lambda: screen.order == [f"batch {later}", newest, f"batch {batch}"], what="the new batch")
 
 
 def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage, look: Look) -> None:
     study = stage.study("Study tune")
     screen = look(Query())
-    assert ids(screen) == [study]  # there is no trial yet
+    assert screen.order == [study]  # there is no trial yet
 
     _, first, last = stage.batch({"x": 1}, {"x": 2}, id=study, size=3, name="tune", study="minimize", owner="ada")
-    wait_until(lambda: screen["left"] == [study], what="the row of the study in place of its job")
-    assert ids(screen)[0] == f"batch {study}"
+    wait_until(lambda: screen.left == [study], what="the row of the study in place of its job")
+    assert screen.order[0] == f"batch {study}"
     for job in (first, last):
         stage.start(job)
     stage.succeed(first)
     stage.fail(last)
 
     words = "1 succeeded, 1 failed"
-    wait_until(lambda: screen["changed"] and screen["changed"][-1]["note"] == words, what="its trials")
-    row = screen["changed"][-1]
+    wait_until(lambda: screen.changed and screen.changed[-1]["note"] == words, what="its trials")
+    row = screen.changed[-1]
     assert (row["name"], row["args"], row["face"], round(row["progress"], 2)) == (
         "Study tune",
         "3 trials",
@@ -196,8 +165,8 @@ def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage
         0.67,
     )
     stage.succeed(study)
-    wait_until(lambda: screen["changed"][-1]["face"] == "succeeded", what="its end")
-    assert ids(look(Query())) == ids(look(Query(), "ada")) == [f"batch {study}"]
+    wait_until(lambda: screen.changed[-1]["face"] == "succeeded", what="its end")
+    assert look(Query()).order == look(Query(), "ada").order == [f"batch {study}"]
 
 
 def test_a_batch_of_a_later_page_stays_there_while_its_jobs_run(stage: Stage, look: Look) -> None:
@@ -209,17 +178,17 @@ def test_a_batch_of_a_later_page_stays_there_while_its_jobs_run(stage: Stage, lo
     stage.start(job)
     newest, *_ = stage.batch({"n": 3})
 
-    wait_until(lambda: f"batch {newest}" in ids(screen), what="the new batch")
-    assert ids(screen) == [f"batch {newest}", *reversed(others)]
+    wait_until(lambda: f"batch {newest}" in screen.order, what="the new batch")
+    assert screen.order == [f"batch {newest}", *reversed(others)]
 
 
 def test_an_open_page_does_not_grow_with_each_new_batch(stage: Stage, look: Look) -> None:
     screen = look(Query(limit=2))
     for count in range(1, 9):
         stage.batch({"n": count})
-        wait_until(lambda count=count: len(ids(screen)) == count, what="the new batch")  # type: ignore[misc]
+        wait_until(lambda count=count: len(screen.order) == count, what="the new batch")  # type: ignore[misc]
 
-    assert ids(look(Query(limit=2))) == ids(screen)[:4]  # as with jobs
+    assert look(Query(limit=2)).order == screen.order[:4]  # as with jobs
 
 
 def test_a_job_that_was_retried_in_its_batch_has_a_separate_row(stage: Stage, look: Look) -> None:
@@ -228,7 +197,7 @@ def test_a_job_that_was_retried_in_its_batch_has_a_separate_row(stage: Stage, lo
     stage.submit(batch=batch, retry_of=job)
 
     for query, own in ((Query(), None), (Query(), "ada"), (Query(task="train"), None)):
-        assert ids(look(query, own)) == [f"batch {batch}", job]
+        assert look(query, own).order == [f"batch {batch}", job]
 
 
 def test_in_another_order_new_jobs_are_shown_as_a_number(stage: Stage, look: Look) -> None:
@@ -237,8 +206,8 @@ def test_in_another_order_new_jobs_are_shown_as_a_number(stage: Stage, look: Loo
 
     stage.submit("a")
 
-    wait_until(lambda: screen["fresh"] == 1, what="the number")
-    assert ids(screen) == [job]
+    wait_until(lambda: screen.told["fresh"] == 1, what="the number")
+    assert screen.order == [job]
 
 
 def test_deltas_are_numbered_from_their_page_on(stage: Stage) -> None:

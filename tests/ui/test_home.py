@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,35 +21,18 @@ from jobkit.ui.jobs.home import HomeFeed
 from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import Subscriber
 from tests.support import wait_until
+from tests.ui.conftest import Look
+from tests.ui.screen import Screen
 from tests.ui.stage import Stage
 
-Watch = Callable[..., dict[str, Any]]
+Watch = Callable[..., Screen]
 Card = Callable[[str], Callable[[], dict[str, Any]]]
 
 
 @pytest.fixture
-def watch(stage: Stage) -> Iterator[Watch]:
-    """`watch()`: rows by id and their order, as a browser has them."""
-    watched: list[Any] = []
-
-    def begin(own: str | None = None) -> dict[str, Any]:
-        screen: dict[str, Any] = {"rows": {}, "order": []}
-
-        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-            told = json.loads(whole.get("page") or parts["delta"])
-            if whole:
-                screen["rows"].clear()
-                told["order"] = [row["id"] for row in told["rows"]]
-            screen["rows"] |= {row["id"]: row for row in (*told.get("rows", ()), *told.get("new", ()))}
-            screen.update({name: told[name] for name in ("order", "more", "total", "searched", "n") if name in told})
-
-        watched.append(Subscriber(deliver).start(stage.kit, HomeFeed, Query(owner=None), own))
-        wait_until(lambda: "n" in screen, what="the page")
-        return screen
-
-    yield begin
-    for each in watched:
-        each.stop()
+def watch(look: Look) -> Watch:
+    """`watch()`: home, as it is fed."""
+    return lambda own=None: look(Query(owner=None), own, HomeFeed)
 
 
 @pytest.fixture
@@ -67,8 +50,8 @@ def card(stage: Stage) -> Iterator[Card]:
         each.stop()
 
 
-def faces(screen: dict[str, Any]) -> list[str]:
-    return [screen["rows"][id]["face"] for id in screen["order"]]
+def faces(screen: Screen) -> list[str]:
+    return [screen.rows[id]["face"] for id in screen.order]
 
 
 def submit_many(stage: Stage, count: int) -> list[str]:
@@ -92,37 +75,37 @@ def test_of_thousands_of_jobs_the_running_ones_are_on_top_then_those_that_start_
 
     screen = watch()
 
-    shown = screen["order"]
+    shown = screen.order
     assert shown[:2] == [running[1], running[0]]
     assert shown[2:22] == waiting[:20]
     assert shown[22:] == [ended[1], ended[0]]
-    assert (screen["total"], screen["more"]) == (5_004, home.AFTER_HOME)
-    third = screen["rows"][waiting[3]]
-    assert (third["ahead"], third["starts_at"] > screen["rows"][waiting[1]]["starts_at"]) == (3, True)
-    assert screen["rows"][ended[0]]["note"] == "score 0.921 · loss 0.079"
+    assert (screen.told["total"], screen.told["more"]) == (5_004, home.AFTER_HOME)
+    third = screen.rows[waiting[3]]
+    assert (third["ahead"], third["starts_at"] > screen.rows[waiting[1]]["starts_at"]) == (3, True)
+    assert screen.rows[ended[0]]["note"] == "score 0.921 · loss 0.079"
 
 
 def test_rows_move_to_their_section_when_a_job_starts_and_ends(stage: Stage, watch: Watch) -> None:
     first, second = stage.submit(), stage.submit()
     screen = watch()
-    assert (screen["order"], screen["more"]) == ([first, second], "")
+    assert (screen.order, screen.told["more"]) == ([first, second], "")
 
     stage.start(second)
     wait_until(lambda: faces(screen) == ["running", "running"], what="both to run")
     stage.succeed(first)
     wait_until(lambda: faces(screen) == ["running", "succeeded"], what="the ended one below")
-    assert screen["order"] == [second, first]
+    assert screen.order == [second, first]
     third = stage.submit()
-    wait_until(lambda: screen["order"] == [second, third, first], what="the new one between them")
+    wait_until(lambda: screen.order == [second, third, first], what="the new one between them")
     stage.kit.delete([first])
-    wait_until(lambda: screen["order"] == [second, third], what="the deleted one to go")
+    wait_until(lambda: screen.order == [second, third], what="the deleted one to go")
 
 
 def test_a_batch_is_one_row_in_the_section_of_its_state(stage: Stage, watch: Watch) -> None:
     batch, first, *_ = stage.batch({"n": 1}, {"n": 2}, {"n": 3}, name="first try")
     single = stage.submit()
     screen = watch()
-    assert screen["order"] == [f"batch {batch}", single]
+    assert screen.order == [f"batch {batch}", single]
 
     stage.start(first)
 
@@ -133,9 +116,9 @@ def test_a_batch_that_waits_says_what_holds_back_its_next_job(stage: Stage, watc
     batch, *_ = stage.batch({"n": 1}, {"n": 2})
     screen = watch()
 
-    wait_until(lambda: screen["rows"][f"batch {batch}"].get("message"), what="the reason")
+    wait_until(lambda: screen.rows[f"batch {batch}"].get("message"), what="the reason")
 
-    assert screen["rows"][f"batch {batch}"]["message"] == "no worker serves queue default"
+    assert screen.rows[f"batch {batch}"]["message"] == "no worker serves queue default"
 
 
 def test_people_who_see_only_their_own_jobs_have_a_home_of_these(stage: Stage, watch: Watch) -> None:
@@ -146,8 +129,8 @@ def test_people_who_see_only_their_own_jobs_have_a_home_of_these(stage: Stage, w
 
     screen = watch("ada")
 
-    assert screen["order"] == [mine, later, ended]
-    assert other not in screen["rows"]
+    assert screen.order == [mine, later, ended]
+    assert other not in screen.rows
 
 
 def test_running_jobs_of_one_user_are_found_among_many_newer_ones(
@@ -156,7 +139,7 @@ def test_running_jobs_of_one_user_are_found_among_many_newer_ones(
     monkeypatch.setattr(lines, "MOST_RUNNING", 1)
     mine, other = stage.submit(owner="ada"), stage.submit(owner="bob")
     stage.start(other)
-    assert watch("ada")["order"] == [mine]
+    assert watch("ada").order == [mine]
 
 
 def test_while_the_jobs_of_one_user_are_searched_home_says_so_and_is_read_again(
@@ -172,10 +155,10 @@ def test_while_the_jobs_of_one_user_are_searched_home_says_so_and_is_read_again(
     monkeypatch.setattr(shared_feed, "_FILLING_S", 0.05)
     monkeypatch.setattr(verbs, "page", part)
     screen = watch("ada")
-    assert (screen["order"], screen["searched"]) == ([], 1)
+    assert (screen.order, screen.told["searched"]) == ([], 1)
 
     monkeypatch.setattr(verbs, "page", whole)
-    wait_until(lambda: (screen["order"], screen["searched"]) == ([mine], None), what="the rest")
+    wait_until(lambda: (screen.order, screen.told["searched"]) == ([mine], None), what="the rest")
 
 
 def test_no_index_of_very_many_jobs_is_filled_for_the_strip_alone(stage: Stage) -> None:
@@ -211,14 +194,14 @@ def test_jobs_of_a_queue_that_is_served_first_come_before_a_job_unless_it_is_pau
 
 def test_a_job_that_no_worker_serves_says_so_and_has_no_time(stage: Stage, watch: Watch) -> None:
     job = stage.submit(queue="gpu")
-    row = watch()["rows"][job]
+    row = watch().rows[job]
     assert (row["message"], "starts_at" in row) == ("no worker serves queue gpu", False)
 
 
 def test_a_cancelled_job_names_the_user_and_the_reason(stage: Stage, watch: Watch) -> None:
     job = stage.submit()
     stage.kit.cancel(job, "wrong data", by="grace")
-    assert watch()["rows"][job]["note"] == "Cancelled by grace: wrong data"
+    assert watch().rows[job]["note"] == "Cancelled by grace: wrong data"
 
 
 def test_a_card_names_the_start_of_a_waiting_job_and_its_usual_run_time(stage: Stage, card: Card) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,11 +14,12 @@ from jobkit.model import StoreUnavailable
 from jobkit.store.events import STATUS
 from jobkit.store.query import Query
 from jobkit.ui.card.job_feed import JobFeed
-from jobkit.ui.jobs.board import BoardFeed
 from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import Subscriber
 from jobkit.ui.timeline.timeline import TimelineFeed, TimelineSubscriber
 from tests.support import wait_until
+from tests.ui.conftest import Look
+from tests.ui.screen import Screen
 from tests.ui.stage import Stage
 
 
@@ -55,50 +56,19 @@ def tell(stage: Stage, is_live: bool) -> None:
     background.start().call_soon_threadsafe(stage.kit.hub._listeners.tell, STATUS, is_live)  # type: ignore[attr-defined]
 
 
-class Screen:
-    """A page of jobs as table.js keeps it."""
-
-    def __init__(self, stage: Stage, query: Query) -> None:
-        self.rows: dict[str, Any] = {}
-        self.counts: dict[str, int] = {}
-        self.is_loaded = self.is_away = False
-        self._watching = Subscriber(self._take).start(stage.kit, BoardFeed, query, None)
-
-    def _take(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-        told = json.loads(whole.get("page") or parts["delta"])
-        if whole:
-            self.rows, self.is_loaded = {}, True
-        for row in (*told.get("rows", ()), *told.get("new", ())):
-            self.rows[row["id"]] = row
-        for job_id in told.get("gone", ()):
-            self.rows.pop(job_id, None)
-        self.counts = told.get("counts", self.counts)
-        self.is_away = told.get("away", self.is_away)
-
-    def faces(self) -> dict[str, str]:
-        return {job_id: row["face"] for job_id, row in self.rows.items()}
-
-    def close(self) -> None:
-        self._watching.stop()
-
-
 @pytest.fixture
-def screen(stage: Stage, cut: Cut) -> Iterator[Screen]:
-    screen = Screen(stage, Query())
-    wait_until(lambda: screen.is_loaded, what="the page")
-    yield screen
-    screen.close()
+def screen(cut: Cut, look: Look) -> Screen:
+    return look(Query())
 
 
-def test_a_page_whose_first_reads_fail_is_there_when_the_store_answers(stage: Stage, cut: Cut) -> None:
+def test_a_page_whose_first_reads_fail_is_there_when_the_store_answers(stage: Stage, cut: Cut, look: Look) -> None:
     job_id = stage.submit()
     cut.left = {"tasks": 2, "folded": 2, "counts": 1}
 
-    screen = Screen(stage, Query())
+    screen = look(Query())
 
     wait_until(lambda: screen.faces() == {job_id: "queued"}, what="the page")
     assert {"tasks", "folded"} <= set(cut.failed)
-    screen.close()
 
 
 def test_a_new_job_whose_reads_fail_comes_to_the_page(stage: Stage, cut: Cut, screen: Screen) -> None:
@@ -106,14 +76,15 @@ def test_a_new_job_whose_reads_fail_comes_to_the_page(stage: Stage, cut: Cut, sc
 
     job_id = stage.submit()
 
-    wait_until(lambda: screen.faces() == {job_id: "queued"} and screen.counts.get("queued") == 1, what="the new row")
+    wait_until(
+        lambda: screen.faces() == {job_id: "queued"} and screen.told["counts"].get("queued") == 1, what="the new row"
+    )
     assert cut.failed.count("snapshots") == 2
 
 
-def test_no_job_of_a_flood_is_missed(stage: Stage, cut: Cut) -> None:
+def test_no_job_of_a_flood_is_missed(stage: Stage, cut: Cut, look: Look) -> None:
     """A page of failed jobs, while hundreds of others change their state in the same moment."""
-    screen = Screen(stage, Query(states=("failed",)))
-    wait_until(lambda: screen.is_loaded, what="the page")
+    screen = look(Query(states=("failed",)))
     cut.left = {"snapshots": 3}  # so that they pile up
 
     first = stage.running()
@@ -122,7 +93,6 @@ def test_no_job_of_a_flood_is_missed(stage: Stage, cut: Cut) -> None:
         stage.submit()
 
     wait_until(lambda: screen.faces() == {first: "failed"}, what="the failed job")
-    screen.close()
 
 
 def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stage: Stage, cut: Cut) -> None:
@@ -199,10 +169,10 @@ def test_a_card_catches_up_with_what_happened_while_it_was_cut_during_its_first_
 
 def test_a_page_of_jobs_says_that_the_store_is_away_until_it_has_been_read_again(stage: Stage, screen: Screen) -> None:
     tell(stage, is_live=False)
-    wait_until(lambda: screen.is_away, what="the page to say so")
+    wait_until(lambda: screen.told["away"], what="the page to say so")
     tell(stage, is_live=True)
 
-    wait_until(lambda: not screen.is_away, what="the page to be live")
+    wait_until(lambda: not screen.told["away"], what="the page to be live")
 
 
 def timeline(stage: Stage, pages: list[str]) -> Subscriber:
