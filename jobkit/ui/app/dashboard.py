@@ -385,9 +385,6 @@ class Dashboard(Viewer):
         is_home = not self.job and [type(each).__name__ for each in shown] == [*assets.HOME]
         return shown if is_home and not pn.config.reuse_sessions else []
 
-    def _early(self) -> dict[str, Any]:
-        return {type(each).__name__: each.values() for each in self._early_parts()}
-
     def __panel__(self) -> Viewable:
         if self._layout is None:
             body = FrameRow(
@@ -399,8 +396,9 @@ class Dashboard(Viewer):
             )
             is_lean = {page.build for page in self._pages.values()} <= {page.build for page in (*PAGES, _NOTHING)}
             self._layout = PageFrame(
-                self._nav, self._banner, body, theme=self._theme, is_lean=is_lean, early=self._early
-            )
+                self._nav, self._banner, body, theme=self._theme, is_lean=is_lean,
+                early=lambda: {type(each).__name__: each.values() for each in self._early_parts()},
+            )  # fmt: skip
         layout: Viewable = self._layout
         return layout
 

@@ -83,14 +83,14 @@ def card_html(
         now: the moment that a running job's times refer to, the present unless given.
         most_lines: of the log. before, after: HTML around the result.
     """
-    snapshot, preview = model.snapshot, model.preview
+    snapshot, preview, curves = model.snapshot, model.preview, model.curves.curves.curves
     parts = [
         _head(snapshot, now or datetime.now(UTC)),
         before,
         _error(snapshot),
         _result(preview) if preview and not (model.pictures and preview.get("type") == "NoneType") else "",
         *(_shown(name, preview) for name, preview in model.pictures.items()),
-        _metrics({name: curve.points for name, curve in model.curves.curves.curves.items()}),
+        charts_html(charts_of({name: curve.points for name, curve in curves.items()}), "job.metrics()"),
         after and f"<div>{after}</div>",
         _saved(model.artifacts),
         _log(list(model.lines)[-most_lines:], model.total),
@@ -297,12 +297,8 @@ def _result(preview: Mapping[str, Any]) -> str:
     return f"<div>{body}{note}</div>" if body or note else ""
 
 
-def _metrics(curves: Mapping[str, Sequence[Point]]) -> str:
-    """Return small charts of the first metrics, as in chart.js."""
-    return charts_html(charts_of(curves), "job.metrics()")
-
-
 def charts_html(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]], all_of_them: str) -> str:
+    """Return small charts of the first metrics, as in chart.js, and the code that gives `all_of_them`."""
     if not charts:
         return ""
     parts = [_chart(title, lines) for title, lines in list(charts.items())[:_CHARTS]]

@@ -173,13 +173,15 @@ def without_shared(labels: Sequence[str]) -> list[str]:
 
 def charts_data(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]]) -> dict[str, list[object]]:
     """Return charts for chart.js: `{name: [[label, steps, values], ...]}`."""
-    return {name: [_line(label, points) for label, points in lines] for name, lines in charts.items()}
+    return {
+        name: [
+            [label, [step for step, _, _ in points], [to_wire(value) for _, _, value in points]]
+            for label, points in lines
+        ]
+        for name, lines in charts.items()
+    }
 
 
 def charts_text(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]]) -> str:
     """Return charts as JSON for chart.js, "" for none."""
     return dumps(charts_data(charts)) if charts else ""
-
-
-def _line(label: str, points: Sequence[Point]) -> list[object]:
-    return [label, [point[0] for point in points], [to_wire(point[2]) for point in points]]

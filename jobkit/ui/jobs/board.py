@@ -79,7 +79,7 @@ def row(
         else snapshot.shown_message or start.why
         if snapshot.state is JobState.QUEUED
         else "",
-        "note": _note(snapshot),
+        "note": shortened(ended_text(snapshot), 200),
         "spark": snapshot.metrics.spark if len(snapshot.metrics.spark) > 1 else None,
         "metric": _metric(snapshot),
         "submitted_at": iso(snapshot.submitted_at),
@@ -99,11 +99,6 @@ def _metric(snapshot: JobSnapshot) -> str:
     """Return the first metric with its newest value."""
     name, value = next(iter(snapshot.metrics.newest.items()), ("", 0.0))
     return f"{name} {value:.4g}" if name else ""
-
-
-def _note(snapshot: JobSnapshot) -> str:
-    """Return one line about how it ended."""
-    return shortened(ended_text(snapshot), 200)
 
 
 class Board:
