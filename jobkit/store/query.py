@@ -202,8 +202,10 @@ class QueryPage(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-def narrowed(query: Query, only: str) -> Query:
-    """Return the query restricted to the jobs of one owner, also if it is later given other states."""
+def narrowed(query: Query, only: str | None) -> Query:
+    """Return the query restricted to the jobs of one owner, also if it is later given other states; None for all."""
+    if only is None:
+        return query
     if query.owner is not None and not fits((only,), names(query.owner)):
         return replace(query, states=("none",), owner=only, excluded=(*query.excluded, ("owner", only)))
     return replace(query, owner=only)

@@ -12,7 +12,7 @@ from jobkit.model import InvalidParams, JobkitError, JobSnapshot
 from jobkit.model.plain import dumps, iso
 from jobkit.tasks.question import ONE, Question
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.form.form_model import read_field, read_form
+from jobkit.ui.form.form_model import read_form, refusal
 
 _numbers = itertools.count(1)
 
@@ -61,7 +61,7 @@ class AnswerForm:
             self._checked = self._checked if self._key == key and len(self._checked) < _FIELDS else {}
             self._key = key
             checked, field = self._checked, asked.get("field") or {}
-            checked[name] = await asyncio.to_thread(_refusal, question, name, field)
+            checked[name] = await asyncio.to_thread(refusal, question.info.signature, name, field)
             self._tell(key, checked, is_check=True)
         else:
             self._tell(key, await self._answer(job_id, key, question, fields))
@@ -79,13 +79,3 @@ class AnswerForm:
 
     def _tell(self, key: str, errors: Mapping[str, str], **facts: Any) -> None:
         self._put({"answered": dumps({"key": key, "errors": errors, **facts, "n": next(_numbers)})})
-
-
-def _refusal(question: Question, name: str, field: Mapping[str, Any]) -> str:
-    """Return why the value of a field is refused, or ""."""
-    try:
-        if (spec := question.info.signature.spec_for(name)) is not None:
-            read_field(spec, field)
-    except InvalidParams as error:
-        return str(error)
-    return ""

@@ -28,6 +28,7 @@ from jobkit.model.limits import resources_text
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import MAX_PRIORITY, JobOptions, check_submit_options
 from jobkit.tasks.params import check, describe, parse_text, read_table
+from jobkit.tasks.signature import Signature
 from jobkit.tasks.specs import ParamSpec
 from jobkit.tasks.specs import number as number_in
 from jobkit.ui.access.actions import ActionReply, Actions
@@ -122,13 +123,8 @@ class FormModel:
             return
         if action == "check":
             name = str(asked.get("name"))
-            try:
-                if (spec := info.signature.spec_for(name)) is None:
-                    return
-                read_field(spec, asked.get("field") or {})
-                self._answer(info, {}, checked=name)
-            except InvalidParams as error:
-                self._answer(info, {name: str(error)}, checked=name)
+            why = refusal(info.signature, name, asked.get("field") or {})
+            self._answer(info, {name: why} if why else {}, checked=name)
         elif action in ("sweep", "submit"):
             # Reading a table takes its time, and the store may be away: not in the session's thread.
             background.spawn(self._submit(info, action, asked))
@@ -295,6 +291,16 @@ def read_field(spec: ParamSpec, field: Mapping[str, Any]) -> Any:
     if not text and spec.kind in _NEVER_EMPTY and spec.required:
         raise InvalidParams(f"{spec.name} is required: {describe(spec)}", spec.name)
     return parse_text(spec, text)
+
+
+def refusal(signature: Signature, name: str, field: Mapping[str, Any]) -> str:
+    """Return why the value of a field is refused; "" if it is not, and if there is no such argument."""
+    try:
+        if (spec := signature.spec_for(name)) is not None:
+            read_field(spec, field)
+    except InvalidParams as error:
+        return str(error)
+    return ""
 
 
 def read_axes(

@@ -35,7 +35,7 @@ class ActivityFeed(TextFeed):
 
     def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         super().__init__(kit)
-        self._query = query if only is None else narrowed(query, only)
+        self._query = narrowed(query, only)
         # The archive is not counted by time; an owner is a name, and no pattern: others' jobs are not to be counted.
         self._is_counted = not query.archived and not is_pattern(only or "")
         self._last: dict[str, Any] = {}

@@ -278,8 +278,7 @@ class Bulk:
         if query.states:
             states = tuple(state for state in query.states if state in states) or ("none",)
         query = replace(query, states=states, order="", cursor="", limit=SLICE)
-        only = self._access.person.only_owner
-        return query if only is None else narrowed(query, only)
+        return narrowed(query, self._access.person.only_owner)
 
     # -- on the background loop --------------------------------------------------------------------------------------
 

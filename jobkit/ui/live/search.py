@@ -92,7 +92,6 @@ async def completed(verbs: Verbs, caret: Caret, only: str | None = None, zone: s
         rest = Query()
     verbs.use_index()
     for query in (rest, Query()):
-        query = query if only is None else narrowed(query, only)
-        if (counts := await verbs.tally(query, caret.field, for_s=_COUNT_S)) is not None:
+        if (counts := await verbs.tally(narrowed(query, only), caret.field, for_s=_COUNT_S)) is not None:
             break
     return await asyncio.to_thread(suggestions, caret, counts)  # 100,000 jobs may have as many tags

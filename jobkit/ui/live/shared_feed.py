@@ -299,7 +299,7 @@ class QueryFeed(SharedFeed[S]):
 
     def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         super().__init__(kit)
-        self.query = query if only is None else narrowed(query, only)
+        self.query = narrowed(query, only)
         self.only = only
         self.model = self.MODEL(self.query, only)
         self.searched: int | None = None
