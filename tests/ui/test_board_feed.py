@@ -221,7 +221,7 @@ def test_deltas_are_numbered_from_their_page_on(stage: Stage) -> None:
     job = stage.submit()
     wait_until(lambda: any("new" in each for each in told), what="the new job")
     stage.start(job)
-    wait_until(lambda: any(row["face"] == "running" for row in told[-1].get("rows", ())), what="its start")
+    wait_until(lambda: "running" in [row["face"] for each in told for row in each.get("rows", ())], what="its start")
     subscriber.stop()
 
     numbers = [each["n"] for each in told]
