@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,11 +60,6 @@ def shot(page: Page, name: str) -> None:
     """Save a screenshot, if requested."""
     if SHOTS:
         page.screenshot(path=f"{SHOTS}/{name}.png")
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def run(notebook: Any) -> Any:

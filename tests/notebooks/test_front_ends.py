@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 
-from tests.support import environment, free_port, wait_until
+from tests.support import environment, free_port, listens, wait_until
 
-from .conftest import KERNELS, answers, notebook_of, shot, text_of
+from .conftest import KERNELS, notebook_of, shot, text_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -132,7 +132,7 @@ def test_marimo_shows_live_cards_and_a_form(home: Path, page: Page) -> None:
     page.on("request", lambda request: asked.append(request.url))
     port = free_port()
     with marimo(home, "run", "app.py", "--headless", "--no-token", f"--port={port}"):
-        wait_until(lambda: answers(port), what="marimo to answer")
+        wait_until(lambda: listens(port), what="marimo to answer")
         page.goto(f"http://127.0.0.1:{port}")
 
         card = page.locator(".jk-card").first

@@ -17,9 +17,9 @@ import pytest
 
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
-from tests.support import NO_FORMAT_PARSER, environment, free_port, wait_until
+from tests.support import NO_FORMAT_PARSER, environment, free_port, listens, wait_until
 
-from .conftest import KERNELS, answers, notebook_of, shot
+from .conftest import KERNELS, notebook_of, shot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -56,7 +56,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_until(lambda: answers(port), what="JupyterLab to answer")
+        wait_until(lambda: listens(port), what="JupyterLab to answer")
         yield f"http://127.0.0.1:{port}/lab/tree/walk.ipynb", folder
     finally:
         process.terminate()
