@@ -159,4 +159,4 @@ class StoreBannerFeed(TextFeed):
             return {"said": self.kit.hub.stopped}
         if refused is None:
             return {"said": (await self.kit.verbs.store.outbox.state()).sentence}
-        return {"said": f"{refused}. {_MEANWHILE}" if refused is not None else ""}
+        return {"said": f"{refused}. {_MEANWHILE}"}
