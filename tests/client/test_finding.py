@@ -121,18 +121,6 @@ def test_lists_are_newest_first_and_filtered(kit: Kit) -> None:
         kit.jobs(state="done")
 
 
-def test_retry_makes_a_new_job_that_names_the_old_one(kit: Kit) -> None:
-    job = kit.submit(int, "no number")
-    job.wait(60)
-
-    again = job.retry()
-
-    again.wait(60)
-    assert again.id != job.id
-    assert again.snapshot.spec.retry_of == job.id
-    assert again.error.type == "ValueError"
-
-
 def test_rerun_changes_some_arguments_and_keeps_the_others(kit: Kit) -> None:
     def power(base: int, exponent: int = 2) -> int:
         return base**exponent

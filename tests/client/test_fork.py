@@ -22,7 +22,7 @@ import jobkit
 from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.support import ROOT, environment, wait_until
 from tests.worker import jobs
 
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("by_events_alone")
 
 place = pytest.fixture(own_place, name="place")
 kit = pytest.fixture(own_kit, name="kit")
+own_server = pytest.fixture(running_server, name="own_server")
 
 
 class Child:
@@ -157,26 +158,22 @@ def test_locks_that_other_threads_hold_at_the_fork_do_not_matter(kit: Kit) -> No
         thread.join(20)
 
 
-def test_a_handle_that_is_read_during_an_outage_moves_after_it(tmp_path: Any) -> None:
-    server, sign = Server(), tmp_path / "read"
-    server.start()
-    try:
-        with jobkit.connect(server.url, secret="of these tests") as kit:
-            job = kit.submit(jobs.count_up, 1)
-            server.kill()
+def test_a_handle_that_is_read_during_an_outage_moves_after_it(own_server: Server, tmp_path: Any) -> None:
+    server, sign = own_server, tmp_path / "read"
+    with jobkit.connect(server.url, secret="of these tests") as kit:
+        job = kit.submit(jobs.count_up, 1)
+        server.kill()
 
-            def read() -> str:
-                sign.write_text(str(job.state))
-                return state(job)
+        def read() -> str:
+            sign.write_text(str(job.state))
+            return state(job)
 
-            child = Child(read)
-            wait_until(lambda: sign.exists() and sign.read_text() == "queued")
-            server.start()
-            with jobkit.connect(server.url, secret="of these tests") as other:
-                other.cancel(job.id)
-            assert child.said() == "'cancelled'"
-    finally:
-        server.stop()
+        child = Child(read)
+        wait_until(lambda: sign.exists() and sign.read_text() == "queued")
+        server.start()
+        with jobkit.connect(server.url, secret="of these tests") as other:
+            other.cancel(job.id)
+        assert child.said() == "'cancelled'"
 
 
 _shared: list[jobkit.Job] = []
@@ -222,32 +219,29 @@ def test_threads_of_a_forked_child_wait_for_the_same_job(kit: Kit, monkeypatch: 
     assert child.said() == "({'cancelled'}, 1)"
 
 
-def test_threads_of_a_forked_child_do_not_wait_for_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server()
-    server.start()
-    try:
-        with jobkit.connect(server.url, secret="of these tests") as kit:
-            job, follow, is_waiting = kit.submit(jobs.count_up, 1), Connection.follow, threading.Event()
-            server.kill()
+def test_threads_of_a_forked_child_do_not_wait_for_a_server_that_is_away(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with jobkit.connect(own_server.url, secret="of these tests") as kit:
+        job, follow, is_waiting = kit.submit(jobs.count_up, 1), Connection.follow, threading.Event()
+        own_server.kill()
 
-            def follow_late(connection: Connection, job: jobkit.Job) -> None:
-                is_waiting.wait(20)
-                follow(connection, job)
+        def follow_late(connection: Connection, job: jobkit.Job) -> None:
+            is_waiting.wait(20)
+            follow(connection, job)
 
-            monkeypatch.setattr(Connection, "follow", follow_late)
+        monkeypatch.setattr(Connection, "follow", follow_late)
 
-            def wait() -> list[str]:
-                with ThreadPoolExecutor(2) as pool:
-                    first = pool.submit(lambda: job.wait(20))
-                    wait_until(lambda: job._generation == background.generation)
-                    second = pool.submit(lambda: job.wait(20))
-                    wait_until(lambda: job._waited_for is not None)
-                    is_waiting.set()
-                    return [type(each.exception()).__name__ for each in (first, second)]
+        def wait() -> list[str]:
+            with ThreadPoolExecutor(2) as pool:
+                first = pool.submit(lambda: job.wait(20))
+                wait_until(lambda: job._generation == background.generation)
+                second = pool.submit(lambda: job.wait(20))
+                wait_until(lambda: job._waited_for is not None)
+                is_waiting.set()
+                return [type(each.exception()).__name__ for each in (first, second)]
 
-            assert Child(wait).said() == "['StoreUnavailable', 'StoreUnavailable']"
-    finally:
-        server.stop()
+        assert Child(wait).said() == "['StoreUnavailable', 'StoreUnavailable']"
 
 
 def test_what_a_child_collects_does_not_cut_the_connections_of_its_parent(kit: Kit) -> None:

@@ -22,7 +22,7 @@ from jobkit.http.core.handling import problem_of
 from jobkit.model import StoreUnavailable, SubmitUnanswered
 from jobkit.store.sending import Sender
 from jobkit.store.values import Submission, SubmitReply
-from tests.store.server import Server
+from tests.store.server import Server, running_server
 from tests.support import ROOT, environment
 from tests.worker import jobs
 
@@ -40,6 +40,7 @@ PROGRAM = "import sys; from tests import faults; faults.arm(sys.argv.pop(1)); fr
 place = pytest.fixture(own_place, name="place")
 kit = pytest.fixture(own_kit, name="kit")
 struck = pytest.fixture(struck_kit, name="struck", params=[LOST])
+own_server = pytest.fixture(running_server, name="own_server")
 
 
 def submit(kit: Kit) -> None:
@@ -151,19 +152,14 @@ def test_an_unanswered_retry_of_many_names_the_new_jobs(struck: Kit, kit: Kit) -
 
 
 @pytest.mark.parametrize("is_connected", [False, True])
-def test_a_submit_that_was_never_sent_is_not_called_accepted(is_connected: bool) -> None:
-    own = Server()
-    own.start()
-    try:
-        with jobkit.connect(own.url, secret="of these tests") as kit:
-            if is_connected:
-                kit.submit(jobs.count_up, 1)
-            own.kill()
-            with pytest.raises(jobkit.StoreUnavailable, match="does not answer") as caught:
-                kit.submit(jobs.count_up, 1)
-        assert type(caught.value) is jobkit.StoreUnavailable
-    finally:
-        own.stop()
+def test_a_submit_that_was_never_sent_is_not_called_accepted(own_server: Server, is_connected: bool) -> None:
+    with jobkit.connect(own_server.url, secret="of these tests") as kit:
+        if is_connected:
+            kit.submit(jobs.count_up, 1)
+        own_server.kill()
+        with pytest.raises(jobkit.StoreUnavailable, match="does not answer") as caught:
+            kit.submit(jobs.count_up, 1)
+    assert type(caught.value) is jobkit.StoreUnavailable
 
 
 @pytest.mark.parametrize("struck", ["submit:before_reply:delay=5"], indirect=True)
