@@ -1,9 +1,11 @@
-"""The recipes in `docs/how-to/metrics.md` for users of other libraries run as they are printed."""
+"""Recipes for users of other libraries run as they are printed: those of metrics, and of web frameworks.
+
+With stand-ins of libraries that are large, or that the extra `test` does not install.
+"""
 
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 import types
 from typing import Any
@@ -12,10 +14,10 @@ import numpy as np
 import pytest
 
 import jobkit
-from tests.support import ROOT
+from jobkit.connecting import default_kit
+from tests.docs.reading import blocks
 
-PAGE = (ROOT / "docs" / "how-to" / "metrics.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = [*blocks("docs/how-to/metrics.md", "python"), *blocks("docs/recipes/web-apps.md", "python")]
 
 
 def recipe(begin: str) -> str:
@@ -56,21 +58,33 @@ def test_the_summary_writer_takes_what_a_real_one_takes(name: str) -> None:
     inspect.signature(ours).bind(**dict.fromkeys(inspect.signature(real).parameters))
 
 
-@pytest.mark.parametrize(("library", "base"), [("keras", "callbacks.Callback"), ("lightning", "Callback")])
-def test_callbacks_log_what_their_trainer_knows(library: str, base: str) -> None:
-    """With stand-ins of the libraries, which are large."""
-    kind = type("Callback", (), {})
-    module = types.SimpleNamespace(Callback=kind, callbacks=types.SimpleNamespace(Callback=kind))
-    curves = made(f"class Curves({library}.{base})", **{library: module})["Curves"]()
+@pytest.mark.parametrize(
+    ("begin", "base"),
+    [
+        ("class Curves(keras", "callbacks.Callback"),
+        ("class Curves(lightning", "Callback"),
+        ("class Rounds(xgboost", "callback.TrainingCallback"),
+    ],
+)
+def test_callbacks_log_what_their_trainer_knows(begin: str, base: str) -> None:
+    module: Any = type("Callback", (), {})
+    for name in reversed(base.split(".")):
+        module = types.SimpleNamespace(**{name: module})
+    name, library = begin.removeprefix("class ").split("(")
+    curves = made(begin, **{library: module})[name]()
 
     def run() -> None:
         if library == "keras":
             curves.on_epoch_end(3, {"loss": 0.5, "val_loss": 0.6})
-        else:
+        elif library == "lightning":
             trainer = types.SimpleNamespace(global_step=7, callback_metrics={"loss": 0.5, "val/loss": 0.6})
             curves.on_validation_epoch_end(trainer, None)
+        else:
+            curves.after_iteration(None, 2, {"train": {"loss": [0.7, 0.5]}, "val": {"loss": [0.8, 0.6]}})
 
-    assert metrics_of(run) == {"loss": 0.5, "val/loss": 0.6}
+    found = metrics_of(run)
+    assert list(found.values()) == [0.5, 0.6]
+    assert list(found) == (["train/loss", "val/loss"] if library == "xgboost" else ["loss", "val/loss"])
 
 
 def test_an_estimator_of_scikit_learn_logs_its_scores() -> None:
@@ -109,3 +123,53 @@ def test_real_boosters_log_each_round(library: str) -> None:
             module.train(how, data, 5, evals=[(data, "val")], callbacks=[log], verbose_eval=False)
 
     assert metrics_of(run)["val/auc"] > 0.5
+
+
+def install(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
+    """Make a module that has these members, and the packages above it, importable."""
+    for each in ("".join(name.rpartition(".")[:1]), name):
+        module = types.ModuleType(each)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, each, module)
+
+
+def test_views_of_django_submit_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(data: dict[str, Any], status: int = 200) -> tuple[int, dict[str, Any]]:
+        return status, data
+
+    install(monkeypatch, "django.http", JsonResponse=answer)
+    install(monkeypatch, "django.views.decorators.http", require_POST=lambda view: view)
+    with jobkit.connect("sync://") as kit, default_kit(kit):
+        views = made("def start(request)")
+        status, data = views["start"](types.SimpleNamespace(POST={"points": "1000000"}))
+
+        assert status == 202
+        assert views["read"](None, data["id"]) == (200, {"state": "succeeded", "progress": 1.0})
+        assert views["read"](None, "nope")[0] == 404
+        refused, error = views["start"](types.SimpleNamespace(POST={"points": "-1"}))
+        assert (refused, error["error"].partition(" ")[0]) == (422, "points")
+
+
+class _Session(dict[str, Any]):
+    __getattr__ = dict.__getitem__
+    __setattr__ = dict.__setitem__
+
+
+def test_a_page_of_streamlit_follows_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    pressed, shown = [True, False], list[Any]()
+    with jobkit.connect("sync://") as kit:
+        install(
+            monkeypatch,
+            "streamlit",
+            cache_resource=lambda made: lambda: kit,
+            session_state=_Session(),
+            button=lambda text: pressed.pop(0),
+            fragment=lambda run_every: lambda function: function,
+            progress=lambda value, text: shown.append((value, text)),
+            write=shown.append,
+        )
+        for _ in range(2):
+            exec(recipe("st.fragment").replace("500_000_000", "1_000_000"), {})
+
+    assert [text for each in shown if isinstance(each, tuple) for text in each[1:]] == ["succeeded", "succeeded"]
+    assert shown[1]["pi"] == shown[3]["pi"] == pytest.approx(3.14, abs=0.01)

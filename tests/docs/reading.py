@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat.v4
+from IPython.core.interactiveshell import InteractiveShell
 from sybil import Example
 from sybil.document import Document
 from sybil.parsers.myst import CodeBlockParser, SkipParser
@@ -92,12 +93,17 @@ def shown(path: Path) -> Iterator[tuple[int, str]]:
             yield example.line, str(example.parsed)
 
 
-def parsed(code: str) -> ast.Module:
-    """Return the tree of a block without commands of IPython. Decorators alone get a function."""
+def completed(code: str) -> str:
+    """Return a block without commands of IPython. Decorators alone get a function each."""
     lines = ["" if re.match(r"[%!]", line) else line for line in code.rstrip().split("\n")]
-    if lines[-1].startswith("@"):
-        lines.append("def function(): ...")
-    return ast.parse("\n".join(lines))
+    if all(line.startswith("@") for line in lines):
+        lines = [f"{line}\ndef function(user=''): ..." for line in lines]
+    return "\n".join(lines)
+
+
+def parsed(code: str) -> ast.Module:
+    """Return the tree of a block."""
+    return ast.parse(completed(code))
 
 
 def granted() -> dict[str, Any]:
@@ -114,10 +120,22 @@ def write_notebook() -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=made), "report.ipynb")
 
 
+def run_cells(text: str, names: dict[str, Any]) -> None:
+    """Run a block with `%%` of IPython, each such line with those below it as one cell."""
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(user_ns=names)
+    for cell in re.split(r"(?m)^(?=%%)", text):
+        shell.run_cell(cell).raise_error()
+    InteractiveShell.clear_instance()
+
+
 def run(example: Example) -> None:
     """Run a block, statement by statement. One whose comment says that it raises must."""
-    lines = str(example.parsed).split("\n")
-    for statement in parsed(str(example.parsed)).body:
+    if re.search("(?m)^%%", str(example.parsed)):
+        return run_cells(str(example.parsed), example.namespace)
+    text = completed(str(example.parsed))
+    lines = text.split("\n")
+    for statement in ast.parse(text).body:
         end = statement.end_lineno or statement.lineno
         raises = _RAISES.search(lines[end - 1])
         ast.increment_lineno(statement, example.line + example.parsed.line_offset)

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import jobkit
+from jobkit import connecting
 from jobkit.cli import main
 from jobkit.tasks.registry import registry
 from tests.client.conftest import worker_of
@@ -29,7 +30,7 @@ QUEUES = ("default", "gpu", "high")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Redis with a worker; every address on a page means it."""
+    """A Redis with a worker; every address on a page means it. Pools are stored, and nobody starts their workers."""
     server = Server()
     server.start()
     archive = str(tmp_path_factory.mktemp("archive"))
@@ -39,6 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, worker_of(settings, *options, "--resources", "gpu=1"):
         for name, value in settings.items():
             patch.setenv(f"JOBKIT_{name.upper()}", value)
+        patch.setattr(connecting, "_keep_pools", lambda settings: False)
         patch.setattr(jobkit, "connect", lambda url=None, **given: connect(url) if url == "sync://" else connect())
         yield
     server.stop()
@@ -46,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def names(place: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """The namespace of a page, in a directory with a notebook. Afterwards no job and no schedule is left."""
+    """The namespace of a page, in a directory with a notebook. Afterwards no job, schedule or pool is left."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     write_notebook()
@@ -68,6 +70,8 @@ def names(place: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             job.cancel()
     jobkit.wait(jobs, timeout=30)
     kit.delete([job.id for job in jobs])
+    for pool in kit.pools():
+        pool.remove(now=True)
     kit.close()
 
 
