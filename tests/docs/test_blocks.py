@@ -30,7 +30,7 @@ QUEUES = ("default", "gpu", "high")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Redis with a worker; every address on a page means it. Pools are stored, and nobody starts their workers."""
+    """A Redis with a worker; every address on a page means it. Pools are stored, but no worker of them starts."""
     server = Server()
     server.start()
     archive = str(tmp_path_factory.mktemp("archive"))
