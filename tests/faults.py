@@ -105,9 +105,14 @@ class FaultyConnection(RedisConnection):
     def _meet_later(self, names: Sequence[str]) -> None:
         for fault in due(names, "after_reply"):
             if fault.what == "drop":
-                self._cutting = asyncio.get_running_loop().create_task(self.cut())
+                self._cutting = asyncio.get_running_loop().create_task(self._cut())
             else:
                 happen(fault)
+
+    async def _cut(self) -> None:
+        """Close what is not in use; the next call opens another."""
+        while self._idle:
+            await self._drop(self._idle.pop())
 
 
 def due(names: Sequence[str], moment: str) -> list[Fault]:

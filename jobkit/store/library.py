@@ -221,11 +221,6 @@ class RedisConnection:
                 raise reply
         return replies
 
-    async def cut(self) -> None:
-        """Close what is not in use; the next call opens another."""
-        while self._idle:
-            await self._drop(self._idle.pop())
-
     async def _idle_one(self) -> _Replies | None:
         """Return a connection that was not cut since its last use, or None. Does not wait if there is one."""
         while self._idle:
