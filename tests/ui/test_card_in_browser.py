@@ -189,6 +189,27 @@ def test_what_details_unfold_comes_into_sight(stage: Stage, serve: Serve, window
     page.wait_for_function("() => scrollY > 0 || document.scrollingElement.scrollTop > 0")
 
 
+def test_an_ended_job_that_wrote_too_much_shows_the_whole_log(stage: Stage, serve: Serve, window: Window) -> None:
+    made: list[Any] = []
+    job = stage.submit()
+    stage.start(job)
+    stage.log(job, *[f"line {n}" for n in range(1, 6)])
+    stage.succeed(job)
+
+    def show() -> Any:
+        made.append(card(stage, job)())
+        return made[0]
+
+    page = window.open(serve(show))
+    page.wait_for_selector(".line:has-text('line 5')")
+
+    kept = [{"n": n, "at": "2026-11-28T03:00:00Z", "text": f"line {n + 3}", "source": "stdout"} for n in (1, 2)]
+    made[0].log = json.dumps({"lines": kept, "total": 2, "dropped": 3, "v": 99})
+
+    wait_until(lambda: page.locator(".line .num").all_inner_texts() == list("12345"), what="the whole log")
+    assert page.inner_text(".logs .strip h4 + span") == "5 lines"
+
+
 @pytest.mark.parametrize("width", [390, 600, 900])
 def test_numbers_of_many_lines_fit_beside_their_text(stage: Stage, serve: Serve, window: Window, width: int) -> None:
     job = stage.submit()

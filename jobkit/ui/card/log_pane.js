@@ -69,7 +69,7 @@ class LogPane {
   /** Another job than before. */
   begin() {
     if (this.n.page) this.n.page.href = `?page=log&id=${encodeURIComponent(this.card.jobId)}`;
-    Object.assign(this, {follow: true, page: null, looked: "", asked: (this.asked || 0) + 1});
+    Object.assign(this, {follow: true, page: null, looked: "", hasAskedWhole: false, asked: (this.asked || 0) + 1});
     this.n.find.value = "";
     this.n.level.value = "0";
   }
@@ -133,7 +133,8 @@ class LogPane {
     n.pill.hidden = true;
     n.rows.replaceChildren(...(this.isNarrowed ? lines.map((line) => this.line(line)) : this.linesAfter(0, lines)));
     n.level.hidden = false;
-    n.rows.scrollTop = before ? n.rows.scrollHeight : 0;
+    if (isNewest && this.job?.state === "failed" && !this.isNarrowed) this.toError();
+    else n.rows.scrollTop = before ? n.rows.scrollHeight : 0;
     this.showHead();
     this.jump();
   }
@@ -186,17 +187,31 @@ class LogPane {
     this.showHead();
     if (n.level.hidden) n.level.value = "0";
     if (this.isNarrowed) this.filter();
-    if (this.jump()) return;
+    if (this.jump() || this.showWhole()) return;
     if (all && this.job && this.job.state === "failed") {
-      const bad = n.rows.querySelector('[data-level="ERROR"], [data-level="CRITICAL"]');
       this.follow = false;
-      n.rows.scrollTop = bad ? Math.max(0, bad.offsetTop - n.rows.offsetTop - 18) : n.rows.scrollHeight;
+      this.toError();
     } else if (this.follow) n.rows.scrollTop = n.rows.scrollHeight;
     else {
       if (all) n.rows.scrollTop = top;  // the whole log came again; what is being read stays in place
       const news = fresh.filter((line) => line.n > seen).length;
       if (news) this.tellOf(news);
     }
+  }
+
+  /** Scroll to the first error, or to the end. */
+  toError() {
+    const {rows} = this.n, bad = rows.querySelector('[data-level="ERROR"], [data-level="CRITICAL"]');
+    rows.scrollTop = bad ? Math.max(0, bad.offsetTop - rows.offsetTop - 18) : rows.scrollHeight;
+  }
+
+  /** Ask for the end of the whole log if the newest lines are not numbered as there: of an ended job that wrote more than is
+   *  kept beside the file. Return whether that was asked. */
+  showWhole() {
+    if (!this.log.dropped || !this.job?.finished_at || this.hasAskedWhole) return false;
+    this.hasAskedWhole = true;
+    this.turn({});
+    return true;
   }
 
   tellOf(news) {
