@@ -102,6 +102,19 @@ def page(stage: Stage, url: str, window: Window) -> Any:
     return page
 
 
+def test_an_address_of_an_unknown_task_says_so_until_another_is_chosen(stage: Stage, url: str, window: Window) -> None:
+    stage.publish(FIT)
+    stage.publish(TaskInfo(name="plan", title="Plan it", ref="tests.ui.stage:Stage"))
+    page = window.open(f"{url}?page=submit&task=gone", width=1440)
+    opened(page)
+
+    page.wait_for_selector(".about .trouble:has-text('Task gone is not known here')")
+    page.click(".task:has-text('Plan it')")
+
+    page.wait_for_selector("h2:has-text('Plan it')")
+    assert page.locator(".about .trouble").is_hidden()
+
+
 def test_a_sweep_submits_each_combination_and_leads_to_its_batch(stage: Stage, page: Any) -> None:
     page.click(".segments button:has-text('Sweep')")
     assert page.locator("button.submit").is_disabled()

@@ -36,6 +36,7 @@ class Form extends Fields {
     n.fields = h("div", {class: "fields"});
     n.none = h("p", {class: "muted none", text: "This task takes no arguments.", hidden: true});
     n.options = h("details", {class: "options"}, h("summary", {text: "Options"}), (n.optionFields = h("div", {class: "fields"})));
+    n.missing = h("p", {class: "trouble", role: "alert", hidden: true});
     n.trouble = h("p", {class: "trouble", role: "alert", hidden: true});
     n.draft = h("p", {class: "draft muted", hidden: true}, "As you left it. ", h("button", {type: "button", class: "link", text: "Start over", onclick: () => this.startOver()}));
     n.usual = h("span", {class: "usual muted"});
@@ -47,7 +48,7 @@ class Form extends Fields {
     n.submit = h("button", {class: "btn primary submit", type: "submit", title: "Ctrl+Enter", text: "Submit"});
     n.form = h("form", {class: "form", novalidate: true, autocomplete: "off", onsubmit: (event) => { event.preventDefault(); this.submit(); },
       onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } }},
-      h("header", {class: "about"}, n.title, n.doc, n.draft), n.fields, n.none, n.options, n.trouble,
+      h("header", {class: "about"}, n.missing, n.title, n.doc, n.draft), n.fields, n.none, n.options, n.trouble,
       h("footer", null, h("div", {class: "when"}, n.modes.el, n.at), h("div", {class: "call mono", title: "The same from Python"}, n.call, n.copy), h("div", {class: "go"}, n.why, n.usual, n.submit)));
     n.empty = h("div", {class: "nothing", hidden: true},
       h("p", {class: "big", text: "No tasks yet"}), h("p", {class: "muted", text: "Write a function with @jobkit.task in a module and name the module, for instance:"}),
@@ -85,7 +86,14 @@ class Form extends Fields {
   prefill() {
     const wanted = parse(this.model.get("prefill"), null);
     // A form that has just been made may hear of the values before it hears of the tasks; each is filled in once.
-    if (!wanted || wanted.n === this.filled || !this.tasks.some((task) => task.name === wanted.task)) return;
+    if (!wanted || wanted.n === this.filled || !this.tasks.length) return;
+    if (!this.tasks.some((task) => task.name === wanted.task)) {  // it may still come; the user is told once
+      if (this.missed === wanted.n) return;
+      this.missed = wanted.n;
+      put(this.n.missing, `Task ${wanted.task} is not known here: no worker and no module offers it. Choose another one.`);
+      this.n.missing.hidden = false;
+      return;
+    }
     this.filled = wanted.n;
     this.choose(wanted.task, wanted.values || {}, wanted.job || "", wanted.kept || []);
     if (wanted.queue) this.fields.get("option:queue").set(wanted.queue);
@@ -113,7 +121,7 @@ class Form extends Fields {
     n.none.hidden = task.params.length > 0;
     n.optionFields.replaceChildren(...task.options.map(([key, typed, help, usual]) => this.field({name: `option:${key}`, shown: key.replace("_", " "), kind: "str", range: dotted(typed, `else ${usual}`), help, placeholder: usual, required: false, default: "", option: true})));
     n.options.open = false;
-    n.trouble.hidden = true;
+    n.trouble.hidden = n.missing.hidden = true;
     n.draft.hidden = true;
     this.markTask();
     this.turn("now");
