@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -41,6 +42,14 @@ def enqueue(bench: Bench, *args: Any, **options: Any) -> str:
         return job.job_id
 
     return with_arq(bench, act)
+
+
+def begun(bench: Bench) -> tuple[str, Path]:
+    """Enqueue a job, and return its id and the file that ends it, once it runs."""
+    go = bench.folder / "go"
+    job_id = enqueue(bench, "until", "a", str(go))
+    bench.noted("start a try 1")
+    return job_id, go
 
 
 def result(bench: Bench, job_id: str, timeout_s: float = 20.0) -> Any:
@@ -153,9 +162,7 @@ def test_a_cancel_by_jobkit_is_an_abort_for_arq(bench: Bench) -> None:
 @pytest.mark.nightly
 def test_the_job_of_a_killed_worker_runs_again_when_its_lease_expires(bench: Bench) -> None:
     first = bench.worker()
-    go = bench.folder / "go"
-    job_id = enqueue(bench, "until", "a", str(go))
-    bench.noted("start a try 1")
+    job_id, go = begun(bench)
     bench.worker()
 
     first.kill()
@@ -203,10 +210,9 @@ def test_jobkit_stop_lets_jobs_finish(bench: Bench) -> None:
 def test_the_result_of_a_job_that_ends_while_redis_is_away_is_stored_by_the_next_worker(own_bench: Bench) -> None:
     bench = own_bench
     worker = bench.worker(SERVICE_WAIT="2")
-    job_id = enqueue(bench, "until", "a", str(bench.folder / "go"))
-    bench.noted("start a try 1")
+    job_id, go = begun(bench)
     bench.server.kill()
-    (bench.folder / "go").touch()
+    go.touch()
     bench.noted("end a")
     worker.terminate()
     worker.wait(60)
@@ -221,9 +227,7 @@ def test_the_result_of_a_job_that_ends_while_redis_is_away_is_stored_by_the_next
 
 def test_a_worker_that_wakes_up_too_late_overwrites_nothing(bench: Bench) -> None:
     frozen = bench.worker()
-    go = bench.folder / "go"
-    job_id = enqueue(bench, "until", "a", str(go))
-    bench.noted("start a try 1")
+    job_id, go = begun(bench)
     frozen.send_signal(signal.SIGSTOP)
     bench.worker()
     bench.noted("start a try 1", times=2)
@@ -259,9 +263,7 @@ def test_the_end_of_a_worker_is_not_a_try(bench: Bench) -> None:
 
 def test_running_jobs_may_end_within_job_completion_wait(bench: Bench) -> None:
     worker = bench.worker(SERVICE_WAIT="20")
-    go = bench.folder / "go"
-    job_id = enqueue(bench, "until", "a", str(go))
-    bench.noted("start a try 1")
+    job_id, go = begun(bench)
 
     worker.terminate()
     wait_until(lambda: "to be completed" in bench.said(), what="the worker to notice")
@@ -276,9 +278,7 @@ def test_running_jobs_may_end_within_job_completion_wait(bench: Bench) -> None:
 def test_a_worker_and_its_jobs_survive_a_restart_of_redis(own_bench: Bench) -> None:
     bench = own_bench
     worker = bench.worker()
-    go = bench.folder / "go"
-    job_id = enqueue(bench, "until", "a", str(go))
-    bench.noted("start a try 1")
+    job_id, go = begun(bench)
 
     bench.server.kill()
     go.touch()
@@ -377,9 +377,7 @@ def test_a_poison_job_fails_and_its_neighbours_succeed(bench: Bench) -> None:
 
 def test_a_kit_can_wait_for_a_job_of_arqs_client(bench: Bench) -> None:
     bench.worker()
-    go = bench.folder / "go"
-    job_id = enqueue(bench, "until", "a", str(go))
-    bench.noted("start a try 1")
+    job_id, go = begun(bench)
     job = bench.kit.get(job_id)
     seen: list[str] = []
     job.param.watch(lambda event: seen.append(str(event.new)), "state")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 
 
 @dataclass
@@ -15,20 +17,27 @@ class Receiver:
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
-    def __enter__(self) -> Receiver:
+    def reply(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        """Keep a request, unless it is refused; return status and body of the response."""
+        status = self.answers.pop(0) if self.answers else 200
+        if status == 200:
+            self.headers.append(dict(headers))
+            self.bodies.append(body)
+        return status, b""
+
+    def __enter__(self) -> Self:
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                status = receiver.answers.pop(0) if receiver.answers else 200
-                if status == 200:
-                    receiver.headers.append(dict(self.headers))
-                    receiver.bodies.append(body)
+                status, reply = receiver.reply(self.path, self.headers, body)
                 self.send_response(status)
                 self.send_header("Location", "/elsewhere")
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(reply)))
                 self.end_headers()
+                self.wfile.write(reply)
 
             def log_message(self, *_: object) -> None:
                 """Log nothing."""

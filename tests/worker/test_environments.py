@@ -23,12 +23,23 @@ from jobkit.made.facts import Made, name_of
 from jobkit.made.sealed import sealed
 from jobkit.model.made import ProcessFacts
 from jobkit.tasks import code
+from jobkit.tasks.call import Environment
 from jobkit.worker.environments import Environments, NotBuilt
 from tests.support import wait_until
 
 from .conftest import Bench
 
 pytestmark = pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+
+
+async def ready(below: Path, content: bytes) -> Environment:
+    """Return the environment for a list of packages, in a folder of the test."""
+    return await Environments(below / "envs").ready(content, digest(content), lambda _: None)
 
 
 def wheel(folder: Path, version: str, value: int) -> Path:
@@ -50,7 +61,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "requirements.txt").write_text(f"travelling @ file://{wheel(tmp_path, '1.0', 42)}\n")
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("UV_OFFLINE", "1")
     return folder
 
 
@@ -65,7 +75,7 @@ def use() -> tuple[int, str]:
 @pytest.mark.usefixtures("project")
 def test_a_job_runs_with_the_packages_of_its_project(bench: Bench, tmp_path: Path) -> None:
     use.__module__ = "__main__"  # sent by value
-    bench.worker(TMPDIR=str(tmp_path / "tmp"), UV_OFFLINE="1")
+    bench.worker(TMPDIR=str(tmp_path / "tmp"))
     of_project = bench.kit.options(env="project")
 
     value, prefix = of_project.submit(use).result(120)
@@ -98,7 +108,7 @@ def test_a_job_runs_again_with_the_packages_that_made_its_result(bench: Bench, t
     for version, value in (("1.0", 1), ("2.0", 2)):
         wheel(links, version, value)
     use.__module__ = "__main__"  # sent by value
-    bench.worker(TMPDIR=str(tmp_path / "tmp"), UV_OFFLINE="1", UV_NO_INDEX="1", UV_FIND_LINKS=str(links))
+    bench.worker(TMPDIR=str(tmp_path / "tmp"), UV_NO_INDEX="1", UV_FIND_LINKS=str(links))
     job = bench.kit.submit(use)
     job.wait(60)
     put_facts(bench, job.worker, "mine==0.1\npanel-jobkit==0.0.1\ntravelling==1.0")
@@ -116,12 +126,11 @@ def test_a_job_runs_again_with_the_packages_that_made_its_result(bench: Bench, t
     assert "travelling==3.0, with which the result was made, cannot be had on" in str(failed)
 
 
-async def test_a_recorded_python_that_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UV_OFFLINE", "1")
+async def test_a_recorded_python_that_is_not_here_is_named(tmp_path: Path) -> None:
     content = code.pack_of({code.REQUIREMENTS: b"", code.PYTHON: b"3.99"})
 
     with pytest.raises(NotBuilt, match=r"made with Python 3.99, which is not on .*: uv python install 3.99"):
-        await Environments(tmp_path / "envs").ready(content, digest(content), lambda _: None)
+        await ready(tmp_path, content)
 
 
 async def test_an_environment_is_built_once_and_its_progress_is_told(project: Path, tmp_path: Path) -> None:
@@ -140,36 +149,30 @@ async def test_an_environment_is_built_once_and_its_progress_is_told(project: Pa
 
 
 async def test_a_build_that_fails_says_what_uv_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UV_OFFLINE", "1")
     (tmp_path / "requirements.txt").write_text("not a requirement\n")
     content = code.project_pack(str(tmp_path), "f")
-    environments = Environments(tmp_path / "envs")
 
     with pytest.raises(NotBuilt, match=r"could not be built on .* \(uv pip\): "):
-        await environments.ready(content, digest(content), lambda _: None)
+        await ready(tmp_path, content)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(NotBuilt, match="needs uv on .*-m pip install uv"):
-        await environments.ready(content, digest(content), lambda _: None)
+        await ready(tmp_path, content)
 
 
-async def test_settings_of_uv_that_another_user_left_beside_the_environments_are_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_settings_of_uv_that_another_user_left_beside_the_environments_are_not_read(tmp_path: Path) -> None:
     """The environments are in the directory for temporary files, in which every user may create files."""
-    monkeypatch.setenv("UV_OFFLINE", "1")
     (tmp_path / "links").mkdir()
     wheel(tmp_path / "links", "6.6", 6)
     (tmp_path / "uv.toml").write_text(f"no-index = true\nfind-links = [{str(tmp_path / 'links')!r}]\n")
     content = code.pack_of({code.REQUIREMENTS: b"travelling==6.6\n"})
 
     with pytest.raises(NotBuilt, match="No solution found"):
-        await Environments(tmp_path / "envs").ready(content, digest(content), lambda _: None)
+        await ready(tmp_path, content)
 
 
 async def test_a_project_is_no_member_of_a_workspace_that_another_user_left_beside_the_environments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("UV_OFFLINE", "1")
     head = 'version = 1\nrequires-python = ">=3.9"\n'
     own = '[[package]]\nname = "mine"\nversion = "0.1"\nsource = { virtual = "%s" }\n'
     files = {
@@ -186,7 +189,7 @@ async def test_a_project_is_no_member_of_a_workspace_that_another_user_left_besi
         f'{own % path}dependencies = [{{ name = "travelling" }}]\n'
     )
 
-    found = await Environments(tmp_path / "envs").ready(content, digest(content), lambda _: None)
+    found = await ready(tmp_path, content)
 
     assert not [*Path(found.prefix).rglob("travelling*")]
 

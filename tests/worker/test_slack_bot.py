@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 import jobkit
 from tests.support import ROOT, wait_until
 from tests.worker.conftest import Bench
+from tests.worker.receiver import Receiver
 
 slack_bolt = pytest.importorskip("slack_bolt")
 slack_sdk = pytest.importorskip("slack_sdk")
@@ -24,39 +24,21 @@ slack_sdk = pytest.importorskip("slack_sdk")
 (CODE,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "recipes" / "slack-bot.md").read_text("utf-8"), re.DOTALL)
 
 
-class Slack:
+class Slack(Receiver):
     """Context manager. `said`: messages that were posted to the channel, as (thread, text)."""
 
-    def __enter__(self) -> Slack:
-        said = self.said = list[tuple[str, str]]()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                sent = json.loads(body) if "json" in self.headers["Content-Type"] else dict(parse_qsl(body))
-                if self.path == "/chat.postMessage":
-                    assert sent["channel"] == "C1"
-                    said.append((sent["thread_ts"], sent["text"]))
-                reply = json.dumps({"ok": True, "user_id": "UBOT", "bot_id": "BBOT", "team_id": "T1"}).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(reply)))
-                self.end_headers()
-                self.wfile.write(reply)
-
-            def log_message(self, *_: object) -> None:
-                """Log nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.02,)).start()
-        self.client = slack_sdk.WebClient(
-            token="xoxb-of-tests", base_url=f"http://127.0.0.1:{self.server.server_port}/"
-        )
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.said = list[tuple[str, str]]()
+        self.client = slack_sdk.WebClient(token="xoxb-of-tests", base_url=self.url.removesuffix("hook"))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    def reply(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        sent = json.loads(body) if "json" in headers["Content-Type"] else dict(parse_qsl(body.decode()))
+        if path == "/chat.postMessage":
+            assert sent["channel"] == "C1"
+            self.said.append((sent["thread_ts"], sent["text"]))
+        return 200, json.dumps({"ok": True, "user_id": "UBOT", "bot_id": "BBOT", "team_id": "T1"}).encode()
 
 
 def mention(bot: dict[str, Any], words: str, ts: str) -> None:
