@@ -31,6 +31,10 @@ def test_a_connection_to_a_server_is_named_and_a_pair_of_sockets_is_not(tmp_path
 
         assert before.left() == f"descriptor {client.fileno()} (connection to {tmp_path / 's'});"
 
+        between = Before()
+        with socket.socket(socket.AF_UNIX) as second:
+            second.connect(str(tmp_path / "s"))
+            assert between.left() == ""  # of a kit that had one before the test
         client.close()
         assert before.left() == ""
     for one in pair:
