@@ -5,7 +5,7 @@ import datetime
 import random
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy
 import pandas as pd
@@ -40,6 +40,23 @@ def report(day: str = "today") -> str:
 @jobkit.task
 def tidy() -> None:
     """Delete old files."""
+
+
+@jobkit.task
+def broken(lr: float = 0.1) -> float:
+    """Fail, for the pages of failures and batches."""
+    raise KeyError("f1_score")
+
+
+class Cut(NamedTuple):
+    """An answer."""
+
+    noise: int
+
+
+def choose(wanted: Any) -> Any:
+    """Ask, for the page of questions."""
+    return jobkit.ask(wanted, "Which one is noise?")
 
 
 def summarise(values: list[Any]) -> int:

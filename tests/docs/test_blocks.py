@@ -1,4 +1,4 @@
-"""Each block of Python in README and documentation is run as it stands there, by a real worker."""
+"""Each block of Python, and each command about jobs, in README and documentation is run as it stands there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.client.conftest import worker_of
 from tests.docs.commands import commands_of
 from tests.docs.reading import PAGES, granted, read, shown, write_notebook
 from tests.store.server import Server
-from tests.support import ROOT
+from tests.support import ROOT, wait_until
 
 #: Queues that pages name.
 QUEUES = ("default", "gpu", "high")
@@ -90,17 +90,42 @@ def test_the_blocks_of_a_page_run_in_their_order(page: str, names: dict[str, Any
             example.evaluate()
 
 
-#: Commands that need no job, end by themselves, and change nothing for other tests.
-HARMLESS = re.compile(
-    r"(batch|failed|pool) list|schedules$|token --scope|"
-    r"(doctor|export|history|import|jobs|limit|pause|prune|resume|workers)\b"
+#: Commands that serve until they are ended, need other machines or an engine, or find nothing here that is old enough.
+#: `test_names.py` parses them, too. Commands of pipelines are run by `test_fences.py`.
+ELSEWHERE = re.compile(
+    r"(up|worker|dashboard|share|join|down|stop|people|pool|drain)\b|stats --watch|token --revoke|failed rm .*--older"
+    r"|submit (pipeline\.|estimate_pi)"
 )
 
 
-@pytest.mark.nightly
-def test_harmless_commands_of_the_pages_run(names: dict[str, Any]) -> None:
-    names["report"].submit().wait()
+def meant(words: list[str], names: dict[str, Any]) -> str:
+    """Return what an id in a command stands for: a batch, group of failures or job that it can be used for."""
+    kit: jobkit.Kit = names["kit"]
+    if words[0] in ("batch", "failed"):
+        batch = kit.options(delay=600 * (words[1] == "cancel")).map(names["broken"], [0.1, 0.2])
+        if words[1] != "cancel":
+            batch.wait()
+        return batch.id if words[0] == "batch" else str(kit.failures()[0].id)
+    if words[0] == "answer":
+        job = kit.submit(names["choose"], bool if words[-1] == "yes" else names["Cut"])
+        wait_until(job.question, what="the question")
+        return job.id
+    if words[0] == "move":
+        return kit.options(delay=600).submit(names["tidy"]).id
+    job = kit.submit(names["report"])
+    job.wait()
+    return job.id
 
-    for words in (words for page in PAGES for words in commands_of(page) if HARMLESS.match(" ".join(words))):
-        done = CliRunner().invoke(main, words)
+
+def to_run(page: Path) -> list[list[str]]:
+    """Return the commands of a page that are run here."""
+    return [words for words in commands_of(page) if not ELSEWHERE.match(" ".join(words))]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES if to_run(page)])
+def test_commands_of_a_page_run_in_their_order(page: str, names: dict[str, Any]) -> None:
+    for words in to_run(ROOT / page):
+        said = [meant(words, names) if re.fullmatch(r"[358]f[02]c\w*|ID", word) else word for word in words]
+        done = CliRunner().invoke(main, said)
         assert done.exit_code == 0, f"jobkit {' '.join(words)}: {done.output}{done.exception}"
