@@ -4,7 +4,6 @@ One worker of a namespace at a time runs the `Notifier`, which reads the event s
 Notifications never delay a job.
 """
 
-from jobkit.notify.notifier import Notifier
-from jobkit.notify.sinks import notifier_of
+from jobkit.notify.notifier import Notifier, notifier_of
 
 __all__ = ["Notifier", "notifier_of"]

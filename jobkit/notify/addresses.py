@@ -19,7 +19,7 @@ from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.model.batch import BatchInfo
 from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.plain import to_ms
-from jobkit.notify.notifier import TIMEOUT_S, DeliveryRefused, RuleSink, sentence
+from jobkit.notify.sinks import TIMEOUT_S, DeliveryRefused, RuleSink, sentence
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 

@@ -14,7 +14,7 @@ from typing import Any
 from jobkit.model import JobEvent, JobkitError, JobSnapshot, JobState
 from jobkit.model.metrics import Curves
 from jobkit.model.plain import dumps, to_ms
-from jobkit.notify.notifier import DeliveryRefused, NotificationSink
+from jobkit.notify.sinks import DeliveryRefused, NotificationSink
 from jobkit.store.redis import RedisStore
 
 _STATUS = {JobState.SUCCEEDED: "FINISHED", JobState.FAILED: "FAILED", JobState.CANCELLED: "KILLED"}

@@ -1,4 +1,4 @@
-"""`Notifier`: delivers the events of a namespace to its sinks: webhooks, commands, OpenTelemetry.
+"""`Notifier`: delivers the events of a namespace to its sinks: webhooks, commands, OpenTelemetry, MLflow, addresses.
 
 One process of a namespace holds the leader lock. If it dies, another one continues after the last delivered event. So
 each sink gets every event at least once, in order. A failed delivery is retried. A sink that stays unreachable gets one
@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
-import json
 import logging
-import os
-import signal
-import urllib.error
-import urllib.request
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
 
-from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobSnapshot
-from jobkit.model.notify_rule import NotifyRule
+from jobkit.model import EventsExpired, JobEvent, JobkitError, JobSnapshot
+from jobkit.model.batch import BatchInfo
+from jobkit.model.plain import to_ms
+from jobkit.notify.addresses import Address, batch_message
+from jobkit.notify.sinks import Command, DeliveryRefused, NotificationSink, Webhook
+from jobkit.settings import Settings
 from jobkit.store.leader import ASK_S, HOLD_S, Leader
 from jobkit.store.redis import RedisStore
+from jobkit.store.told import REACHABLE_S
 
 logger = logging.getLogger("jobkit.notify")
 
@@ -37,147 +36,11 @@ TRIES_S = (1.0, 5.0, 20.0)
 _SLICE = 100
 
 
-#: Seconds until a delivery times out.
-TIMEOUT_S = 10.0
-
-
-class DeliveryRefused(Exception):
-    """The receiver did not accept a message; `may_retry` is True if it may accept it later."""
-
-    def __init__(self, why: str, *, may_retry: bool = True) -> None:
-        super().__init__(why)
-        self.may_retry = may_retry
-
-
-class NotificationSink(Protocol):
-    """Receiver of events. `name` is its name in logs."""
-
-    name: str
-
-    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
-        return True
-
-    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        """Deliver the event. Raises `DeliveryRefused`."""
-        ...
-
-    def close(self) -> None:
-        """Release resources after the last delivery. May block for some seconds."""
-        return  # there are none, unless a subclass has some
-
-
-def message_of(event: JobEvent, snapshot: JobSnapshot) -> bytes:
-    """Return the JSON for receivers: the event, the job's current snapshot, and one sentence for chat programs."""
-    wire = {"text": sentence(event, snapshot), "event": event.to_json(), "job": snapshot.to_json()}
-    return json.dumps(wire, default=str).encode()
-
-
-def sentence(event: JobEvent, snapshot: JobSnapshot) -> str:
-    """Return `simulate failed after 3.2 s: ValueError: no such method (job 1f8c03aa)`."""
-    spec = snapshot.spec
-    text = f"{spec.title or spec.task} {str(event.type).replace('_', ' ')}"
-    is_end = event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
-    if is_end and snapshot.started_at is not None and snapshot.finished_at is not None:
-        text += f" after {(snapshot.finished_at - snapshot.started_at).total_seconds():.1f} s"
-    if event.type is EventType.FAILED and snapshot.error is not None:
-        text += f": {str(snapshot.error).splitlines()[0][:300]}"
-    elif event.type is EventType.ASKED:
-        text += f": {event.data.get('text', '')}"
-    elif event.type is EventType.ANSWERED:
-        text += f" by {event.data.get('by') or 'a user'}: {event.data.get('text', '')} {event.data.get('said', '')}"
-    elif event.type is EventType.SUCCEEDED and snapshot.summary:
-        text += f": {snapshot.summary}"
-    return f"{text} (job {spec.id[:8]})"
-
-
-class RuleSink(NotificationSink):
-    """Base of the sinks that a rule of the settings describes."""
-
-    def __init__(self, rule: NotifyRule) -> None:
-        self.rule = rule
-        self.name = rule.name
-
-    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
-        spec = snapshot.spec
-        return event.type in self.rule.on and self.rule.wants(spec.task, spec.queue, spec.owner)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Do not follow redirects: a message must not reach another address."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(_NoRedirect)
-
-
-def post(url: str, body: bytes, headers: Mapping[str, str], *, retried: Collection[int] = (408, 429)) -> None:
-    """Send a POST; blocks for at most about `TIMEOUT_S`. May be retried after a status of `retried`, or from 500 on."""
-    try:
-        _opener.open(urllib.request.Request(url, body, dict(headers), method="POST"), timeout=TIMEOUT_S).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-        may_retry = error.code >= 500 or error.code in retried
-        raise DeliveryRefused(f"it answers {error.code}", may_retry=may_retry) from None
-    except (OSError, ValueError) as error:
-        raise DeliveryRefused(f"it does not answer: {getattr(error, 'reason', None) or error}") from None
-
-
-class Webhook(RuleSink):
-    """Posts JSON; with a secret, the header `X-Jobkit-Signature: sha256=` and the HMAC of the body in hexadecimal."""
-
-    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        body = message_of(event, snapshot)
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "jobkit",
-            "X-Jobkit-Event": str(event.type),
-            "X-Jobkit-Delivery": event.id,
-        }
-        if self.rule.secret:
-            digest = hmac.new(self.rule.secret.encode(), body, hashlib.sha256).hexdigest()
-            headers["X-Jobkit-Signature"] = f"sha256={digest}"
-        await asyncio.to_thread(post, self.rule.url, body, headers)
-
-
-class Command(RuleSink):
-    """Runs a program without a shell, in a new process group that is killed after `TIMEOUT_S`.
-
-    It gets the JSON on standard input, and `JOBKIT_EVENT` and `JOBKIT_JOB_ID` in its environment.
-    """
-
-    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        told = {"JOBKIT_EVENT": str(event.type), "JOBKIT_JOB_ID": event.job_id}
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self.rule.command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **told},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise DeliveryRefused(f"it cannot be started: {error}", may_retry=False) from None
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await process.communicate(message_of(event, snapshot))
-        except TimeoutError:
-            raise DeliveryRefused(f"it had not ended after {TIMEOUT_S:g} s and was killed", may_retry=False) from None
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):  # the second: of a zombie on macOS
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        if process.returncode:
-            raise DeliveryRefused(f"it ended with status {process.returncode}", may_retry=False)
-
-
 class Notifier:
-    """Delivers every event of the store's namespace to `sinks`.
+    """Delivers every event of the store's namespace to `sinks`, and to people what they asked for by "Tell me".
 
     Args:
+        addresses: sinks that are addresses of people; `sinks` are all others.
         lock, cursor: names of the leader lock and of the mark at the last delivered event.
         tries_s: seconds between the tries of one message; may be endless.
     """
@@ -186,14 +49,25 @@ class Notifier:
         self,
         store: RedisStore,
         sinks: Sequence[NotificationSink],
+        addresses: Sequence[Address] = (),
         *,
         lock: str = "teller",
         cursor: str = "told",
         tries_s: Iterable[float] = TRIES_S,
     ) -> None:
-        self._store, self._sinks = store, sinks
+        self._store, self._sinks = store, [*sinks, *addresses]
         self._leader, self._cursor, self._tries_s = Leader(store, lock), cursor, tries_s
         self._away: set[str] = set()
+        # Rules may have the same address, of one person or of several: messages go there once, those of "Tell me" by
+        # the rule without events.
+        self._personal = sorted(addresses, key=lambda each: bool(each.rule.on))
+        self._addresses = {address.key: address for address in reversed(self._personal)}
+        self._people = {address.person for address in addresses if address.person}
+        self._offered_at = float("-inf")
+        self._wanted: dict[str, set[str]] = {}
+        """People to notify, by the id of a job or batch of the slice."""
+        self._batches: dict[str, BatchInfo] = {}
+        """Ended batches among them, by the id of the last job of each."""
 
     async def begin(self) -> None:
         """Start the cursor at the newest event if this namespace has none yet."""
@@ -210,7 +84,14 @@ class Notifier:
                 await asyncio.to_thread(sink.close)
 
     async def _deliver_pending(self) -> None:
-        """Deliver pending events, or wait for new ones."""
+        """Deliver pending events and held messages, or wait for new events."""
+        if self._people and time.monotonic() > self._offered_at + REACHABLE_S / 24:
+            await self._store.told.offer(self._people)
+            self._offered_at = time.monotonic()
+        if self._addresses:
+            await self.deliver_held()
+            if not await self._leader.is_leader():
+                return
         await self.begin()
         last = await self._store.marked(self._cursor)
         try:
@@ -221,29 +102,69 @@ class Notifier:
             return
         found = await self._store.snapshots(list(dict.fromkeys(event.job_id for event in events)))
         snapshots = {snapshot.id: snapshot for snapshot in found if snapshot is not None}
-        await self._begin_slice([snapshots[event.job_id] for event in events if event.job_id in snapshots])
+        if self._people:
+            await self._read_wishes([snapshots[event.job_id] for event in events if event.job_id in snapshots])
         for event in events:
             if (snapshot := snapshots.get(event.job_id)) is not None and (sends := self._sends(event, snapshot)):
                 about = f"that job {event.job_id} {event.type}"
                 await asyncio.gather(*(self._deliver(sink.name, about, send) for sink, send in sends))
                 if not await self._leader.is_leader():  # another worker may deliver this event again
                     return
-                await self._end_event(event)
+                if event.type.is_end:
+                    await self._drop_wishes(event.job_id)
                 await self._store.mark(self._cursor, event.id)
         if events:
             await self._store.mark(self._cursor, events[-1].id)
         else:
             await self._store.news(last, ASK_S / 2)
 
-    async def _begin_slice(self, snapshots: Sequence[JobSnapshot]) -> None:
-        """Called before the events of these jobs are delivered."""
+    async def deliver_held(self) -> None:
+        """Send held messages whose time has come. What an address does not accept is dropped."""
+        told = self._store.told
+        for key, held in (await told.held(list(self._addresses), to_ms(datetime.now(UTC)))).items():
+            address = self._addresses[key]
+            await self._deliver(address.name, f"of {len(held):,} held events", partial(address.send_held, held))
+            if not await self._leader.is_leader():  # another worker may send the rest
+                return
+            await told.release(key, held)
+
+    async def _read_wishes(self, snapshots: Sequence[JobSnapshot]) -> None:
+        """Read the people to notify of the ends of these jobs and of their batches."""
+        self._batches = {}
+        batch_of = {job.id: job.batch for job in snapshots if job.is_terminal}
+        self._wanted = await self._store.told.wanted(list({*batch_of, *batch_of.values()} - {""}))
+        wanted = [batch for batch in dict.fromkeys(batch_of.values()) if batch in self._wanted]
+        for info in await self._store.batches.infos(wanted) if wanted else ():
+            if info is not None and info.state.is_terminal:
+                last = next(job_id for job_id in reversed(batch_of) if batch_of[job_id] == info.id)
+                self._batches[last] = info
 
     def _sends(self, event: JobEvent, snapshot: JobSnapshot) -> list[tuple[NotificationSink, Send]]:
         """Return the sinks that get an event, and what sends it."""
-        return [(sink, partial(sink.deliver, event, snapshot)) for sink in self._sinks if sink.wants(event, snapshot)]
+        wanting = [sink for sink in self._sinks if sink.wants(event, snapshot)]
+        sends: list[tuple[NotificationSink, Send]]
+        sends = [(sink, partial(sink.deliver, event, snapshot)) for sink in wanting]
+        if event.type.is_end:
+            keys = {sink.key for sink in wanting if isinstance(sink, Address)}
+            for address in self._wanting(event.job_id):
+                if address.key not in keys:
+                    sends.append((address, partial(address.deliver, event, snapshot)))
+            if (info := self._batches.get(event.job_id)) is not None:
+                for address in self._wanting(info.id):
+                    sends.append((address, partial(address.tell, batch_message(info, event.id))))
+        return sends
 
-    async def _end_event(self, event: JobEvent) -> None:
-        """Called when an event was delivered."""
+    def _wanting(self, id: str) -> Iterable[Address]:
+        """Return the addresses of the people to notify of the end of a job or batch, each once."""
+        people = self._wanted.get(id, ())
+        return {each.key: each for each in reversed(self._personal) if each.person in people}.values()
+
+    async def _drop_wishes(self, job_id: str) -> None:
+        """Delete the wishes about a job, and about the batch that ended with it."""
+        info = self._batches.get(job_id)
+        for ended in (job_id, info.id if info is not None else ""):
+            if self._wanted.pop(ended, None):
+                await self._store.told.done(ended)
 
     async def _deliver(self, name: str, about: str, send: Send) -> None:
         """Call `send`, with retries; `about` says in the log what the sink of this name was not notified of."""
@@ -274,3 +195,20 @@ class Notifier:
             if not await self._leader.is_leader():
                 return False
         return True
+
+
+def notifier_of(settings: Settings, store: RedisStore) -> Notifier | None:
+    """Return the notifier of these settings, or None. Raises JobkitError: a library of a sink is not installed."""
+    sinks: list[NotificationSink] = [
+        Command(rule) if rule.command else Webhook(rule) for rule in settings.notify if not rule.to
+    ]
+    if settings.otel:
+        from jobkit.notify.otel import Telemetry
+
+        sinks.append(Telemetry(settings.namespace))
+    if settings.mlflow:
+        from jobkit.notify.mlflow import MlflowRuns
+
+        sinks.append(MlflowRuns(settings.mlflow, store))
+    addresses = [Address(rule, settings, store) for rule in settings.notify if rule.to]
+    return Notifier(store, sinks, addresses) if sinks or addresses else None

@@ -17,8 +17,8 @@ from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.people import Person, Role
 from jobkit.model.plain import to_ms
 from jobkit.notify.addresses import Address, Message, digest_of
-from jobkit.notify.notifier import DeliveryRefused
-from jobkit.notify.personal import PersonalNotifier
+from jobkit.notify.notifier import Notifier
+from jobkit.notify.sinks import DeliveryRefused
 from jobkit.settings import Settings, user_name
 from jobkit.store.redis import RedisStore
 from jobkit.ui.access.actions import ActionReply, Actions
@@ -95,7 +95,7 @@ def test_an_address_with_two_rules_gets_a_message_once(bench: Bench) -> None:
 def test_an_address_of_two_people_gets_what_either_of_them_has_asked_for_once(bench: Bench) -> None:
     rules = [NotifyRule.read({"person": person, "to": "json://team"}) for person in ("ada", "eve")]
     store = bench.kit.verbs.store
-    notifier = PersonalNotifier(store, [], [Address(rule, bench.kit.settings, store) for rule in rules])
+    notifier = Notifier(store, [], [Address(rule, bench.kit.settings, store) for rule in rules])
     event, job = JobEvent("x", 1, EventType.FAILED, 1, id="1-1"), snapshot_of("bob")
 
     for people in ({"ada"}, {"eve"}, {"ada", "eve"}):
@@ -110,7 +110,7 @@ def test_a_worker_that_is_no_longer_the_leader_sends_no_more(bench: Bench, is_se
     store, sent = bench.kit.verbs.store, []
     rules = [NotifyRule.read({"to": f"json://{name}", "on": "failed"}) for name in ("one", "two")]
     sinks = [Address(rule, bench.kit.settings, store) for rule in rules]
-    notifier = PersonalNotifier(store, [], sinks, tries_s=[0.01])
+    notifier = Notifier(store, [], sinks, tries_s=[0.01])
 
     async def send(message: Message) -> None:
         sent.append(message.text)
@@ -143,7 +143,7 @@ def test_failures_of_a_person_are_sent_as_one_digest_when_its_time_has_come(benc
         async def hold_and_send() -> None:
             await sink.deliver(msgspec.structs.replace(event, id="2-1"), snapshot_of("ada", "a later one"))
             await sink.deliver(event, job)
-            notifier = PersonalNotifier(store, [], [sink], tries_s=[0.01])
+            notifier = Notifier(store, [], [sink], tries_s=[0.01])
             await notifier.deliver_held()
             assert not receiver.bodies
             later_ms = to_ms(datetime.now(UTC) + timedelta(days=1))

@@ -15,7 +15,8 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
 from jobkit.model import JobEvent, JobSnapshot
-from jobkit.notify.notifier import DeliveryRefused, NotificationSink, Notifier, post
+from jobkit.notify.notifier import Notifier
+from jobkit.notify.sinks import DeliveryRefused, NotificationSink, post
 from jobkit.settings import Settings, masked
 
 logger = logging.getLogger("jobkit.http")
