@@ -27,7 +27,7 @@ from jobkit.embedded.home import Home, append_private, make_private, say
 from jobkit.embedded.launch import environment
 from jobkit.model import JobkitError
 from jobkit.pools.autoscaler import Autoscaler
-from jobkit.pools.reach import worker_settings
+from jobkit.pools.launcher import worker_settings
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 

@@ -22,7 +22,6 @@ from msgspec.structs import replace
 
 from jobkit.codec import Codec
 from jobkit.model import JobkitError
-from jobkit.model.format import duration
 from jobkit.pools.decide import PoolPlan, PoolView, Tempo, decide
 from jobkit.pools.launcher import (
     EngineUnavailable,
@@ -34,8 +33,8 @@ from jobkit.pools.launcher import (
     label_of,
     launcher_class,
     slug,
+    worker_settings,
 )
-from jobkit.pools.reach import worker_settings
 from jobkit.pools.spec import PoolSpec, read_pool
 from jobkit.pools.units import has_failed, is_stuck, is_well, merged, worked_ms
 from jobkit.settings import Settings
@@ -78,18 +77,13 @@ class PoolKeeper:
         self.launcher: Launcher = launcher_class(spec.engine)(
             label_of(place, spec.name), checked_options(spec.engine, spec.options)
         )
-        self.every_s = min(tempo.list, getattr(self.launcher, "LIST_S", tempo.list))
+        self.every_s = min(tempo.list, self.launcher.LIST_S)
         self.listed: list[Unit] = []
         self.is_whole = False
         self.problem: JobkitError | None = None
         self.is_refused = self.is_accepted = False  # the last start; and after a refusal, the next one
         self._call: asyncio.Task[None] | None = None
         self._listed_at = float("-inf")
-
-    @property
-    def note(self) -> str:
-        """Why a part of the engine, such as one of several hosts, cannot be used while others can; "" if all can."""
-        return getattr(self.launcher, "problem", "")
 
     @property
     def is_busy(self) -> bool:
@@ -299,7 +293,7 @@ class Autoscaler:
         if record.pause is None and status.failures >= tempo.failures:  # a user has resumed it
             status = replace(status, failures=0, retry_ms=0)
         if any(is_well(unit, now_ms, tempo) and unit.made_ms >= status.error_ms for unit in units):
-            is_new = status.failures or (status.error not in ("", keeper.note) and not keeper.problem)
+            is_new = status.failures or (status.error not in ("", keeper.launcher.problem) and not keeper.problem)
             status = replace(status, failures=0, retry_ms=0, error="", error_ms=0) if is_new else status
         for unit in failed:
             why = unit.error or "it ended without a word"
@@ -312,8 +306,8 @@ class Autoscaler:
             status, keeper.problem = self._failed(status, str(keeper.problem), now_ms), None
         elif keeper.problem is not None and status.error != str(keeper.problem):
             status = replace(status, error=str(keeper.problem), error_ms=now_ms)
-        elif keeper.problem is None and not status.failures and status.error != keeper.note:
-            status = replace(status, error=keeper.note, error_ms=now_ms if keeper.note else 0)
+        elif keeper.problem is None and not status.failures and status.error != keeper.launcher.problem:
+            status = replace(status, error=keeper.launcher.problem, error_ms=now_ms if keeper.launcher.problem else 0)
         return status
 
     def _failed(self, status: PoolStatus, why: str, now_ms: int) -> PoolStatus:
@@ -358,7 +352,8 @@ class Autoscaler:
         await self._retire(unit.worker for unit in status.units if unit.unit in plan.drain)
         ending = {*plan.drain, *await self._retired(status, plan)}
         cancelled = {*plan.cancel} if not keeper.is_busy else set()
-        stuck = {unit.unit: why for unit in status.units if (why := self._why_stuck(unit, now_ms))}
+        watches_ms = self._watches_ms
+        stuck = {u.unit: why for u in status.units if (why := is_stuck(u, now_ms, self._tempo, watches_ms))}
         stopping = cancelled | stuck.keys() if not keeper.is_busy else set()
         units = [
             replace(
@@ -384,9 +379,6 @@ class Autoscaler:
             keeper.look_soon()
             now = frozenset(unit.unit for unit in units if unit.unit in stuck)
             await keeper.call(self._changed(keeper, orders, sorted(stopping - now), sorted(stopping & now)))
-
-    def _why_stuck(self, unit: PoolUnit, now_ms: int) -> str:
-        return is_stuck(unit, now_ms, self._tempo, self._watches_ms)
 
     async def _changed(
         self, keeper: PoolKeeper, orders: Sequence[WorkerOrder], gently: Sequence[str], now: Sequence[str]
@@ -448,9 +440,3 @@ def _visible(status: PoolStatus) -> Any:
     """Return the parts of a state that pages show, without those that change with each tick."""
     units = [(unit.unit, unit.phase, unit.reason, unit.expected_ms, unit.running, unit.error) for unit in status.units]
     return units, status.wanted, status.error, status.failures
-
-
-def backoff_text(status: PoolStatus, now_ms: int) -> str:
-    """Return "next try in 40 s", "" if none is set."""
-    left_s = (status.retry_ms - now_ms) / 1000
-    return f"next try in {duration(left_s)}" if left_s > 0 else ""

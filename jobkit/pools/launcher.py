@@ -1,4 +1,4 @@
-"""Interface of the engines that run workers: start, list and stop them.
+"""Interface of the engines that run workers: start, list and stop them, with an environment that reaches the store.
 
 A *unit* is one worker process of jobkit on an engine. Each engine is a module `launchers/{engine}.py` whose class is
 named in `ENGINES`; it is imported when a pool of that engine is made or run.
@@ -10,12 +10,14 @@ import hashlib
 import importlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.limits import resources_text
+from jobkit.settings import Settings
 
 #: Module and class of each engine.
 ENGINES = {
@@ -94,14 +96,19 @@ class Launcher(Protocol):
             characters of a-z, 0-9 and "-", so that it may be a part of names and labels of any engine.
         options: an instance of `Options`.
 
-    A launcher may have an attribute `problem`: why a part of the engine cannot be used while others can, or "". And
-    `LIST_S`: seconds between two lists.
+    Attributes:
+        LIST_S: seconds between two lists: ssh connects to each host for one, and administrators of Slurm ask for few.
     """
 
-    ENGINE: ClassVar[str]
     Options: ClassVar[type[msgspec.Struct]]
+    LIST_S: ClassVar[float] = 10.0
 
     def __init__(self, pool: str, options: Any) -> None: ...
+
+    @property
+    def problem(self) -> str:
+        """Why a part of the engine, such as one of several hosts, cannot be used while others can; "" if all can."""
+        return ""
 
     async def start(self, orders: Sequence[WorkerOrder]) -> list[Unit]:
         """Start a unit for each order; return their states.
@@ -117,6 +124,7 @@ class Launcher(Protocol):
 
     async def close(self) -> None:
         """Release connections and files. Units go on."""
+        return  # there are none, unless a launcher has some
 
 
 def launcher_class(engine: str) -> type[Launcher]:
@@ -146,18 +154,18 @@ def checked_options(engine: str, given: Mapping[str, Any]) -> Any:
         InvalidParams: unknown, missing or wrong; the message names option, value and what is allowed.
     """
     kind = launcher_class(engine).Options
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    known = {field.name: field for field in msgspec.structs.fields(kind)}
     values = {}
     for name, value in given.items():
-        if name not in fields:
-            known = f"allowed are {', '.join(fields)}" if fields else f"{engine} has none"
-            raise InvalidParams(f"{name} is not an option of pools on {engine}; {known}", name)
+        if name not in known:
+            allowed = f"allowed are {', '.join(known)}" if known else f"{engine} has none"
+            raise InvalidParams(f"{name} is not an option of pools on {engine}; {allowed}", name)
         try:
-            values[name] = msgspec.convert(value, fields[name].type, strict=False)
+            values[name] = msgspec.convert(value, known[name].type, strict=False)
         except msgspec.ValidationError as error:
             wanted = str(error).partition(" - at ")[0].replace("`", "").replace("Expected", "expected")
             raise InvalidParams(f"{name} of a pool on {engine}: {wanted}; given is {value!r}", name) from None
-    for name, field in fields.items():
+    for name, field in known.items():
         if field.required and name not in values:
             raise InvalidParams(f"a pool on {engine} needs the option {name}", name)
     try:
@@ -206,3 +214,41 @@ def worker_environment(order: WorkerOrder, engine: str) -> dict[str, str]:
     if order.walltime_s:
         own["JOBKIT_WALLTIME"] = f"{order.walltime_s:g}"  # seconds from the start of the worker
     return {**order.environment, **own}
+
+
+#: Settings that workers of pools inherit from the autoscaler.
+_PASSED_ON = (
+    "url", "secret", "namespace", "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep",
+    "results", "archive", "archive_files", "start_method", "locals", "made_by", "made_env",
+)  # fmt: skip
+
+#: Engines whose workers are always on other machines.
+_REMOTE = ("ssh", "slurm", "kubernetes")
+
+#: Engines on this machine; "" is the autoscaler itself.
+_HERE = ("", "local")
+
+
+def worker_settings(settings: Settings, engine: str) -> dict[str, str]:
+    """Return the variables with which a worker on an engine reaches the store; secret.
+
+    A Redis on the network is reached by its URL, and a joined place by the credentials of this machine. The server of a
+    home is reached by its socket, on this machine only.
+
+    Raises:
+        LaunchRefused: the engine's machines cannot reach it.
+    """
+    if settings.url.startswith("unix:") and engine in _REMOTE:
+        raise LaunchRefused(
+            f"workers on {engine} cannot reach the jobs, whose server answers on this machine only: "
+            "`jobkit share` makes it reachable"
+        )
+    defaults = {field.name: field.default for field in fields(Settings)}
+    values = {name: getattr(settings, name) for name in _PASSED_ON}
+    if engine not in _HERE and (member := settings.membership):  # other machines have not joined under that name
+        values["url"] = member.inline_url
+    return {
+        f"JOBKIT_{name.upper()}": f"{value}"
+        for name, value in values.items()
+        if value != defaults[name] or name in ("url", "namespace")
+    }

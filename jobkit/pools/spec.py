@@ -99,8 +99,8 @@ def pool_spec(name: str, **given: Any) -> PoolSpec:
             raise InvalidParams(f"pool {name} needs {needed}=", needed)
     engine = given.pop("on")
     values = {_FIELDS[key][0]: _FIELDS[key][1](key, given.pop(key)) for key in list(given) if key in _FIELDS}
-    options = checked_options(engine, given)
-    spec = PoolSpec(**{"name": name, "engine": engine, "queues": (name,), "options": _plain(options), **values})
+    options = msgspec.to_builtins(checked_options(engine, given))
+    spec = PoolSpec(**{"name": name, "engine": engine, "queues": (name,), "options": options, **values})
     if spec.min > spec.max:
         raise InvalidParams(f"min must not be above max: got min={spec.min} and max={spec.max}", "min")
     return spec
@@ -112,10 +112,6 @@ def checked_pool_name(name: object) -> str:
     if len(text) > 60:
         raise InvalidParams(f"the name of a pool has at most 60 characters, not {len(text)}", "pool")
     return text
-
-
-def _plain(options: Any) -> Any:
-    return msgspec.to_builtins(options)
 
 
 def _queues(name: str, value: Any) -> tuple[str, ...]:

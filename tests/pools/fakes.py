@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from jobkit.pools.decide import PoolView, Tempo
-from jobkit.pools.launcher import EngineUnavailable, LaunchRefused, Unit, WorkerOrder
+from jobkit.pools.launcher import EngineUnavailable, Launcher, LaunchRefused, Unit, WorkerOrder
 from jobkit.pools.spec import PoolSpec
 from jobkit.store.pools import Demand, PoolUnit
 from jobkit.store.values import WorkerInfo
@@ -44,10 +44,9 @@ class MadeUpOptions(msgspec.Struct, frozen=True):
     size: int = 1
 
 
-class MadeUpLauncher:
+class MadeUpLauncher(Launcher):
     """An engine in this process. All instances share `units`, as an engine outlives an autoscaler."""
 
-    ENGINE: ClassVar[str] = "made_up"
     Options: ClassVar[type[msgspec.Struct]] = MadeUpOptions
     units: ClassVar[dict[str, Unit]] = {}
     orders: ClassVar[dict[str, WorkerOrder]] = {}
@@ -79,9 +78,6 @@ class MadeUpLauncher:
         for name in units:
             self.stopped.append((name, now))
             self.units.pop(name, None)
-
-    async def close(self) -> None:
-        pass
 
     def _check(self) -> None:
         if self.is_away:

@@ -11,8 +11,14 @@ import pytest
 
 from jobkit.model import InvalidParams
 from jobkit.pools.launcher import EngineUnavailable, Launcher, LaunchRefused, Unit, WorkerOrder, checked_options
-from jobkit.pools.launchers.kubernetes import KubernetesLauncher
-from jobkit.pools.launchers.kubernetes_objects import KubernetesOptions, job_of, name_of, secret_of, unit_of
+from jobkit.pools.launchers.kubernetes import (
+    KubernetesLauncher,
+    KubernetesOptions,
+    job_of,
+    name_of,
+    secret_of,
+    unit_of,
+)
 from tests.pools.fake_kubernetes import FakeKubernetes, kubeconfig
 from tests.pools.suite import EngineBench, LauncherSuite, listed, state
 from tests.support import until

@@ -13,8 +13,15 @@ import pytest
 from jobkit.joined import Membership
 from jobkit.model import InvalidParams
 from jobkit.pools import launcher, launchers
-from jobkit.pools.launcher import WorkerOrder, checked_options, launcher_class, slug, worker_command, worker_environment
-from jobkit.pools.reach import worker_settings
+from jobkit.pools.launcher import (
+    WorkerOrder,
+    checked_options,
+    launcher_class,
+    slug,
+    worker_command,
+    worker_environment,
+    worker_settings,
+)
 from jobkit.settings import Settings
 from jobkit.worker.about import identify, lasting_facts
 

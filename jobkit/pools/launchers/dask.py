@@ -17,6 +17,7 @@ import msgspec
 
 from jobkit.pools.launcher import (
     EngineUnavailable,
+    Launcher,
     LaunchRefused,
     Unit,
     WorkerOrder,
@@ -24,7 +25,7 @@ from jobkit.pools.launcher import (
     worker_environment,
 )
 from jobkit.pools.launchers import unit_process
-from jobkit.pools.launchers.clusters import amounts, check_extra, one_line, why_ended
+from jobkit.pools.launchers.parts import amounts, check_extra, one_line, why_ended
 from jobkit.tasks import option_values
 
 logger = logging.getLogger("jobkit.pools")
@@ -63,10 +64,9 @@ class DaskOptions(msgspec.Struct, frozen=True):
         return option_values.resources("dask_resources", self.dask_resources) if self.dask_resources else {}
 
 
-class DaskLauncher:
+class DaskLauncher(Launcher):
     """See `jobkit.pools.launcher.Launcher`. A unit's name in Dask is "{label of the pool}/{unit}"."""
 
-    ENGINE: ClassVar[str] = "dask"
     Options: ClassVar[type[msgspec.Struct]] = DaskOptions
 
     def __init__(self, pool: str, options: DaskOptions) -> None:

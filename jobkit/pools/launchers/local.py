@@ -20,17 +20,16 @@ import msgspec
 from jobkit.own_machine import write_private
 from jobkit.pools.launcher import (
     EngineUnavailable,
+    Launcher,
     LaunchRefused,
     Unit,
     WorkerOrder,
     worker_command,
     worker_environment,
 )
+from jobkit.pools.launchers.parts import PrivateFolder
 from jobkit.pools.launchers.unit_process import command
 from jobkit.system import processes
-
-#: Bytes at the end of a log in which the reason of an end is looked for.
-_TAIL = 2_000
 
 #: Seconds for which the files of a unit are kept.
 _KEPT_S = 3 * 86_400
@@ -53,19 +52,19 @@ class LocalOptions(msgspec.Struct, frozen=True):
             raise ValueError(f"folder must be a directory, not {self.folder!r}")
 
 
-class LocalLauncher:
+class LocalLauncher(Launcher):
     """Each unit is a detached process with a folder of this user alone: its process id and its log.
 
     A unit is found again by that file, which names its process and the time of its start.
     """
 
-    ENGINE: ClassVar[str] = "local"
     Options: ClassVar[type[msgspec.Struct]] = LocalOptions
     LIST_S: ClassVar[float] = 1.0
 
     def __init__(self, pool: str, options: LocalOptions) -> None:
         self._options = options
-        self._folder = Path(tempfile.gettempdir()) / f"jobkit-pools-{os.geteuid()}" / pool
+        self._files = PrivateFolder(pool, str(Path(tempfile.gettempdir()) / f"jobkit-pools-{os.geteuid()}"))
+        self._folder = self._files.path
 
     async def start(self, orders: Sequence[WorkerOrder]) -> list[Unit]:
         return await asyncio.to_thread(lambda: [self._start(order) for order in orders])
@@ -124,11 +123,7 @@ class LocalLauncher:
         process = _children.get(unit)
         if process is not None and process.returncode in (0, -signal.SIGTERM):
             return ""
-        try:
-            lines = (self._folder / f"{unit}.log").read_bytes()[-_TAIL:].decode("utf-8", "replace").splitlines()
-        except OSError:
-            return ""
-        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+        return self._files.last_line(f"{unit}.log")
 
     async def stop(self, units: Sequence[str], *, now: bool = False) -> None:
         self._check_owner(EngineUnavailable)
@@ -138,9 +133,6 @@ class LocalLauncher:
                 if not processes.has_died(mark):
                     pid = int(_pid(mark))
                     processes.send(-pid if now else pid, signal.SIGKILL if now else signal.SIGTERM)
-
-    async def close(self) -> None:
-        pass
 
 
 def _pid(mark: str) -> str:

@@ -16,13 +16,14 @@ import msgspec
 
 from jobkit.pools.launcher import (
     EngineUnavailable,
+    Launcher,
     LaunchRefused,
     Unit,
     WorkerOrder,
     worker_command,
     worker_environment,
 )
-from jobkit.pools.launchers.clusters import amounts, check_extra, one_line, why_ended
+from jobkit.pools.launchers.parts import amounts, check_extra, last_line, one_line, why_ended
 from jobkit.tasks import option_values
 
 #: Seconds until Ray counts as away: at the first request, which connects, and at each later one.
@@ -73,10 +74,9 @@ class RayOptions(msgspec.Struct, frozen=True):
         return option_values.resources("ray_resources", given) if isinstance(given, str) else given
 
 
-class RayLauncher:
+class RayLauncher(Launcher):
     """See `jobkit.pools.launcher.Launcher`. A unit's actor is called "{label of the pool}/{unit}"."""
 
-    ENGINE: ClassVar[str] = "ray"
     Options: ClassVar[type[msgspec.Struct]] = RayOptions
 
     def __init__(self, pool: str, options: RayOptions) -> None:
@@ -195,8 +195,7 @@ class _DriverProcess:
             reply: dict[str, Any] = json.loads(line)
             return reply
         self._log.seek(0)
-        said = [each.strip() for each in self._log.readlines()[-20:] if each.strip()]
-        return {"error": said[-1] if said else "its process has ended", "is_connected": False}
+        return {"error": last_line(self._log.read(), "its process has ended"), "is_connected": False}
 
     def close(self) -> None:
         """End the process; actors go on."""

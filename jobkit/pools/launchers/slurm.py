@@ -22,13 +22,14 @@ from msgspec.structs import replace
 
 from jobkit.pools.launcher import (
     EngineUnavailable,
+    Launcher,
     LaunchRefused,
     Unit,
     WorkerOrder,
     worker_command,
     worker_environment,
 )
-from jobkit.pools.launchers.programs import PrivateFolder, Ran, exports, last_line, one_line, run
+from jobkit.pools.launchers.parts import PrivateFolder, Ran, checked_line, exports, last_line, run
 from jobkit.tasks.masking import is_secret_name
 
 #: Messages of Slurm's programs about a controller or a login that is away for now.
@@ -131,7 +132,7 @@ class SlurmOptions(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for name in ("partition", "account", "qos", "constraint", "gres", "mem", "folder"):
-            one_line(name, getattr(self, name))
+            checked_line(name, getattr(self, name))
         if self.cpus < 0:
             raise ValueError(f"cpus must be 1 or more, or 0 for as many as slots, not {self.cpus}")
         if self.mem and not re.fullmatch(r"\d+[KMGT]?", self.mem):
@@ -149,13 +150,10 @@ class SlurmOptions(msgspec.Struct, frozen=True):
         return [line if line.startswith("#SBATCH") else f"#SBATCH {line}" for line in lines]
 
 
-class SlurmLauncher:
-    """Starts, lists and stops the units of one pool as jobs of Slurm."""
+class SlurmLauncher(Launcher):
+    """See `jobkit.pools.launcher.Launcher`."""
 
-    ENGINE: ClassVar[str] = "slurm"
     Options: ClassVar[type[msgspec.Struct]] = SlurmOptions
-    #: Seconds between two lists: administrators ask for few calls of `squeue`.
-    LIST_S: ClassVar[float] = 10.0
 
     def __init__(self, pool: str, options: SlurmOptions) -> None:
         self._pool, self._options = pool, options
@@ -285,9 +283,6 @@ class SlurmLauncher:
                 raise EngineUnavailable(f"scancel: {_reason(ran)}")
             if ids and now and argv != ["scancel"]:
                 await asyncio.sleep(_APART_S)  # one that comes at once would overtake it
-
-    async def close(self) -> None:
-        pass
 
     async def _run(self, argv: Sequence[str], stdin: bytes = b"") -> Ran:
         try:

@@ -1,16 +1,17 @@
-"""Runs the programs of an engine (`sbatch`, `ssh`), and keeps the private files of its units."""
+"""Parts that launchers share: programs of an engine (`sbatch`, `ssh`), private files of units, words of an engine."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jobkit.model import InvalidParams
 from jobkit.pools.launcher import EngineUnavailable, LaunchRefused
@@ -81,11 +82,43 @@ def exports(environment: Mapping[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in named)
 
 
-def one_line(name: str, value: str) -> str:
+def checked_line(name: str, value: str) -> str:
     """Return a value that may stand in a line of a script. Raises InvalidParams for one with a line break."""
     if "\n" in value or "\r" in value or "\0" in value:
         raise InvalidParams(f"{name} must be one line, not {value!r}", name)
     return value
+
+
+def check_extra(module: str, extra: str, refusal: type[LaunchRefused | EngineUnavailable]) -> None:
+    """Raise `refusal` with the command that installs a missing library."""
+    if importlib.util.find_spec(module) is None:
+        raise refusal(f'pools on {extra} need it on the machine that manages them: pip install "panel-jobkit[{extra}]"')
+
+
+def one_line(text: object, most: int = 300) -> str:
+    """Return the first line with something in it, or the name of the type of an exception without text."""
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    return (lines[0] if lines else type(text).__name__)[:most]
+
+
+def amounts(given: Mapping[str, float]) -> str:
+    """Return resources as in "GPU=1, CPU=2"."""
+    return ", ".join(f"{name}={amount:g}" for name, amount in given.items())
+
+
+def why_ended(facts: Mapping[str, Any]) -> str:
+    """Return why a `UnitProcess` with these facts ended; "" if it was asked to, or has finished."""
+    status = facts["status"]
+    if facts["asked"] or status == 0:
+        return ""
+    said = last_line(facts["tail"])
+    last = f": {said}" if said else ""
+    if last.endswith("No module named jobkit"):
+        last += "; install panel-jobkit there, or name a Python that has it: python="
+    if status is None:
+        return last.removeprefix(": ")
+    how = f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    return f"worker {how}{last}"
 
 
 class PrivateFolder:
