@@ -17,7 +17,7 @@ from jobkit.joined import checked_place, joined_places, membership_of
 from jobkit.settings import Settings
 from jobkit.sharing.joining import join as redeem
 from jobkit.sharing.joining import leave
-from jobkit.sharing.messages import JoinReply
+from jobkit.sharing.members import JoinReply
 from jobkit.sharing.rights import MemberRole
 from jobkit.sharing.service import install, uninstall
 from jobkit.sharing.words import read_word

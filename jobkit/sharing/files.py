@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from tornado.web import HTTPError, stream_request_body
 
 from jobkit.files.file_store import ARRAY_FILE, BLOB_FILE, BLOB_FOLDER, FOLDER, JOB_FILE
 from jobkit.sharing.rights import MemberRole
-from jobkit.sharing.shared_files import Refused, SharedFiles, Upload, refusal_of
-from jobkit.sharing.web import MemberHandler, Routes
+from jobkit.sharing.shared_files import SharedFiles, Upload, refusal_of
+from jobkit.sharing.web import MemberHandler, Refused, Routes
 
 #: An upload comes in requests of at most this size.
 PART_BYTES = 64 << 20
@@ -50,11 +49,9 @@ class FileHandler(MemberHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]  # tornado allows both
         super().prepare()
-        if self._finished:
-            return
         path = self.path_args[0]
         try:
-            base = await _in_thread(self._files.base_of, self.member.namespace)
+            base = await asyncio.to_thread(self._files.base_of, self.member.namespace)
         except OSError:
             raise Refused(503, "the server of the sharing machine does not answer yet") from None
         is_folder = bool(FOLDER.fullmatch(path.removesuffix("/")) or BLOB_FOLDER.fullmatch(path.removesuffix("/")))
@@ -72,18 +69,18 @@ class FileHandler(MemberHandler):
 
     async def get(self, path: str) -> None:
         if path.endswith("/"):
-            self.finish(await _in_thread(self._files.directory.sizes, path[:-1]))
+            self.finish(await asyncio.to_thread(self._files.directory.sizes, path[:-1]))
             return
         if (name := self.get_query_argument("upload", "")) != "":
             await self._say_how_far(path, name)
             return
-        file = await _in_thread(self._files.opened, path)
+        file = await asyncio.to_thread(self._files.opened, path)
         with file:
             digest = await self._files.hashed(path, file)
             start, end = self._range(os.fstat(file.fileno()).st_size, digest)
-            await _in_thread(file.seek, start)
+            await asyncio.to_thread(file.seek, start)
             while start < end and self.request.method == "GET":
-                chunk = await _in_thread(file.read, min(_CHUNK, end - start))
+                chunk = await asyncio.to_thread(file.read, min(_CHUNK, end - start))
                 if not chunk:  # it was made shorter: the client sees that the body is not whole
                     return
                 start += len(chunk)
@@ -130,12 +127,12 @@ class FileHandler(MemberHandler):
         await upload.lock.acquire()
         self._upload, upload.cut = upload, self._cut
         try:
-            await _in_thread(self._files.check_room, int(self.request.headers.get("Content-Length", "0")))
-            await _in_thread(upload.begin, int(offset))
+            await asyncio.to_thread(self._files.check_room, int(self.request.headers.get("Content-Length", "0")))
+            await asyncio.to_thread(upload.begin, int(offset))
         except (Refused, OSError) as error:
             self._refuse(error)
             if self._refusal is not None and self._refusal.status_code == 507:  # its client gives up
-                await _in_thread(upload.discard)
+                await asyncio.to_thread(upload.discard)
 
     async def data_received(self, chunk: bytes) -> None:
         if self._upload is None or self._refusal is not None or self._is_let_go:
@@ -149,9 +146,9 @@ class FileHandler(MemberHandler):
         data, self._buffer = self._buffer, bytearray()
         self._is_writing = True
         try:
-            await _in_thread(self._upload.add, data)
+            await asyncio.to_thread(self._upload.add, data)
         except (Refused, OSError) as error:
-            await _in_thread(self._upload.discard)
+            await asyncio.to_thread(self._upload.discard)
             self._refuse(error)
         finally:
             self._is_writing = False
@@ -172,7 +169,7 @@ class FileHandler(MemberHandler):
         try:
             if self._refusal is None and digest:
                 is_durable = self.get_query_argument("durable", "") == "1"
-                await _in_thread(self._finish, self._files.root / path, digest, is_durable)
+                await asyncio.to_thread(self._finish, self._files.root / path, digest, is_durable)
         except OSError as error:
             self._refuse(error)
         if self._refusal is not None:
@@ -197,8 +194,8 @@ class FileHandler(MemberHandler):
             raise Refused(400, "an upload has an id of 32 hexadecimal digits and an offset")
         upload = self._files.upload(path, name)
         async with upload.lock:
-            await _in_thread(upload.read)
-            self.finish({"offset": upload.size, "is_done": await _in_thread(self._is_done, path)})
+            await asyncio.to_thread(upload.read)
+            self.finish({"offset": upload.size, "is_done": await asyncio.to_thread(self._is_done, path)})
 
     def _is_done(self, path: str) -> bool:
         """Return whether the reply to the last part was lost: the file has its name."""
@@ -229,31 +226,23 @@ class FileHandler(MemberHandler):
 
     async def delete(self, path: str) -> None:
         if path.endswith("/"):
-            await _in_thread(self._files.directory.remove, path[:-1])
+            await asyncio.to_thread(self._files.directory.remove, path[:-1])
         else:
-            await _in_thread(self._files.directory.delete, path)
+            await asyncio.to_thread(self._files.directory.delete, path)
         self.set_status(204)
         self.finish()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        _, error, _ = kwargs.get("exc_info", (None, None, None))
+        kind, error, trace = kwargs.pop("exc_info", (None, None, None))
         if isinstance(error, OSError):
             error = refusal_of(error)
             self.set_status(error.status_code)
-        if isinstance(error, Refused):
-            self.finish({"message": error.message})
-        else:
-            super().write_error(status_code, **kwargs)
+        super().write_error(status_code, exc_info=(kind, error, trace))
 
     def compute_etag(self) -> None:
         """Replies are not hashed: files have their SHA-256."""
         return None
 
 
-def file_routes() -> Routes:
-    """Return the route of the gateway for files."""
-    return [(r"/files/(.*)", FileHandler)]
-
-
-async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(None, function, *args)
+#: The route of the gateway for files.
+FILE_ROUTES: Routes = [(r"/files/(.*)", FileHandler)]

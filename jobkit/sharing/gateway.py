@@ -35,7 +35,7 @@ from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
 from jobkit.run.shortage import raise_file_limit
 from jobkit.sharing.certificate import own_certificate, server_tls
-from jobkit.sharing.files import file_routes
+from jobkit.sharing.files import FILE_ROUTES
 from jobkit.sharing.members import Member, Members
 from jobkit.sharing.rights import rights_of
 from jobkit.sharing.shared_files import SharedFiles
@@ -81,7 +81,7 @@ class Gateway(HTTPServer):
         self.members = Members(home)
         self.strangers: dict[IOStream, None] = {}
         app = Application(
-            [*ROUTES, *file_routes()],
+            [*ROUTES, *FILE_ROUTES],
             home=home,
             members=self.members,
             files=SharedFiles.of(home, self.members),
@@ -130,12 +130,11 @@ class Gateway(HTTPServer):
             return
         self.strangers.pop(stream, None)
         try:
-            upstream = await self._log_in(member, password)
+            reader, writer = await self._log_in(member, password)
         except (OSError, ServerReply, JobkitError) as error:
             say(f"the server does not take {member.name} in: {error}")
             await self._say(stream, _AWAY)
             return
-        reader, writer = upstream
         try:
             await stream.write(b"+OK\r\n")
             writer.write(rest)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import platform
-import re
 import socket
 import ssl
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -20,8 +19,15 @@ from jobkit.model import InvalidParams, JobkitError
 from jobkit.own_machine import write_private
 from jobkit.settings import user_name
 from jobkit.sharing.certificate import fingerprint_of
-from jobkit.sharing.members import JoinRefused
-from jobkit.sharing.messages import JOIN_PATH, LEAVE_PATH, JoinReply, JoinRequest
+from jobkit.sharing.members import (
+    JOIN_PATH,
+    LEAVE_PATH,
+    JoinRefused,
+    JoinReply,
+    JoinRequest,
+    free_name,
+    plain_name,
+)
 from jobkit.sharing.words import Word
 
 #: Seconds to wait for the sharing machine.
@@ -73,15 +79,10 @@ def leave(name: str, home: Path) -> str:
     why = ""
     try:
         member = membership_of(f"joined://{name}", home)
-        connection = http.client.HTTPSConnection(
-            member.host, member.port, timeout=_ANSWER_S, context=member.tls("http/1.1")
-        )
-        try:
+        with closing(_connection(member.host, member.port, member.tls("http/1.1"))) as connection:
             connection.request("POST", LEAVE_PATH, headers={"Authorization": member.authorization()})
             answer = connection.getresponse()
             content = answer.read(100_000)
-        finally:
-            connection.close()
         if answer.status not in (200, 401):  # it was revoked before
             why = _message(content) or f"it answers {answer.status}"
     except (OSError, http.client.HTTPException, JobkitError) as error:
@@ -90,30 +91,32 @@ def leave(name: str, home: Path) -> str:
     return why
 
 
+def _connection(host: str, port: int, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+    return http.client.HTTPSConnection(host, port, timeout=_ANSWER_S, context=context)
+
+
 def _redeemed(word: Word) -> tuple[JoinReply, str]:
     """Return the answer of the sharing machine, and its certificate (PEM)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the fingerprint is checked instead
     context.set_alpn_protocols(["http/1.1"])
-    connection = http.client.HTTPSConnection(word.host, word.port, timeout=_ANSWER_S, context=context)
     try:
-        connection.connect()
-        assert isinstance(connection.sock, ssl.SSLSocket)
-        certificate = connection.sock.getpeercert(binary_form=True) or b""
-        if fingerprint_of(certificate) != word.fingerprint:
-            raise JobkitError(
-                f"the machine at {word.address} did not make this word (its certificate is another one): "
-                "nothing was sent; ask for a new word"
-            )
-        about = f"{user_name()}, jobkit {own_version()}, Python {platform.python_version()}"
-        body = msgspec.json.encode(JoinRequest(word.ticket.hex(), socket.gethostname(), about))
-        connection.request("POST", JOIN_PATH, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read(100_000)
+        with closing(_connection(word.host, word.port, context)) as connection:
+            connection.connect()
+            assert isinstance(connection.sock, ssl.SSLSocket)
+            certificate = connection.sock.getpeercert(binary_form=True) or b""
+            if fingerprint_of(certificate) != word.fingerprint:
+                raise JobkitError(
+                    f"the machine at {word.address} did not make this word (its certificate is another one): "
+                    "nothing was sent; ask for a new word"
+                )
+            about = f"{user_name()}, jobkit {own_version()}, Python {platform.python_version()}"
+            body = msgspec.json.encode(JoinRequest(word.ticket.hex(), socket.gethostname(), about))
+            connection.request("POST", JOIN_PATH, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read(100_000)
     except (OSError, http.client.HTTPException) as error:
         raise JobkitError(_unreachable(word, error)) from None
-    finally:
-        connection.close()
     if answer.status != 200:
         raise JoinRefused(_message(content) or f"the machine at {word.address} answers {answer.status}")
     try:
@@ -146,14 +149,11 @@ def _message(content: bytes) -> str:
 
 def _place_name(reply: JoinReply, certificate: str, home: Path) -> str:
     """Return a name for the place: that of the sharing machine, with its namespace and a number if necessary."""
-    base = re.sub(r"[^A-Za-z0-9_.-]", "-", reply.machine.partition(".")[0]).strip("-.")[:40] or "shared"
+    base = plain_name(reply.machine.partition(".")[0])[:40] or "shared"
     if reply.namespace != "default":
-        base += "-" + re.sub(r"[^A-Za-z0-9_.-]", "-", reply.namespace)[:15]
-    name, number = base, 1
-    while name in joined_places(home) and _is_other(f"joined://{name}", certificate, home):
-        number += 1
-        name = f"{base}-{number}"
-    return name
+        base += f"-{plain_name(reply.namespace)[:15]}"
+    places = joined_places(home)
+    return free_name(base, lambda name: name in places and _is_other(f"joined://{name}", certificate, home))
 
 
 def _is_other(url: str, certificate: str, home: Path) -> bool:

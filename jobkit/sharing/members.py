@@ -1,4 +1,7 @@
-"""Members and words of a shared home: one private file, changed under a lock by the command line and the gateway."""
+"""Members and words of a shared home: one private file, changed under a lock by the command line and the gateway.
+
+And the messages with which a machine becomes a member.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain, count
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +28,33 @@ T = TypeVar("T")
 
 #: Used and expired words are remembered for a week, for messages.
 _REMEMBERED_S = 7 * 86_400
+
+
+#: Addresses at the gateway.
+JOIN_PATH, LEAVE_PATH = "/join", "/leave"
+
+
+class JoinRequest(msgspec.Struct, frozen=True):
+    """Body of the request of a machine that wants to join. `ticket`: hex digits. `about`: user and versions there."""
+
+    ticket: str
+    machine: str
+    about: str = ""
+
+
+class JoinReply(msgspec.Struct, frozen=True):
+    """Credentials of a new member; see `Membership`."""
+
+    name: str
+    machine: str
+    user: str
+    password: str
+    role: str
+    namespace: str
+    secret: str
+    version: str
+    python: str
+    results: str = ""
 
 
 class JoinRefused(JobkitError):
@@ -233,15 +264,22 @@ def remove_members(home: Home, members: Members, names: tuple[str, ...]) -> list
 
 
 def _new_member(known: Shared, machine: str, role: MemberRole, namespace: str, about: str) -> tuple[Member, str]:
-    base = re.sub(r"[^A-Za-z0-9_.-]", "-", machine).strip("-.")[:40] or "machine"
     taken = {member.name for member in known.members}
-    name, number = base, 1
-    while name in taken:
-        number += 1
-        name = f"{base}-{number}"
+    name = free_name(plain_name(machine)[:40] or "machine", taken.__contains__)
     password = secrets.token_hex(32)
     user = f"{role}-{secrets.token_hex(6)}"
     return Member(name, user, _digest(password), role, namespace, int(time.time()), about[:200]), password
+
+
+def plain_name(text: str) -> str:
+    """Return a text with "-" for characters that a name must not have."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text).strip("-.")
+
+
+def free_name(base: str, is_taken: Callable[[str], bool]) -> str:
+    """Return `base`, or `base-2`, `base-3`, ... if that is taken."""
+    names = chain([base], (f"{base}-{number}" for number in count(2)))
+    return next(name for name in names if not is_taken(name))
 
 
 def _digest(text: str) -> str:

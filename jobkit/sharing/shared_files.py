@@ -20,8 +20,6 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from tornado.web import HTTPError
-
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ServerReply, ask
 from jobkit.files.host_cache import CHANGED
@@ -30,6 +28,7 @@ from jobkit.model.format import size as in_words
 from jobkit.settings import masked
 from jobkit.sharing.members import Members
 from jobkit.sharing.rights import mark_key
+from jobkit.sharing.web import Refused
 
 #: A file has at most so many bytes.
 FILE_BYTES = 100_000_000_000
@@ -47,14 +46,6 @@ _HASH_S = 5.0
 _BASE_S = 10.0
 
 _REMEMBERED = 1000
-
-
-class Refused(HTTPError):
-    """A request that cannot be met; the message is the sentence for the user."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(status)
-        self.message = message
 
 
 class SharedFiles:
@@ -156,12 +147,11 @@ class SharedFiles:
                 self.remember(file, known)
         return known
 
-    def remember(self, file: BufferedReader, digest: str) -> str:
+    def remember(self, file: BufferedReader, digest: str) -> None:
         with self._lock:
             self._digests[_identity(file)] = digest
             while len(self._digests) > _REMEMBERED:
                 del self._digests[next(iter(self._digests))]
-        return digest
 
     def upload(self, path: str, name: str) -> Upload:
         """Return an upload. Its last request is over, or is cut."""
@@ -212,7 +202,7 @@ class Upload:
         if offset != self.size:
             raise Refused(409, f"{self.size} bytes are here and not {offset}")
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | bytearray) -> None:
         if self.size + len(data) > FILE_BYTES:
             raise Refused(413, f"a file has at most {in_words(FILE_BYTES)}")
         with open(self.part, "r+b", buffering=0) as file:

@@ -10,20 +10,36 @@ import sys
 from typing import Any
 
 import msgspec
-from tornado.web import RequestHandler
+from tornado.web import HTTPError, RequestHandler
 
 from jobkit.embedded.home import Home, own_version, say
 from jobkit.model import JobkitError
-from jobkit.sharing.members import JoinRefused, Member, Members, remove_members
-from jobkit.sharing.messages import JOIN_PATH, LEAVE_PATH, JoinReply, JoinRequest
+from jobkit.sharing.members import (
+    JOIN_PATH,
+    LEAVE_PATH,
+    JoinRefused,
+    JoinReply,
+    JoinRequest,
+    Member,
+    Members,
+    remove_members,
+)
 from jobkit.sharing.rights import MemberRole
 
 #: `(path, handler)`. All handlers but that of joining are `MemberHandler`s.
 Routes = list[tuple[str, type[RequestHandler]]]
 
 
+class Refused(HTTPError):
+    """A request that cannot be met; the message is the sentence for the user."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status)
+        self.message = message
+
+
 class GatewayHandler(RequestHandler):
-    """A handler of the gateway, which answers errors by a sentence: `{"message": ...}`."""
+    """A handler of the gateway, which answers errors, `Refused` above all, by a sentence: `{"message": ...}`."""
 
     @property
     def home(self) -> Home:
@@ -39,13 +55,10 @@ class GatewayHandler(RequestHandler):
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
 
-    def refuse(self, status: int, message: str) -> None:
-        """End this request with an error."""
-        self.set_status(status)
-        self.finish({"message": message})
-
-    def write_error(self, status_code: int, **_: Any) -> None:
-        self.finish({"message": f"the gateway does not accept this request ({status_code}: {self._reason})"})
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        _, error, _ = kwargs.get("exc_info", (None, None, None))
+        general = f"the gateway does not accept this request ({status_code}: {self._reason})"
+        self.finish({"message": error.message if isinstance(error, Refused) else general})
 
 
 class JoinHandler(GatewayHandler):
@@ -55,18 +68,15 @@ class JoinHandler(GatewayHandler):
         try:
             asked = msgspec.json.decode(self.request.body, type=JoinRequest)
         except msgspec.MsgspecError:
-            self.refuse(400, "this is not a request of `jobkit join`")
-            return
+            raise Refused(400, "this is not a request of `jobkit join`") from None
         try:
             member, password = self.members.redeem(asked.ticket, asked.machine, asked.about)
             secret = self.home.secret() if member.role is MemberRole.WORKER else ""
         except JoinRefused as error:
             say(f"a machine at {self.request.remote_ip} may not join: {error}")
-            self.refuse(403, str(error))
-            return
+            raise Refused(403, str(error)) from None
         except (JobkitError, OSError) as error:
-            self.refuse(503, f"the sharing machine cannot let anyone join: {error}")
-            return
+            raise Refused(503, f"the sharing machine cannot let anyone join: {error}") from None
         say(f"{member.name} at {self.request.remote_ip} has joined as a {member.role}")
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         reply = JoinReply(
@@ -89,7 +99,7 @@ class MemberHandler(GatewayHandler):
     """A handler for members: `self.member` sends the request.
 
     All others get 401 in `prepare`, before a body of `stream_request_body` is read. A handler that overrides `prepare`
-    calls this one first and returns if `self._finished`.
+    calls this one first.
     """
 
     member: Member
@@ -97,8 +107,7 @@ class MemberHandler(GatewayHandler):
     def prepare(self) -> None:
         found = self._sender()
         if found is None:
-            self.refuse(401, "this machine was revoked, or has not joined: `jobkit share` there prints a new word")
-            return
+            raise Refused(401, "this machine was revoked, or has not joined: `jobkit share` there prints a new word")
         self.member = found
         self.settings["gateway"].admit(self.request.connection)
 
@@ -128,8 +137,7 @@ class LeaveHandler(MemberHandler):
         try:
             remove_members(self.home, self.members, (self.member.name,))
         except JobkitError as error:
-            self.refuse(503, str(error))
-            return
+            raise Refused(503, str(error)) from None
         say(f"{self.member.name} at {self.request.remote_ip} has left")
         self.finish({"name": self.member.name})
 

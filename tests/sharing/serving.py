@@ -18,7 +18,7 @@ from tornado.web import Application
 
 from jobkit.files.gateway import GatewayFiles, GatewayLink
 from jobkit.files.host_cache import HostCache
-from jobkit.sharing.files import file_routes
+from jobkit.sharing.files import FILE_ROUTES
 from jobkit.sharing.members import Member
 from jobkit.sharing.rights import MemberRole
 from jobkit.sharing.shared_files import SharedFiles
@@ -77,7 +77,7 @@ class FileServer:
         bases = {"default": BASE, "other": "f" * 16}
         self._shared = SharedFiles(lambda: self.root, bases.__getitem__)
         application = Application(
-            file_routes(),
+            FILE_ROUTES,
             files=self._shared,
             members=KnownMembers(),
             gateway=KnownMembers(),

@@ -27,7 +27,8 @@ from jobkit.files.gateway import PART_BYTES, _in_parts
 from jobkit.files.host_cache import HostCache
 from jobkit.sharing import shared_files
 from jobkit.sharing.members import Members
-from jobkit.sharing.shared_files import Refused, SharedFiles
+from jobkit.sharing.shared_files import SharedFiles
+from jobkit.sharing.web import Refused
 from tests.sharing.serving import BASE, FOLDER, FileServer, cutting, login
 from tests.support import wait_until
 
