@@ -6,9 +6,8 @@ import time
 
 from jobkit.client.connection import Connection
 from jobkit.client.loop import background
-from jobkit.made.facts import gatherer
+from jobkit.made.facts import gatherer, sealed
 from jobkit.made.machine import is_users
-from jobkit.made.sealed import sealed
 from jobkit.model import StoreUnavailable
 
 #: Seconds after which facts that are still in use are stored again, which moves their end on.

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import Codec
-from jobkit.made.sealed import opened
+from jobkit.made.facts import opened
 from jobkit.model import JobSnapshot, SignatureError
 from jobkit.model.made import MadeBy, Origin, ProcessFacts
 from jobkit.store.redis import RedisStore

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -22,7 +23,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.codec import RAW, Codec, Subject
 from jobkit.made import git, machine
+from jobkit.model import SignatureError
 from jobkit.model.made import GitFacts, ProcessFacts
 from jobkit.settings import Settings
 from jobkit.system import hardware
@@ -215,3 +218,29 @@ def _root() -> str:
     """Return the repository of the notebook or script, else that of the working directory."""
     program = machine.program()
     return (git.root_of(os.path.dirname(program)) if program else "") or git.root_of(os.getcwd())
+
+
+# -- as the store keeps them: compressed and sealed, under the hash of their content -----------------------------------
+
+#: Larger contents are refused by readers: none that was written is so large.
+_MOST_BYTES = 4_000_000
+
+
+def sealed(made: Made, codec: Codec) -> dict[str, bytes]:
+    """Return the contents of facts for the store, by name."""
+    return {
+        name: codec.seal(RAW, zlib.compress(content), Subject("made", name, ""))
+        for name, content in made.contents.items()
+    }
+
+
+def opened(envelope: bytes, name: str, codec: Codec) -> bytes:
+    """Return a content. Raises SignatureError if it was not sealed under this name with one of our keys."""
+    _, body = codec.verify(envelope, Subject("made", name, ""))
+    try:
+        content = zlib.decompressobj().decompress(body, _MOST_BYTES)
+    except zlib.error:
+        content = b""
+    if name_of(content) != name:
+        raise SignatureError("facts of what made a job are damaged")
+    return content

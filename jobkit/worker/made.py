@@ -7,9 +7,8 @@ import contextlib
 import time
 
 from jobkit.codec import Codec
-from jobkit.made.facts import Made, gatherer, in_environment
+from jobkit.made.facts import Made, gatherer, in_environment, sealed
 from jobkit.made.git import LIMIT_S
-from jobkit.made.sealed import sealed
 from jobkit.model import JobSpec, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore

@@ -17,8 +17,7 @@ import pytest
 import jobkit.__main__
 from jobkit.codec import Codec
 from jobkit.made import facts, git, machine
-from jobkit.made.facts import Gatherer, Made, name_of
-from jobkit.made.sealed import opened, sealed
+from jobkit.made.facts import Gatherer, Made, name_of, opened, sealed
 from jobkit.model import SignatureError
 from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
 from tests.support import environment, is_alive, wait_until

@@ -19,8 +19,7 @@ import redis
 import jobkit
 from jobkit.client.loop import background
 from jobkit.codec import digest
-from jobkit.made.facts import Made, name_of
-from jobkit.made.sealed import sealed
+from jobkit.made.facts import Made, name_of, sealed
 from jobkit.model.made import ProcessFacts
 from jobkit.tasks import code
 from jobkit.tasks.call import Environment
