@@ -38,14 +38,14 @@ COMMANDS = {
     "show": ("jobs", "Show everything about a job."),
     "watch": ("jobs", "Follow a job to its end."),
     "logs": ("jobs", "Print the log of a job."),
-    "answer": ("questions", "Answer the question of a job, or show it."),
+    "answer": ("jobs", "Answer the question of a job, or show it."),
     "cancel": ("jobs", "Ask jobs to stop."),
     "retry": ("jobs", "Run ended jobs again."),
     "batch": ("batches", "List, show, cancel, retry or delete batches."),
     "failed": ("failed", "List, show, retry, delete, mute or resolve groups of failed jobs."),
     "rm": ("jobs", "Delete ended jobs."),
     "prune": ("jobs", "Delete expired jobs."),
-    "history": ("history", "List ended jobs from the archive."),
+    "history": ("jobs", "List ended jobs from the archive."),
     "export": ("export", "Export jobs as JSON lines."),
     "import": ("export", "Import exported jobs."),
     "schedule": ("schedules", "Run a task repeatedly, or once later."),
@@ -203,6 +203,19 @@ def state_option(kind: type[StrEnum], help: str) -> Callable[[C], C]:
     return click.option("--state", "-s", "states", multiple=True, type=click.Choice([*map(str, kind)]), help=help)
 
 
+def limit_option(default: int, most: int, what: str = "jobs") -> Callable[[C], C]:
+    kind = click.IntRange(1, most)
+    help = f"Maximum number of {what}."
+    return click.option("--limit", "-n", type=kind, default=default, show_default=True, help=help)
+
+
+#: A search, its order, and how much of it.
+search_options = options(
+    click.argument("words", nargs=-1, metavar="[SEARCH]..."),
+    click.option("--order", "-o", metavar="[-]COLUMN", default="", help="Sort by a column: took, -took, task, ..."),
+    limit_option(50, 100_000),
+)
+
 #: Options that select jobs.
 selection_options = options(
     state_option(JobState, "Only jobs in this state; may be repeated."),
@@ -233,3 +246,24 @@ job_options = options(
 def given(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given on the command line."""
     return {name: value for name, value in chosen.items() if value not in (None, ())}
+
+
+def add_command(group: click.Group, on: str, name: str, verb: Callable[[Any, str], object], line: str) -> None:
+    """Add a command that calls a verb of the kit for each given name, prints the names, and records the actions.
+
+    If the verb returns False, the command says that nothing has changed.
+    """
+
+    @group.command(name=name, help=line)
+    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+    def command(names: tuple[str, ...]) -> None:
+        import jobkit
+        from jobkit.cli import out
+
+        kit = jobkit.connect()
+        for each in names:
+            if verb(kit, each) is False:
+                out.echo(f"{each} is {'paused already' if name == 'pause' else 'not paused'}", err=True)
+            else:
+                out.echo(each)
+                out.note(kit, f"{'remove' if name == 'rm' else name}_{on}", on, [each])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 import jobkit
-from jobkit.cli import FAILED, as_json_option, out
+from jobkit.cli import FAILED, as_json_option, limit_option, out
 from jobkit.client.tables import BATCH_COLUMNS, NO_BATCHES, counted
 from jobkit.model import JobNotFound
 from jobkit.model.batch import OPEN, BatchInfo
@@ -38,7 +37,7 @@ def batch() -> None:
 
 
 @batch.command(name="list")
-@click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number.")
+@limit_option(50, 10_000, "batches")
 @as_json_option
 def list_batches(limit: int, as_json: bool) -> None:
     """List batches, newest first."""
@@ -103,7 +102,8 @@ def retry(which: str) -> int:
     made = kit.retry_batch(found.id)
     for job_id in made.jobs.values():
         click.echo(job_id)
-    _told(made.refused.values())
+    for sentence in made.refused.values():
+        out.echo(sentence, err=True)
     if made.jobs:
         out.note(kit, "retry", "batch", [found.id])
     return FAILED if made.refused else 0
@@ -123,8 +123,3 @@ def rm(which: str) -> int:
     out.note(kit, "delete", "batch", [found.id])
     click.echo(f"{out.count(gone)} deleted")
     return 0
-
-
-def _told(sentences: Iterable[Any]) -> None:
-    for sentence in sentences:
-        out.echo(str(sentence), err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, age, as_json_option, options, out, state_option
+from jobkit.cli import FAILED, BadInput, age, as_json_option, limit_option, options, out, state_option
 from jobkit.cli.queues import task_info
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState
 from jobkit.model.failure import shared
@@ -110,9 +110,7 @@ def list_groups(states: tuple[str, ...], task: str | None, everything: bool, as_
 
 @failed.command()
 @click.argument("which", metavar="GROUP_OR_ID")
-@click.option(
-    "--limit", "-n", type=click.IntRange(1, 1000), default=10, show_default=True, help="Maximum number of its jobs."
-)
+@limit_option(10, 1000, "its jobs")
 @as_json_option
 def show(which: str, limit: int, as_json: bool) -> None:
     """Show a group: its error, its newest jobs, and the arguments that they share."""

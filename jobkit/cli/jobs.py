@@ -1,4 +1,4 @@
-"""Commands for jobs: submit, jobs, show, watch, logs, cancel, retry, rm, prune, move."""
+"""Commands for jobs: submit, jobs, show, watch, logs, answer, cancel, retry, rm, prune, move, history."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from jobkit.cli import (
     id_arguments,
     job_options,
     out,
+    search_options,
     selection_options,
 )
 from jobkit.cli.follow import follow, print_events, result_text, steps, submitted, wait
@@ -32,7 +33,16 @@ from jobkit.cli.queues import read_call
 from jobkit.client import Kit
 from jobkit.client.starts import outlook
 from jobkit.client.tables import JOB_COLUMNS
-from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
+from jobkit.model import (
+    JobkitError,
+    JobNotFound,
+    JobSnapshot,
+    JobState,
+    LogLine,
+    QuestionClosed,
+    SubmitUnanswered,
+    attempts_of,
+)
 from jobkit.model.forecast import Start
 from jobkit.model.format import duration, local_time, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
@@ -46,6 +56,7 @@ from jobkit.model.trace import lines_of
 from jobkit.store.completion import unknown
 from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
+from jobkit.tasks.params import describe
 
 
 @click.command()
@@ -94,12 +105,8 @@ _FORECAST = 200
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[SEARCH]...")
 @selection_options
-@click.option("--order", "-o", metavar="[-]COLUMN", default="", help="Sort by a column: took, -took, task, ...")
-@click.option(
-    "--limit", "-n", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number of jobs."
-)
+@search_options
 @as_json_option
 def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, **wanted: Any) -> None:
     """List jobs, newest first.
@@ -339,6 +346,45 @@ def _found(kit: Kit, job_id: str, search: str, level: str, tail: int | None) -> 
 
 
 @click.command()
+@id_argument
+@click.argument("values", nargs=-1, metavar="[NAME=VALUE | VALUE]...")
+@as_json_option
+def answer(job_id: str, values: tuple[str, ...], as_json: bool) -> None:
+    """Answer the question of a job; without values, show it.
+
+    \b
+    jobkit answer 5f0c1234                    # shows the question
+    jobkit answer 5f0c1234 noise=3 keep=true  # a question with several fields
+    jobkit answer 5f0c1234 yes                # a question for one value
+    """
+    kit = jobkit.connect()
+    job_id = out.find(kit, job_id)
+    snapshot = kit.snapshot(job_id)
+    key = snapshot.asking[0].key if snapshot.asking else ""
+    question = kit.question(job_id, key) if key else None
+    if question is None:
+        raise QuestionClosed(f"job {job_id} asks nothing now; `jobkit jobs is:asking` lists the jobs that ask")
+    if values:
+        try:
+            kit.answer(job_id, question.parse(values), key=key)
+        except JobkitError:
+            out.note(kit, "answer", "job", [job_id], 1)
+            raise
+        out.note(kit, "answer", "job", [job_id])
+        click.echo(f"{job_id} answered")
+    elif as_json:
+        out.echo_json({"id": job_id, "key": key, "asked_at": snapshot.asking[0].at, **question.to_json()})
+    else:
+        click.echo(out.block(question.text))
+        if question.problem:
+            out.echo(f"The answer before was refused: {question.problem}")
+        out.facts({"asked": out.ago(snapshot.asking[0].at), "until": out.ago(snapshot.asking[0].due)})
+        for spec in question.params:
+            name = "" if question.is_one else f"{spec.name}="
+            out.echo(f"  {name}  {describe(spec)}{'' if spec.required else ', optional'}  {spec.help}".rstrip())
+
+
+@click.command()
 @id_arguments("open jobs")
 @click.option("--reason", default="", metavar="TEXT", help="Reason, shown with the jobs.")
 @click.option("--checkpoint", is_flag=True, help="Stop running jobs at their next checkpoint, or after their grace.")
@@ -433,3 +479,28 @@ def move(job_ids: tuple[str, ...], queue: str | None, priority: int | None) -> i
         out.echo(sentence, err=True)
     out.note(kit, "move", "job", ids, len(refused))
     return FAILED if refused else 0
+
+
+@click.command()
+@search_options
+@click.option("--open", "reopens", is_flag=True, help="Bring these jobs back, so that `jobkit show` and `retry` work.")
+@as_json_option
+def history(words: tuple[str, ...], order: str, limit: int, reopens: bool, as_json: bool) -> None:
+    """List ended jobs from the archive (JOBKIT_ARCHIVE), newest first, however old they are.
+
+    SEARCH is as in the dashboard: jobkit history task:train "age:<1y" lr=0.003
+    """
+    query = replace(parse(of_command_line(words), Query(order=order).checked()), limit=limit, archived=True)
+    kit = jobkit.connect()
+    page = kit.page(query)
+    reopened = kit.reopen_archived([job.id for job in page.jobs]) if reopens else {}
+    columns = {name: cell for name, cell in JOB_COLUMNS.items() if name != "Progress"}
+    columns |= {**out.SHORT_ID, "State": state_of}
+    out.listing(as_json, page.jobs, columns, empty="No such jobs in the archive.")
+    for job_id, left_out in reopened.items():
+        if left_out:
+            out.echo(f"The archive was not given the {left_out} of {job_id}.", err=True)
+    for problem in page.problems:
+        out.echo(problem, err=True)
+    if page.next_cursor:
+        out.echo(f"There are more than {limit:,}; --limit shows more of them.", err=True)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import BadInput, age, as_json_option, out
+from jobkit.cli import BadInput, age, as_json_option, limit_option, out
 from jobkit.model.people import Role
 from jobkit.people import Account, hashed, read_login, write_login
 
@@ -87,9 +87,7 @@ def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
 @click.command()
 @click.option("--who", metavar="NAME", help="Only actions of this user.")
 @click.option("--action", metavar="NAME", help="Only this action: cancel, retry, delete, ...")
-@click.option(
-    "--limit", "-n", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of entries."
-)
+@limit_option(50, 10_000, "entries")
 @as_json_option
 def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> None:
     """List the actions of users on pages, over HTTP and in the command line, newest first."""

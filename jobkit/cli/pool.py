@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, as_json_option, out
+from jobkit.cli import FAILED, BadInput, add_command, as_json_option, given, out
 from jobkit.client import Kit
 from jobkit.client.pools import Pools
 from jobkit.model.format import duration
@@ -47,13 +47,13 @@ def pool(ctx: click.Context) -> None:
 @click.option("--tasks", "-t", multiple=True, metavar="MODULE", help="Import the tasks of this module.")
 @click.option("--setup", metavar="LINES", help="Shell lines to run before a worker: 'module load cuda'.")
 @click.option("--python", metavar="PATH", help="Python of the workers. [that of the engine]")
-def add(name: str | None, options: Sequence[str], **given: Any) -> None:
+def add(name: str | None, options: Sequence[str], **common: Any) -> None:
     """Add or change a pool, and start an autoscaler unless one runs.
 
     Further options of the engine are given as OPTION=VALUE. Without --on, the pool stands in [tool.jobkit.pools];
     without NAME, all of that table are added.
     """
-    chosen = {key: value for key, value in given.items() if value not in (None, ())}
+    chosen = given(common)
     for text in options:
         key, equals, value = text.partition("=")
         if not equals:
@@ -120,23 +120,10 @@ def show(name: str, as_json: bool) -> None:
     out.listing(False, info.units, columns, empty="No workers.")
 
 
-def _command(name: str, action: str, verb: Callable[[Kit, str], object], line: str) -> None:
-    """Add a command that acts on pools by their names and prints those; `action` is its name in the audit trail."""
-
-    @pool.command(name=name, help=line)
-    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-    def command(names: tuple[str, ...]) -> None:
-        kit = jobkit.connect()
-        for each in names:
-            if verb(kit, each) is False:
-                out.echo(f"{each} is {'paused already' if name == 'pause' else 'not paused'}", err=True)
-            else:
-                out.echo(each)
-                out.note(kit, action, "pool", [each])
-
-
-_command("pause", "pause_pool", Kit.pause_pool, "Start no workers, and cancel waiting ones. Workers with jobs go on.")
-_command("resume", "resume_pool", Kit.resume_pool, "Start workers again for jobs that wait.")
+add_command(
+    pool, "pool", "pause", Kit.pause_pool, "Start no workers, and cancel waiting ones. Workers with jobs go on."
+)
+add_command(pool, "pool", "resume", Kit.resume_pool, "Start workers again for jobs that wait.")
 
 
 @pool.command()

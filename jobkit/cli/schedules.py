@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 import jobkit
-from jobkit.cli import BadInput, age, as_json_option, complete, given, job_options, out
+from jobkit.cli import BadInput, add_command, age, as_json_option, complete, given, job_options, out
 from jobkit.cli.follow import submitted
 from jobkit.cli.queues import read_call
 from jobkit.client import Kit, Schedule
@@ -112,22 +111,9 @@ def show(name: str, as_json: bool) -> None:
             out.echo(f"  {_mark(run)} " + "  ".join(filter(None, cells)))
 
 
-def _command(name: str, action: str, verb: Callable[[Kit, str], object], line: str) -> None:
-    """Add a command that acts on schedules by their names and prints those; `action` is its name in the audit trail."""
-
-    @schedules.command(name=name, help=line)
-    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-    def command(names: tuple[str, ...]) -> None:
-        kit = jobkit.connect()
-        for each in names:
-            verb(kit, each)
-            out.echo(each)
-            out.note(kit, action, "schedule", [each])
-
-
-_command("pause", "pause_schedule", Kit.pause_schedule, "Pause schedules.")
-_command("resume", "resume_schedule", Kit.resume_schedule, "Resume paused schedules, from their next time on.")
-_command("rm", "remove_schedule", Kit.remove_schedule, "Delete schedules; their jobs stay.")
+add_command(schedules, "schedule", "pause", Kit.pause_schedule, "Pause schedules.")
+add_command(schedules, "schedule", "resume", Kit.resume_schedule, "Resume paused schedules, from their next time on.")
+add_command(schedules, "schedule", "rm", Kit.remove_schedule, "Delete schedules; their jobs stay.")
 
 
 @schedules.command()

@@ -358,3 +358,65 @@ def test_watch_as_json_prints_every_event(terminal: Terminal) -> None:
     assert [event["type"] for event in numbered] == ["submitted", "started", "succeeded"]
     assert [event["seq"] for event in numbered] == [1, 2, 3]
     assert any(event["type"] == "progressed" for event in events)
+
+
+@pytest.mark.nightly
+def test_all_prints_a_long_log_from_its_file_and_a_short_one_from_the_store(terminal: Terminal) -> None:
+    long_id = terminal.ok("submit", "count", "n=1000")
+    short_id = terminal.ok("submit", "count", "n=2")
+    for job_id in (long_id, short_id):
+        terminal.ok("watch", job_id)
+
+    assert terminal.ok("logs", long_id, "--all").splitlines() == [f"line {n}" for n in range(1000)]
+    assert terminal.ok("logs", short_id, "-a").splitlines() == ["line 0", "line 1"]
+    assert list((terminal.home / "results").rglob("log"))
+
+    found = terminal.ok("logs", long_id, "--grep", "LINE 50").splitlines()  # 50, and 500 to 509, from the middle
+    assert found == ["line 50", *[f"line {n}" for n in range(500, 510)]]
+    assert terminal.ok("logs", long_id, "--level", "error") == ""
+
+    refused = terminal.run("logs", long_id, "--all", "--tail", "2")
+    assert refused.returncode == 2
+    assert "cannot be used with --follow, --tail or --json" in refused.stderr
+
+    terminal.ok("rm", long_id)
+
+
+def test_a_question_is_shown_and_answered_at_the_command_line(terminal: Terminal) -> None:
+    job = terminal.ok("submit", "choose").strip()
+    shown = wait_until(lambda: found.stdout if (found := terminal.run("answer", job)).returncode == 0 else "")
+
+    assert "How many?" in shown
+    assert "n=  a whole number from 1 to 9  how many to take" in shown
+    assert job[:8] in terminal.ok("jobs", "is:asking")
+    wrong = terminal.run("answer", job, "n=12")
+    assert (wrong.returncode, wrong.stderr) == (2, "jobkit: n must be a whole number from 1 to 9, not 12\n")
+    assert json.loads(terminal.ok("answer", job, "--json"))["schema"]["required"] == ["n"]
+
+    assert terminal.ok("answer", job, "n=3") == f"{job} answered"
+
+    assert terminal.run("watch", job).returncode == 0
+    again = terminal.run("answer", job, "n=4")
+    assert (again.returncode, "asks nothing now" in again.stderr) == (1, True)
+    assert "How many? n=3, answered by" in terminal.ok("show", job)
+    assert [entry["action"] for entry in json.loads(terminal.ok("audit", "--json"))][:2] == ["answer", "answer"]
+
+
+def test_a_batch_is_listed_shown_cancelled_and_deleted(terminal: Terminal) -> None:
+    code = "kit.options(delay=3600).map(len, ['a', 'b'], name='first try').id"
+    program = [sys.executable, "-c", f"import jobkit; kit = jobkit.connect(); print({code})"]
+    done = subprocess.run(program, env=terminal.env(), cwd=terminal.folder, capture_output=True, text=True, check=True)
+    batch_id = done.stdout.strip()
+
+    assert batch_id[:8] in terminal.ok("batch", "list")
+    shown = json.loads(terminal.ok("batch", "show", batch_id[:8], "--json"))
+    assert (shown["id"], shown["counts"]) == (batch_id, {"scheduled": 2})
+    assert "2 scheduled" in terminal.ok("batch", "show", "first try")
+    refused = terminal.run("batch", "rm", batch_id)
+    assert (refused.returncode, "2 jobs of batch" in refused.stderr) == (1, True)
+    assert "2 jobs asked to stop" in terminal.ok("batch", "cancel", batch_id)
+    assert "have ended" in terminal.run("batch", "cancel", batch_id).stderr
+    assert terminal.ok("batch", "retry", batch_id) == ""
+    assert "2 jobs deleted" in terminal.ok("batch", "rm", batch_id)
+    missing = terminal.run("batch", "show", batch_id)
+    assert (missing.returncode, "no batch" in missing.stderr) == (2, True)
