@@ -22,7 +22,7 @@ from tornado.httputil import parse_body_arguments
 
 from jobkit.http.auth.access import Rate
 from jobkit.http.auth.sessions import marks, prefix_of
-from jobkit.http.bodies import read_all_of, send_early
+from jobkit.http.bodies import BoundedBody
 from jobkit.login_links import LINK_FIELD, name_of_link, use_link
 from jobkit.model import InvalidParams
 from jobkit.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
@@ -32,9 +32,6 @@ logger = logging.getLogger("jobkit.http")
 
 #: Names that Bokeh reads.
 login_url, logout_url = "/login", "/logout"
-
-#: Largest body of the form in bytes.
-_FORM_BYTES = 64 * 1024
 
 #: Wrong passwords from one address: 10 at once, then one in ten seconds.
 _wrong = Rate(0.1, 10)
@@ -93,9 +90,10 @@ def _seal(account: Account) -> str:
     return hashlib.sha256(b"jobkit-seal\x00" + account.password.encode()).hexdigest()[:16]
 
 
-@tornado.web.stream_request_body
-class LoginHandler(tornado.web.RequestHandler):
+class LoginHandler(BoundedBody):
     """A form for name and password. Limits the body before reading it, since the caller is not authenticated yet."""
+
+    most_bytes = 64 * 1024
 
     def set_default_headers(self) -> None:
         for name, value in _HEADERS.items():
@@ -103,25 +101,10 @@ class LoginHandler(tornado.web.RequestHandler):
 
     def initialize(self) -> None:
         self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
-        self._body = b""
-        self._is_refused = False
 
-    async def prepare(self) -> None:
-        read_all_of(self)
-        length = self.request.headers.get("Content-Length", "0")
-        if length.isdecimal() and int(length) > _FORM_BYTES:
-            await self._refuse()
-
-    async def data_received(self, chunk: bytes) -> None:
-        if not self._is_refused:
-            self._body += chunk
-            if len(self._body) > _FORM_BYTES:
-                await self._refuse()
-
-    async def _refuse(self) -> None:
-        self._is_refused, self._body = True, b""
+    async def _refusal(self) -> bytes:
         self.set_status(413)
-        await send_early(self, self._page(f"The form is larger than {_FORM_BYTES:,} bytes.").encode())
+        return self._page(f"The form is larger than {self.most_bytes:,} bytes.").encode()
 
     def check_xsrf_cookie(self) -> None:
         """Do nothing: Tornado calls this before the body with the token is read; see `post`."""
@@ -138,7 +121,7 @@ class LoginHandler(tornado.web.RequestHandler):
             await self.finish()
             return
         given = self.request.body_arguments
-        parse_body_arguments(self.request.headers.get("Content-Type", ""), self._body, given, {})
+        parse_body_arguments(self.request.headers.get("Content-Type", ""), bytes(self._body), given, {})
         for field, values in given.items():
             self.request.arguments.setdefault(field, []).extend(values)
         super().check_xsrf_cookie()

@@ -137,9 +137,9 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
     return Response(status, to_json(value), {"Content-Type": JSON, **(headers or {})})
 
 
-def printable(text: str, limit: int = 200) -> str:
-    """Return a caller's text for a message: cut to `limit`, without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text[:limit])
+def printable(text: str) -> str:
+    """Return a caller's text for a message: at most 200 characters, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
 async def send_all(stream: Any, send: Callable[[bytes], Awaitable[Any]], gone: Awaitable[Any], slow_s: float) -> bool:

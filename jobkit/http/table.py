@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobkit.http.api import batches, events, jobs, namespace, openapi, shapes
+from jobkit.http.api import events, jobs, namespace, openapi, shapes
 from jobkit.http.mercure import hub, subscriptions
 from jobkit.http.messages import EVENT_STREAM, Handler, Route
 
@@ -62,10 +62,10 @@ ROUTES = (
     _see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson),
     _see("/api/jobs/{id}/artifacts/{name}", jobs.artifact, "application/octet-stream", others=(410, 502)),
     _see("/api/jobs/{id}/events", events.job_events, EVENT_STREAM, query=shapes.JobStreamQuery, others=(204,)),
-    _see("/api/batches", batches.batches, shapes.BatchesJson, query=shapes.BatchList),
-    _see("/api/batches/{id}", batches.batch, shapes.BatchJson),
-    _act("/api/batches/{id}/cancel", batches.cancel_batch, 200, shapes.BatchJson, body=shapes.Cancel, on="batch"),
-    _act("/api/batches/{id}/retry", batches.retry_batch, 202, shapes.RepeatedJson, on="batch", others=()),
+    _see("/api/batches", namespace.batches, shapes.BatchesJson, query=shapes.BatchList),
+    _see("/api/batches/{id}", namespace.batch, shapes.BatchJson),
+    _act("/api/batches/{id}/cancel", namespace.cancel_batch, 200, shapes.BatchJson, body=shapes.Cancel, on="batch"),
+    _act("/api/batches/{id}/retry", namespace.retry_batch, 202, shapes.RepeatedJson, on="batch", others=()),
     _see("/api/events", events.events, EVENT_STREAM, query=shapes.StreamQuery),
     _see("/api/tasks", namespace.tasks, shapes.TasksJson),
     _see("/api/tasks/{name}", namespace.task, shapes.TaskJson),

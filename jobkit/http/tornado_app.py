@@ -21,7 +21,7 @@ import tornado.web
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, prefix_of, user_of
-from jobkit.http.bodies import read_all_of, send_early
+from jobkit.http.bodies import BoundedBody
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import FORM, TEXT, Problem, Request, Response, find_route, form, send_all
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE, of_tornado, server_of_tornado
@@ -98,37 +98,20 @@ class _RequestReader(tornado.web.RequestHandler):
         """Do nothing: only a login by cookie needs the check; see `_is_forged`."""
 
 
-@tornado.web.stream_request_body
-class ApiHandler(_RequestReader):
+class ApiHandler(BoundedBody, _RequestReader):
     """Passes every request to the `Api` and writes its response."""
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "QUERY", "TRACE")
 
     def initialize(self, api: Api) -> None:
         self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
-        self._api = api
-        self._body = bytearray()
-        self._is_refused = False
+        self._api, self.most_bytes = api, api.limits.body_bytes
         self._gone = asyncio.Event()
 
-    async def prepare(self) -> None:
-        """Refuse a body that declares to be too large, before reading it."""
-        read_all_of(self)
-        length = self.request.headers.get("Content-Length", "0")
-        if length.isdecimal() and int(length) > self._api.limits.body_bytes:
-            await self._refuse()
-
-    async def data_received(self, chunk: bytes) -> None:
-        if not self._is_refused:
-            self._body += chunk
-            if len(self._body) > self._api.limits.body_bytes:
-                await self._refuse()
-
-    async def _refuse(self) -> None:
-        self._is_refused, self._body = True, bytearray()
+    async def _refusal(self) -> bytes:
         response = await self._api.handle(self._request(is_too_large=True))
         self._start(response)
-        await send_early(self, response.body)
+        return response.body
 
     async def _serve(self) -> None:
         if self._is_refused:
