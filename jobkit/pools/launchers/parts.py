@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobkit.model import InvalidParams
+from jobkit.own_machine import write_private
 from jobkit.pools.launcher import EngineUnavailable, LaunchRefused
 from jobkit.settings import Settings
 
@@ -128,21 +129,13 @@ class PrivateFolder:
         base = Path(root).expanduser() if root else Settings.load().home / "pools"
         self.path = base / pool
 
-    def make(self) -> Path:
-        """Return the folder. Raises LaunchRefused if it cannot be made."""
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of this user alone. Raises LaunchRefused if that is not possible."""
+        path = self.path / name
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
-        except OSError as error:
-            raise LaunchRefused(f"the folder {self.path} cannot be written: {error.strerror or error}") from None
-        return self.path
-
-    def write(self, name: str, text: str) -> Path:
-        """Write a file of this user alone. Raises LaunchRefused."""
-        path = self.make() / name
-        try:
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-                file.write(text)
+            write_private(path, text)
         except OSError as error:
             raise LaunchRefused(f"{path} cannot be written: {error.strerror or error}") from None
         return path
