@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago as ago_at
+from jobkit.model.format import shortened
 from jobkit.model.table import Cell, aligned, written
 from jobkit.model.terminal import clean
 from jobkit.settings import user_name
@@ -106,8 +107,7 @@ def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
         widths = list(map(_width, cells))
         if edge is not None and sum(widths) + 2 * len(widths) > edge:
             room = edge - sum(widths[:-1]) - 2 * (len(widths) - 1)
-            last = click.unstyle(cells[-1]).rstrip()
-            cells[-1] = last if len(last) <= room else last[: max(1, room - 1)] + "…"
+            cells[-1] = shortened(click.unstyle(cells[-1]).rstrip(), max(2, room))
         text = "  ".join(cells).rstrip()
         click.echo(click.style(text, bold=True) if n == 0 else text)
 
