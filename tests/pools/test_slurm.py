@@ -18,8 +18,8 @@ import jobkit
 from jobkit.model import InvalidParams
 from jobkit.pools.launcher import EngineUnavailable, Launcher, LaunchRefused, Unit, WorkerOrder, checked_options
 from jobkit.pools.launchers import slurm
-from jobkit.pools.launchers.parts import Ran
 from jobkit.pools.launchers.slurm import SlurmLauncher, SlurmOptions
+from jobkit.pools.launchers.support import Ran
 from tests.pools.slurm_cluster import SlurmCluster, missing
 from tests.pools.suite import EngineBench, LauncherSuite, listed, processes, state
 from tests.support import until

@@ -20,7 +20,7 @@ import pytest
 import jobkit
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.pools.launcher import Launcher, WorkerOrder, checked_options
-from jobkit.pools.launchers import parts, ssh
+from jobkit.pools.launchers import ssh, support
 from jobkit.pools.launchers.ssh import SshHost, SshLauncher, SshOptions
 from jobkit.pools.wheel import own_wheel
 from tests.pools.ssh_server import SshHosts, missing
@@ -142,7 +142,7 @@ async def test_a_host_that_cannot_be_used_says_why_in_one_sentence(hosts: SshHos
 
 
 async def test_a_disk_without_space_is_a_sentence() -> None:
-    shown = await parts.run(["sh"], stdin=f"{ssh._HELPERS}\nput /dev/full <<'END'\ntext\nEND\n".encode())
+    shown = await support.run(["sh"], stdin=f"{ssh._HELPERS}\nput /dev/full <<'END'\ntext\nEND\n".encode())
 
     assert shown.out == "jobkit error /dev/full cannot be written: No space left on device\n"
 
@@ -166,7 +166,7 @@ async def test_an_environment_is_built_once_though_two_hosts_of_one_home_need_it
         lines = [ssh._HELPERS, f"PATH={tmp_path}:$PATH", f"environment={tmp_path}/env", f"folder={tmp_path}/{part}"]
         return "\n".join([*lines, "open_folder", "build_environment 3.11", ""]).encode()
 
-    ran = await asyncio.gather(*(parts.run(["sh"], stdin=script(part)) for part in ("in-1", "in-2")))
+    ran = await asyncio.gather(*(support.run(["sh"], stdin=script(part)) for part in ("in-1", "in-2")))
 
     assert [(one.status, one.out, one.err) for one in ran] == [(0, "", "")] * 2
     assert log.read_text().split() == ["venv", "pip"]
@@ -178,7 +178,7 @@ async def test_processes_are_known_by_their_start_on_systems_without_proc() -> N
     helpers = ssh._HELPERS.replace("/proc/self/stat", "/no/proc")
     check = f'{padded}\nfolder={{}}\necho "$$ $(born $$)" >$folder/a.pid\nfind_unit a && say found\n'
     with tempfile.TemporaryDirectory() as folder:
-        ran = await parts.run(["sh"], stdin=f"{helpers}\n{check.replace('{}', folder)}".encode())
+        ran = await support.run(["sh"], stdin=f"{helpers}\n{check.replace('{}', folder)}".encode())
 
     assert ran.out == "jobkit found\n"
 

@@ -14,7 +14,7 @@ import cloudpickle
 import pytest
 
 from jobkit.pools.launchers import unit_process
-from jobkit.pools.launchers.parts import why_ended
+from jobkit.pools.launchers.support import why_ended
 from jobkit.pools.launchers.unit_process import UnitProcess
 from tests.support import ROOT, living_with, wait_until
 

@@ -25,7 +25,7 @@ from jobkit.pools.launcher import (
     worker_environment,
 )
 from jobkit.pools.launchers import unit_process
-from jobkit.pools.launchers.parts import amounts, check_extra, one_line, why_ended
+from jobkit.pools.launchers.support import amounts, check_extra, one_line, why_ended
 from jobkit.tasks import option_values
 
 logger = logging.getLogger("jobkit.pools")

@@ -24,7 +24,7 @@ from jobkit.pools.launcher import (
     worker_command,
     worker_environment,
 )
-from jobkit.pools.launchers.parts import check_extra, last_line, one_line
+from jobkit.pools.launchers.support import check_extra, last_line, one_line
 from jobkit.pools.launchers.unit_process import command
 from jobkit.settings import Settings
 

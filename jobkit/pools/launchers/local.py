@@ -27,7 +27,7 @@ from jobkit.pools.launcher import (
     worker_command,
     worker_environment,
 )
-from jobkit.pools.launchers.parts import PrivateFolder
+from jobkit.pools.launchers.support import PrivateFolder
 from jobkit.pools.launchers.unit_process import command
 from jobkit.system import processes
 

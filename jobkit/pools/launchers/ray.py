@@ -23,7 +23,7 @@ from jobkit.pools.launcher import (
     worker_command,
     worker_environment,
 )
-from jobkit.pools.launchers.parts import amounts, check_extra, last_line, one_line, why_ended
+from jobkit.pools.launchers.support import amounts, check_extra, last_line, one_line, why_ended
 from jobkit.tasks import option_values
 
 #: Seconds until Ray counts as away: at the first request, which connects, and at each later one.

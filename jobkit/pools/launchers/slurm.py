@@ -29,7 +29,7 @@ from jobkit.pools.launcher import (
     worker_command,
     worker_environment,
 )
-from jobkit.pools.launchers.parts import PrivateFolder, Ran, checked_line, exports, last_line, run
+from jobkit.pools.launchers.support import PrivateFolder, Ran, checked_line, exports, last_line, run
 from jobkit.tasks.masking import is_secret_name
 
 #: Messages of Slurm's programs about a controller or a login that is away for now.

@@ -32,7 +32,7 @@ from jobkit.pools.launcher import (
     worker_command,
     worker_environment,
 )
-from jobkit.pools.launchers.parts import checked_line, exports, last_line, plain, run
+from jobkit.pools.launchers.support import checked_line, exports, last_line, plain, run
 from jobkit.pools.wheel import own_wheel
 
 T = TypeVar("T")
