@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 
 from jobkit.codec import Codec
@@ -39,7 +40,7 @@ class WorkerFacts:
 
         Raises StoreUnavailable.
         """
-        made, stored_at = self._built.get(environment.prefix, (None, 0.0))
+        made, stored_at = self._built.get(environment.prefix, (None, -math.inf))
         if made is None and (own := await self._gathered()) is not None:
             folders = await asyncio.to_thread(folders_of, environment)
             made = in_environment(own, environment.prefix, environment.version, folders)

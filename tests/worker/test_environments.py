@@ -8,8 +8,11 @@ import os
 import platform
 import shutil
 import signal
+import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,12 +21,14 @@ import redis
 
 import jobkit
 from jobkit.client.loop import background
-from jobkit.codec import digest
+from jobkit.codec import Codec, digest
 from jobkit.made.facts import Made, name_of, sealed
 from jobkit.model.made import ProcessFacts
+from jobkit.settings import Settings
 from jobkit.tasks import code
 from jobkit.tasks.call import Environment
 from jobkit.worker.environments import Environments, NotBuilt
+from jobkit.worker.made import WorkerFacts
 from tests.support import wait_until
 
 from .conftest import Bench
@@ -87,6 +92,29 @@ def test_a_job_runs_with_the_packages_of_its_project(bench: Bench, tmp_path: Pat
     assert str(tmp_path / "tmp" / "jobkit-envs-") in prefix
     assert of_project.options(env={"A": 1}).submit(use).result(60) == (value, prefix)
     assert "travelling" in str(bench.kit.submit(use).exception(60))
+
+
+async def test_facts_of_an_environment_are_stored_also_soon_after_the_machine_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They used to be stored only on a machine that had run for an hour."""
+    kept: list[str] = []
+
+    async def keep(sealed: dict[str, bytes], *_: object) -> None:
+        kept.extend(sealed)
+
+    store: Any = SimpleNamespace(made=SimpleNamespace(keep=keep))
+    facts = WorkerFacts(Settings(), "w", store, Codec.from_secret("of these tests"))
+    (tmp_path / "lib" / "python3" / "site-packages").mkdir(parents=True)
+    monkeypatch.setattr("jobkit.worker.made.time", SimpleNamespace(monotonic=lambda: 60.0))
+    environment = Environment(str(tmp_path), sys.executable, "3.13.0")
+
+    name = await facts.of_environment(environment)
+
+    assert name in kept
+    kept.clear()
+    assert await facts.of_environment(environment) == name
+    assert kept == []  # for an hour
 
 
 def put_facts(bench: Bench, worker: str, packages: str, local: tuple[str, ...] = ("mine",)) -> None:
