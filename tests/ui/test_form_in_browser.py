@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 
@@ -15,8 +15,9 @@ from jobkit.model import JobSnapshot
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
-from jobkit.tasks.specs import ParamSpec, Range
+from jobkit.tasks.specs import ParamSpec
 from tests.support import wait_until
+from tests.tasks.test_structs import Optimizer
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
 from tests.ui.test_dashboard_in_browser import TRAIN
@@ -190,18 +191,6 @@ def test_ten_arguments_with_help_are_seen_without_scrolling_and_long_help_is_not
     assert tops[-1] + 64 < page.locator(".jk-form footer").bounding_box()["y"]
     cut = "hints => hints.filter(hint => hint.scrollWidth > hint.clientWidth).map(hint => hint.textContent)"
     assert page.locator(".jk-form .hint:visible").evaluate_all(cut) == []
-
-
-@dataclass
-class Optimizer:
-    """Update rule of weights.
-
-    Attributes:
-        lr: learning rate.
-    """
-
-    lr: Annotated[float, Range(0, 1)] = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
 
 
 @dataclass
