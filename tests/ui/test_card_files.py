@@ -31,8 +31,7 @@ PNG = base64.b64decode(
 
 @pytest.fixture
 def running(stage: Stage) -> str:
-    job = stage.running("train", title="Train a model")
-    return job
+    return stage.running("train", title="Train a model")
 
 
 def told(stage: Stage, job: str, **asked: Any) -> dict[str, Any]:

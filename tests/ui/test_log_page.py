@@ -32,8 +32,7 @@ from tests.ui.test_card_model import STARTED, at, queued
 
 @pytest.fixture
 def running(stage: Stage) -> str:
-    job = stage.running("train", {"n": 1}, title="Train", retries=1)
-    return job
+    return stage.running("train", {"n": 1}, title="Train", retries=1)
 
 
 def log(stage: Stage, job: str, *texts: str) -> None:

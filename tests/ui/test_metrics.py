@@ -33,8 +33,7 @@ def points(start: int, stop: int, by: float = 1.0) -> list[Point]:
 
 @pytest.fixture
 def running(stage: Stage) -> str:
-    job = stage.running("train", {"lr": 0.1})
-    return job
+    return stage.running("train", {"lr": 0.1})
 
 
 class Told:
