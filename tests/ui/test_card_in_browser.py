@@ -210,6 +210,24 @@ def test_an_ended_job_that_wrote_too_much_shows_the_whole_log(stage: Stage, serv
     assert page.inner_text(".logs .strip h4 + span") == "5 lines"
 
 
+@pytest.mark.parametrize("title", ["Short", "A title of some words", "A title that is so long that it needs two lines"])
+def test_the_duration_stands_at_the_right_of_a_narrow_card(
+    stage: Stage, serve: Serve, window: Window, title: str
+) -> None:
+    job = stage.submit(title=title)
+    stage.start(job)
+    stage.succeed(job)
+    page = window.open(serve(card(stage, job)), width=560)
+    page.wait_for_selector(".actions button")
+    boxes: list[Any] = [page.locator(f".jk-card {each}").bounding_box() for each in (".top", ".elapsed", ".actions")]
+    top, elapsed, actions = boxes
+
+    right = top["x"] + top["width"]
+    is_beside = abs(elapsed["y"] - actions["y"]) < 20
+    assert actions["x"] + actions["width"] == pytest.approx(right, abs=1)
+    assert elapsed["x"] + elapsed["width"] == pytest.approx(actions["x"] - 16 if is_beside else right, abs=1)
+
+
 @pytest.mark.parametrize("width", [390, 600, 900])
 def test_numbers_of_many_lines_fit_beside_their_text(stage: Stage, serve: Serve, window: Window, width: int) -> None:
     job = stage.submit()
