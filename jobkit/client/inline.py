@@ -118,7 +118,11 @@ class Inline:
                 located=located,
                 checkpoints=places,
             )
-            outcome = run_here(how, _StoreSink(self._store, self._hub, self._codec, claimed, self.person))
+            sink = _StoreSink(self._store, self._hub, self._codec, claimed, self.person)
+            try:
+                outcome = run_here(how, sink)
+            finally:
+                sink.end()
         except (NeedMissing, PartUnavailable, SignatureError) as error:
             outcome = refused(error)
         return background.call(self._finish(ending(claimed, outcome, self._codec, self._settings)))
@@ -140,6 +144,7 @@ class _StoreSink:
         self._more: dict[str, Any] = {}
         self._numbers: tuple[float | None, float | None, str] = (None, None, "")
         self._curves: Curves | None = None
+        self._following: list[Future[None]] = []  # questions
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._numbers = done, total, message
@@ -174,12 +179,17 @@ class _StoreSink:
             if not first.done():
                 first.set_result(found)
 
-        background.spawn(self._follow(AttemptQuestion(key, text, timeout_s, body, take)))
+        self._following.append(background.spawn(self._follow(AttemptQuestion(key, text, timeout_s, body, take))))
         if first.result().kind == "wait":
             (snapshot,) = background.call(self._store.snapshots([self._job_id]))
             question = background.call(read(self._store, self._codec, snapshot, key)) if snapshot else None
             if snapshot is not None and question is not None and (given := self._person(question)) is not None:
                 background.call(answer(self._store, self._codec, snapshot, given, by=user_name(), key=key))
+
+    def end(self) -> None:
+        """End with the attempt: nothing waits for answers any more."""
+        for each in self._following:
+            each.cancel()
 
     async def _follow(self, asked: AttemptQuestion) -> None:
         changed = asyncio.Event()

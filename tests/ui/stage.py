@@ -7,6 +7,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import msgspec
@@ -41,8 +42,11 @@ class Stage:
         self.store: Any = self.kit.verbs.store
         self._tokens: dict[str, Claimed] = {}
         self._ids = itertools.count(1)
+        self._questions: list[Future[None]] = []
 
     def close(self) -> None:
+        for following in self._questions:
+            following.cancel()
         self.kit.close()
 
     def _do(self, verb: Coroutine[Any, Any, T]) -> T:
@@ -141,7 +145,8 @@ class Stage:
         claimed, asked = self._tokens[job_id], AskCall(wanted, text, show, timeout_s, "")
         key, body = next(asked.questions(Answers()))
         question = AttemptQuestion(key, text, timeout_s, body, lambda reply: None)
-        background.spawn(follow(self.store, self.kit.codec, claimed, question, asyncio.Event(), asyncio.sleep))
+        following = follow(self.store, self.kit.codec, claimed, question, asyncio.Event(), asyncio.sleep)
+        self._questions.append(background.spawn(following))
         wait_until(lambda: self.kit.snapshot(job_id).asking, what="the question")
         background.call(self.kit.hub.flush())
         return key
