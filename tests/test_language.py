@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import tree_of
+
 ROOT = Path(__file__).parent.parent
 
 DOCS = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
@@ -92,7 +94,7 @@ def texts(path: Path) -> Iterator[tuple[int, str, bool]]:
 
 def _python(source: str) -> Iterator[tuple[int, str, bool]]:
     docstrings = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree_of(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             docstrings.add(id(node.value))
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import tree_of
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jobkit"
 FACE = "__init__"
@@ -75,7 +77,7 @@ def imports(path: Path) -> tuple[Import, ...]:
             is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
             yield from visit(child, is_later or is_function)
 
-    return tuple(visit(ast.parse(path.read_text("utf-8")), False))
+    return tuple(visit(tree_of(path.read_text("utf-8")), False))
 
 
 def room_of(path: Path) -> str:
@@ -220,7 +222,7 @@ def test_files_that_pages_name_exist() -> None:
 
 def _defined(path: Path) -> Iterator[str]:
     """Yield the names that a module defines or imports, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree_of(path.read_text("utf-8"))):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -243,7 +245,7 @@ def test_names_of_jobkit_in_strings_of_tests_exist() -> None:
     missing = [
         f"{path.relative_to(ROOT)}:{node.lineno} names {node.value}"
         for path in sorted((ROOT / "tests").rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree_of(path.read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if re.fullmatch(r"jobkit(\.\w+)+", node.value) and node.value.split(".")[1] in ROOMS and not _exists(node.value)
     ]
@@ -276,7 +278,7 @@ def test_no_function_of_a_package_has_the_name_of_a_module_in_it() -> None:
     replaced = [
         f"{path}: {node.name}"
         for path in PACKAGE.rglob("__init__.py")
-        for node in ast.parse(path.read_text("utf-8")).body
+        for node in tree_of(path.read_text("utf-8")).body
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         and ((path.parent / f"{node.name}.py").exists() or (path.parent / node.name).is_dir())
     ]
@@ -288,7 +290,7 @@ def test_no_two_classes_have_the_same_name() -> None:
     names = Counter(
         node.name
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree_of(path.read_text("utf-8")))
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in names.items() if count > 1] == []

@@ -6,6 +6,7 @@ import ast
 import re
 
 from tests.support import ROOT
+from tests.syntax import tree_of
 
 #: Pieces of a sentence that are too short to tell anything.
 _LEAST = 8
@@ -15,7 +16,7 @@ def sentences() -> str:
     """Return all texts of the package; `…` stands for what they insert."""
     found = [path.read_text("utf-8") for path in (ROOT / "jobkit").rglob("*.lua")]
     for path in (ROOT / "jobkit").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(tree_of(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 found.append(
                     "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)

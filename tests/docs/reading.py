@@ -23,6 +23,7 @@ from sybil.parsers.myst import CodeBlockParser, SkipParser
 
 import jobkit
 from tests.support import ROOT
+from tests.syntax import tree_of
 
 #: Without the changelog, which tells of things that have gone.
 PAGES = [
@@ -103,7 +104,7 @@ def completed(code: str) -> str:
 
 def parsed(code: str) -> ast.Module:
     """Return the tree of a block."""
-    return ast.parse(completed(code))
+    return tree_of(completed(code))
 
 
 def granted() -> dict[str, Any]:
@@ -135,7 +136,7 @@ def run(example: Example) -> None:
         return run_cells(str(example.parsed), example.namespace)
     text = completed(str(example.parsed))
     lines = text.split("\n")
-    for statement in ast.parse(text).body:
+    for statement in tree_of(text).body:
         end = statement.end_lineno or statement.lineno
         raises = _RAISES.search(lines[end - 1])
         ast.increment_lineno(statement, example.line + example.parsed.line_offset)

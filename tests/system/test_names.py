@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import tree_of
 from tests.test_layers import MODULES, PACKAGE
 
 #: Names of Linux's modules that macOS's do not have in some Python from 3.11 on: from "Availability" in Python's
@@ -43,7 +44,7 @@ ASK_FIRST = {("own_machine.py", "socket.SO_PEERCRED"), ("own_machine.py", "/proc
 
 def linux_only(source: str) -> Iterator[tuple[int, str]]:
     """Yield the line and name of each use of what macOS lacks."""
-    tree = ast.parse(source)
+    tree = tree_of(source)
     modules = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
