@@ -22,6 +22,7 @@ from sybil.evaluators.skip import Skipper
 
 import jobkit
 from jobkit.client.pools import Pool
+from jobkit.http.table import ROUTES
 from jobkit.pools.spec import pool_spec
 from jobkit.run.inside.context import Context
 from jobkit.settings import Settings
@@ -182,6 +183,22 @@ def test_variables_in_the_documentation_exist() -> None:
 
     for path in (*PAGES, *team):
         assert set(re.findall(r"\b_?JOBKIT_[A-Z_]*[A-Z]\b", path.read_text("utf-8"))) <= known, path
+
+
+def test_requests_in_the_documentation_have_a_route() -> None:
+    """Ids and names of a path are in braces, or made up. CONTRIBUTING.md invents a route, to show how one is added."""
+    known = [(route.method, re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route.path))) for route in ROUTES]
+    missing, found = [], 0
+    for page in (page for page in PAGES if page.name != "CONTRIBUTING.md"):
+        for method, path in re.findall(
+            r"\b(GET|POST|DELETE) (/(?:api|\.well-known)/[^\s`?,;]*)", page.read_text("utf-8")
+        ):
+            found += 1
+            if not any(method == each and re.fullmatch(pattern, path) for each, pattern in known):
+                missing.append(f"{place(page)} {method} {path}")
+
+    assert missing == []
+    assert found > 30
 
 
 def test_files_that_the_documentation_names_exist() -> None:

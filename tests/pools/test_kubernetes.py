@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from jobkit.model import InvalidParams
 from jobkit.pools.launcher import EngineUnavailable, Launcher, LaunchRefused, Unit, WorkerOrder, checked_options
+from jobkit.pools.launchers import kubernetes
 from jobkit.pools.launchers.kubernetes import (
     KubernetesLauncher,
     KubernetesOptions,
@@ -19,6 +23,7 @@ from jobkit.pools.launchers.kubernetes import (
     secret_of,
     unit_of,
 )
+from tests.docs.reading import blocks
 from tests.pools.fake_kubernetes import FakeKubernetes, kubeconfig
 from tests.pools.suite import EngineBench, LauncherSuite, listed, state
 from tests.support import until
@@ -231,3 +236,11 @@ def test_a_unit_has_the_words_of_kubernetes(
 def test_a_wrong_option_is_named_with_what_is_allowed(given: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidParams, match=message):
         checked_options("kubernetes", given)
+
+
+def test_the_role_of_the_page_has_the_rights_that_are_used_and_no_more() -> None:
+    used = set(re.findall(r"\.(create|list|delete|read|patch|replace)_namespaced_(\w+)", inspect.getsource(kubernetes)))
+    rules = yaml.safe_load(blocks("docs/how-to/kubernetes.md", "yaml")[0])["rules"]
+
+    given = {(verb, each.removesuffix("s")) for rule in rules for each in rule["resources"] for verb in rule["verbs"]}
+    assert given == used

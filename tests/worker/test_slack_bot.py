@@ -12,16 +12,19 @@ from typing import Any, Self
 from urllib.parse import parse_qsl
 
 import pytest
+import yaml
 
 import jobkit
-from tests.support import ROOT, wait_until
+from tests.docs.reading import blocks
+from tests.support import wait_until
 from tests.worker.conftest import Bench
 from tests.worker.receiver import Receiver
 
 slack_bolt = pytest.importorskip("slack_bolt")
 slack_sdk = pytest.importorskip("slack_sdk")
 
-(CODE,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "recipes" / "slack-bot.md").read_text("utf-8"), re.DOTALL)
+PAGE = "docs/recipes/slack-bot.md"
+(CODE,) = blocks(PAGE, "python")
 
 
 class Slack(Receiver):
@@ -95,3 +98,13 @@ def test_a_bot_submits_what_a_channel_asks_for_and_answers_in_the_thread_also_af
         "2": "unexpected argument 'sing' (did you mean 'sign'?); the parameters are: path, sign",
     }
     assert slack.said[-1] == ("3", f"job {job.id[:8]} succeeded: done")
+
+
+def test_the_manifest_of_the_app_allows_what_the_bot_does() -> None:
+    manifest = yaml.safe_load(blocks(PAGE, "yaml")[0])
+    scopes = manifest["oauth_config"]["scopes"]["bot"]
+
+    assert manifest["settings"]["socket_mode_enabled"] is True
+    assert manifest["settings"]["event_subscriptions"]["bot_events"] == re.findall(r'@app\.event\("(\w+)"\)', CODE)
+    assert scopes == ["app_mentions:read", "chat:write"]
+    assert "chat_postMessage" in CODE
