@@ -21,6 +21,7 @@ import pytest
 from sybil.evaluators.skip import Skipper
 
 import jobkit
+from benchmarks.__main__ import NAMES
 from jobkit.client.pools import Pool
 from jobkit.http.table import ROUTES
 from jobkit.pools.spec import pool_spec
@@ -183,6 +184,17 @@ def test_variables_in_the_documentation_exist() -> None:
 
     for path in (*PAGES, *team):
         assert set(re.findall(r"\b_?JOBKIT_[A-Z_]*[A-Z]\b", path.read_text("utf-8"))) <= known, path
+
+
+def test_measurements_in_the_documentation_can_be_repeated() -> None:
+    """`python -m benchmarks` with its options, or a module of its own."""
+    for page in PAGES:
+        for module, words in re.findall(
+            r"python -m ((?:benchmarks|tests)[\w.]*)((?: [-\w]+)*)", page.read_text("utf-8")
+        ):
+            assert importlib.util.find_spec(module), f"{place(page)} {module}"
+            if module == "benchmarks":
+                assert re.fullmatch(rf"( --only ({'|'.join(NAMES)}))?( --no-peers)?", words), f"{place(page)}{words}"
 
 
 def test_requests_in_the_documentation_have_a_route() -> None:
