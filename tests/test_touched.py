@@ -15,7 +15,7 @@ from tests.touched import ELSEWHERE, paths_for
         (["jobkit/codec.py"], ["tests/test_codec.py", "tests/test_layers.py"]),
         (["jobkit/notify/notifier.py"], ["tests/test_layers.py", "tests/worker/test_notify.py"]),
         (["tests/ui/stage.py"], ["tests/ui"]),
-        (["docs/dashboard.md", "README.md"], ["tests/docs", "tests/test_docs.py"]),
+        (["docs/dashboard.md", "README.md"], ["tests/docs", "tests/http/test_scripts.py", "tests/test_docs.py"]),
         (["tests/http/test_that_was_removed.py", "LICENSE"], []),
     ],
 )

@@ -48,7 +48,8 @@ def paths_for(changed: Iterable[str]) -> list[str]:
         elif path.startswith("tests/") and "/" in rest:
             found.add(os.path.dirname(path))
         elif first in ("docs", "notebooks") or path.endswith(".md"):
-            found |= {"tests/notebooks"} if first == "notebooks" else {"tests/docs", "tests/test_docs.py"}
+            pages = {"tests/docs", "tests/http/test_scripts.py", "tests/test_docs.py"}
+            found |= {"tests/notebooks"} if first == "notebooks" else pages
         elif first == "benchmarks":
             found.add("tests/test_benchmarks.py")
         elif path in ("pyproject.toml", "tests/conftest.py", "tests/support.py"):

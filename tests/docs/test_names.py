@@ -187,7 +187,7 @@ def test_variables_in_the_documentation_exist() -> None:
 
 
 def test_measurements_in_the_documentation_can_be_repeated() -> None:
-    """`python -m benchmarks` with its options, or a module of its own."""
+    """They are options of `python -m benchmarks`, or separate modules."""
     for page in PAGES:
         for module, words in re.findall(
             r"python -m ((?:benchmarks|tests)[\w.]*)((?: [-\w]+)*)", page.read_text("utf-8")
