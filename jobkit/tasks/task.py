@@ -190,8 +190,11 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
 
     @property
     def title(self) -> str:
-        """Display name: `title=`, else the docstring's first line without its full stop, else the name."""
-        first = self.doc.partition("\n")[0].strip()
+        """Display name: `title=`, else the docstring's first line without its full stop, else the name.
+
+        The first line of a built-in function is no title: `sum` says more.
+        """
+        first = "" if inspect.isbuiltin(self.function) else self.doc.partition("\n")[0].strip()
         return self.options_set.title or first.removesuffix(".") or self.name
 
     @property

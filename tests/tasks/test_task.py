@@ -56,6 +56,7 @@ def test_title_is_the_given_one_or_the_first_line() -> None:
     assert twice_as_much.title == "Double a number"
     assert slow.title == "A slow one"
     assert TaskDef(plain_function).title == "plain_function"
+    assert TaskDef(sum).title == "sum"
 
 
 def test_async_function_runs_on_the_loop_by_default() -> None:
