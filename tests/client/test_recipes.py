@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import jobkit
+from jobkit import demo
 from jobkit.connecting import default_kit
+from jobkit.tasks.registry import registry
 from tests.docs.reading import blocks
 
 BLOCKS = [*blocks("docs/how-to/metrics.md", "python"), *blocks("docs/recipes/web-apps.md", "python")]
@@ -133,6 +135,13 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
         monkeypatch.setitem(sys.modules, each, module)
 
 
+@pytest.fixture
+def known_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the task that the pages use; its module may have been imported before another test cleared the tasks."""
+    monkeypatch.setitem(registry._tasks, "estimate_pi", demo.estimate_pi)
+
+
+@pytest.mark.usefixtures("known_demo")
 def test_views_of_django_submit_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(data: dict[str, Any], status: int = 200) -> tuple[int, dict[str, Any]]:
         return status, data
@@ -155,6 +164,7 @@ class _Session(dict[str, Any]):
     __setattr__ = dict.__setitem__
 
 
+@pytest.mark.usefixtures("known_demo")
 def test_a_page_of_streamlit_follows_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
     pressed, shown = [True, False], list[Any]()
     with jobkit.connect("sync://") as kit:
