@@ -96,8 +96,8 @@ class LogVerbs:
 
     async def _in_file(self, job_id: str, read: Callable[[LogPieces], T]) -> T | None:
         """Return what `read` finds in the file of the whole log; None if this machine cannot read it."""
-        folder, file_store = await self._store.folder(job_id), self._file_store()
-        if not folder or file_store is None:
+        folder = await self._store.folder(job_id)
+        if not folder or (file_store := self._file_store()) is None:
             return None
         [job] = await self._store.snapshots([job_id])
         find = partial(file_store.log, folder, has_ended=job is not None and job.is_terminal)

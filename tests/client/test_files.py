@@ -16,6 +16,7 @@ import redis
 import jobkit
 from jobkit.client.kit import Kit
 from jobkit.codec import FILE, Codec, Subject
+from jobkit.model import InvalidParams
 from tests.store.server import Server
 from tests.support import environment, wait_until
 
@@ -312,6 +313,23 @@ def test_a_worker_that_cannot_store_files_reports_it_at_once(server: Server, res
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_short_logs_are_searched_also_where_the_place_of_files_cannot_be_used(kit: Kit, team: dict[str, Any]) -> None:
+    """For instance where the package for its URL is not installed."""
+
+    def prints() -> None:
+        print("needle")
+        print("hay")
+
+    job = kit.submit(prints)
+    job.wait(60)
+
+    with jobkit.connect(**team | {"results": "nowhere://bucket"}) as other:
+        assert [line.text for line in other.log_slice(job.id, search="needle").lines] == ["needle"]
+        assert other.log_hits(job.id, search="hay", most=10).numbers == (2,)
+        with pytest.raises(InvalidParams, match="nowhere"):
+            _ = other.verbs.file_store
 
 
 @pytest.mark.nightly
