@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import jobkit
 from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams
+from jobkit.run.inside import seeds
 
 
 def draw() -> tuple[float, int | None]:
@@ -88,12 +91,27 @@ def test_code_around_a_job_of_sync_keeps_its_random_numbers() -> None:
         assert not any("random" in getattr(finder, "_actions", ()) for finder in sys.meta_path)
 
 
+def test_jobs_in_one_process_may_seed_a_library_that_neither_has_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(seeds._LIBRARIES, "drawn_by_two", ("get", "put_back", "seed"))
+    (tmp_path / "drawn_by_two.py").write_text("seeds = []\nseed = seeds.append\n")
+
+    with seeds.seeded(1), seeds.seeded(2):
+        module = importlib.import_module("drawn_by_two")
+
+    monkeypatch.delitem(sys.modules, "drawn_by_two")
+    assert module.seeds == [1, 2]
+    assert "exec_module" not in vars(module.__spec__.loader)
+
+
 def test_integers_of_numpy_are_seeds(kit: Kit) -> None:
     np = pytest.importorskip("numpy")
 
-    seeds = [kit.options(seed=seed).submit(len, "abc").snapshot.spec.seed for seed in np.arange(2)]
+    drawn = [kit.options(seed=seed).submit(len, "abc").snapshot.spec.seed for seed in np.arange(2)]
 
-    assert [(seed, type(seed)) for seed in seeds] == [(0, int), (1, int)]
+    assert [(seed, type(seed)) for seed in drawn] == [(0, int), (1, int)]
 
 
 @pytest.mark.parametrize("value", [-1, 2**32, 1.5, "7", [1]])

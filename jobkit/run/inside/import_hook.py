@@ -23,14 +23,17 @@ class ImportHook:  # not a `MetaPathFinder`: `importlib.abc` would load `importl
     ) -> importlib.machinery.ModuleSpec | None:
         if name not in self._actions:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
-        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
+        finders = sys.meta_path
+        others = finders[finders.index(self) + 1 :] if self in finders else finders  # those before have asked us
+        specs = (finder.find_spec(name, path, target) for finder in others if hasattr(finder, "find_spec"))
+        spec = next(filter(None, specs), None)
         if spec is not None and hasattr(spec.loader, "exec_module"):
             loader: Any = spec.loader
+            execute = loader.exec_module  # of the loader, or of another hook
 
             def exec_module(module: ModuleType) -> None:
-                del loader.exec_module  # the module must look as if it had not been hooked
-                loader.exec_module(module)
+                vars(loader).pop("exec_module", None)  # the module must look as if it had not been hooked
+                execute(module)
                 self._actions[name](module)
 
             loader.exec_module = exec_module
