@@ -17,7 +17,7 @@ from tests.ui.test_card_model import STARTED, at, event, progress, queued
 
 _ESM = Path(__file__).parent / "esm"
 _UNITS = "parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse"
-_STARTS = "startText, clockText"
+_STARTS = "startText, clockText, keepSelected"
 _LANES = "arrangeLanes, fromAxis, laneBlocks, laneLabel, laneRows, mixed, toAxis"
 
 

@@ -390,10 +390,13 @@ function ticked(text) { return text.split("`").map((part, i) => (i % 2 ? h("code
 
 /** Call `fn`, which may take nodes of `el` out of the page and put them back: what is selected in it stays selected. */
 function keepSelected(el, fn) {
-  const selected = el.getRootNode().getSelection?.() ?? document.getSelection(), {anchorNode, anchorOffset, focusNode, focusOffset} = selected;
-  const isKept = !selected.isCollapsed && el.contains(anchorNode) && el.contains(focusNode);
+  const selected = el.getRootNode().getSelection?.() ?? document.getSelection();  // null in a frame that is not shown
+  const {anchorNode, anchorOffset, focusNode, focusOffset} = selected ?? {};
+  const isKept = selected && !selected.isCollapsed && el.contains(anchorNode) && el.contains(focusNode);
   fn();
-  if (isKept && anchorNode.isConnected && focusNode.isConnected) document.getSelection().setBaseAndExtent(anchorNode, anchorOffset, focusNode, focusOffset);
+  if (!isKept || !anchorNode.isConnected || !focusNode.isConnected) return;
+  const within = (node, offset) => [node, Math.min(offset, node.nodeType === Node.TEXT_NODE ? node.length : node.childNodes.length)];
+  document.getSelection().setBaseAndExtent(...within(anchorNode, anchorOffset), ...within(focusNode, focusOffset));
 }
 
 /** The element that has the focus, across shadow roots. */

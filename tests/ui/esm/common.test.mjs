@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-const {parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse, startText, clockText} = await import(process.env.JOBKIT_ESM);
+const {parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse, startText, clockText, keepSelected} = await import(process.env.JOBKIT_ESM);
 
 /** A model as anywidget spells it. */
 function model(values = {}) {
@@ -35,6 +35,20 @@ test("times and sizes are written for people", () => {
   assert.deepEqual([0, 0.0001, 0.00009999999, -0.00001, 1.23456e-12].map(number), ["0", "0.0001", "0.0001", "-1e-05", "1.235e-12"]);
   assert.equal(ticking(9.99), "9 s");
   assert.deepEqual([0, 100, 200, 400].map((seconds) => usualWidth(seconds, 200)), ["0%", "40%", "80%", "90%"]);  // never full
+});
+
+test("a selection survives rows that move, and also fewer rows, and a frame that is not shown has none", () => {
+  const now = [], text = {nodeType: 3, length: 4, isConnected: true}, body = {nodeType: 1, childNodes: [1, 2, 3], isConnected: true};
+  const el = {getRootNode: () => ({}), contains: () => true}, given = {Node: globalThis.Node, document: globalThis.document};
+  const selected = {isCollapsed: false, anchorNode: text, anchorOffset: 2, focusNode: body, focusOffset: 3, setBaseAndExtent: (...all) => now.push(all)};
+  Object.assign(globalThis, {Node: {TEXT_NODE: 3}, document: {getSelection: () => selected}});
+  keepSelected(el, () => body.childNodes.pop());
+  assert.deepEqual(now, [[text, 2, body, 2]]);
+  keepSelected(el, () => { text.isConnected = false; });
+  globalThis.document = {getSelection: () => null};
+  keepSelected(el, () => now.push("drawn"));
+  assert.deepEqual(now.slice(1), ["drawn"]);
+  Object.assign(globalThis, given);
 });
 
 test("a request repeats those of the last second, which Panel may have lost", () => {
