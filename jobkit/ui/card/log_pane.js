@@ -187,7 +187,8 @@ class LogPane {
     this.showHead();
     if (n.level.hidden) n.level.value = "0";
     if (this.isNarrowed) this.filter();
-    if (this.jump() || this.showWhole()) return;
+    if (this.jump()) return;
+    this.askWhole();
     if (all && this.job && this.job.state === "failed") {
       this.follow = false;
       this.toError();
@@ -206,12 +207,11 @@ class LogPane {
   }
 
   /** Ask for the end of the whole log if the newest lines are not numbered as there: of an ended job that wrote more than is
-   *  kept beside the file. Return whether that was asked. */
-  showWhole() {
-    if (!this.log.dropped || !this.job?.finished_at || this.hasAskedWhole) return false;
+   *  kept beside the file. Until it comes, those lines are shown. */
+  askWhole() {
+    if (!this.log.dropped || !this.job?.finished_at || this.hasAskedWhole) return;
     this.hasAskedWhole = true;
     this.turn({});
-    return true;
   }
 
   tellOf(news) {

@@ -1,4 +1,4 @@
-// What is done to many jobs of a table (bulk.py): choosing them, the question with their count, how far it is, taking back.
+// What is done to many jobs of a table (job_table.py): choosing them, the question with their count, how far it is, taking back.
 
 const LIVE = ["queued", "scheduled", "running", "retrying"];
 
@@ -14,7 +14,7 @@ const WORDS_OF = {
 /** Retrying so many asks first: each is a new job. */
 const MANY = 20;
 
-/** Jobs that are compared at most (selections.py). */
+/** Jobs that are compared at most (store/views.py). */
 const COMPARED = 1000;
 
 class Bulk {
