@@ -87,6 +87,7 @@ class Verbs:
         self.made = MadeReader(store, codec)
         self.logs = LogVerbs(store, lambda: self.file_store)
         self.refused_tasks: dict[str, str] = {}
+        self._said_only_reads = False
         is_here = settings.scheme == "sync"  # all is in the memory of this process's own server
         most = MAX_SYNC_BYTES if is_here else MAX_STORED_BYTES
         self.parts = PartStore(store, lambda: None if is_here else self.file_store, most)
@@ -266,8 +267,9 @@ class Verbs:
         found: dict[str, TaskInfo] = {}
         refused: dict[str, str] = {}
         if why := self.settings.only_reads:  # it has no key
-            if not self.refused_tasks:
+            if not self._said_only_reads:
                 logger.warning("%s", why)
+            self._said_only_reads = True
             self.refused_tasks = dict.fromkeys(await self.store.tasks(), why)
             return found
         for name, sealed in (await self.store.tasks()).items():
