@@ -12,8 +12,10 @@ def tree_of(source: str) -> ast.Module:
     CPython 3.11 fails with "AST constructor recursion depth mismatch" if a garbage collection lets other code parse
     meanwhile: a task that is destroyed logs a traceback, and so parses the lines of its frames.
     """
+    was_enabled = gc.isenabled()  # not while tests are collected
     gc.disable()
     try:
         return ast.parse(source)
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()

@@ -128,8 +128,8 @@ def test_real_boosters_log_each_round(library: str) -> None:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
-    """Make a module that has these members, and the packages above it, importable."""
-    for each in ("".join(name.rpartition(".")[:1]), name):
+    """Make a module that has these members, and the package that it is in, importable."""
+    for each in filter(None, (name.rpartition(".")[0], name)):
         module = types.ModuleType(each)
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, each, module)

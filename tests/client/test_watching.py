@@ -22,7 +22,7 @@ def waiting(kit: Kit) -> jobkit.Job:
 def test_a_watcher_that_raises_does_not_affect_others_and_is_reported_once(
     queued: Kit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job, other, seen, calls = waiting(queued), waiting(queued), [], []
+    other, job, seen, calls = waiting(queued), waiting(queued), [], []
 
     def bad(event: Any) -> None:
         calls.append(event.new)

@@ -120,16 +120,13 @@ def check_text(text: str, folder: Path) -> None:
         checked_by("haproxy", "-c", "-f", file)
         return
     assert text.startswith(("# redis.conf", "ACL ")), "say in a comment what it is: a drawing, or output of a test"
-    server = Server()
-    server.start()
-    with redis.Redis.from_url(server.url) as client:
+    with Server() as server, redis.Redis.from_url(server.url) as client:
         for line in text.splitlines():
             name, *words = line.partition("#")[0].split() or [""]
             if name == "ACL":
                 assert client.execute_command(name, *words) == b"OK"
             elif name:
                 assert client.config_get(name), f"Redis knows no {name}"
-    server.stop()
 
 
 CHECKS: dict[str, Callable[[str, Path], None]] = {
