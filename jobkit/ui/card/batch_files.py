@@ -52,8 +52,9 @@ def answer(batch: Batch, model: BatchModel, what: str, n: str) -> str:
     ending, media_type = KINDS[what]
 
     def read() -> dict[str, str]:
-        ids = [job.id for job in batch.jobs]
-        return {"base64": in_base64(_parquet(model.rows()) if what == "parquet" else _artifacts(batch._kit, ids))}
+        if what == "parquet":
+            return {"base64": in_base64(_parquet(model.rows()))}
+        return {"base64": in_base64(_artifacts(batch._kit, [job.id for job in batch.jobs]))}
 
     told = {"n": n, "name": f"{batch.name or model.title}{ending}", "media_type": media_type}
     return reply_text(told, read)
