@@ -178,12 +178,17 @@ class _Git:
             raise _NoAnswer("git is not installed, so changes are not known") from None
         except OSError as error:
             raise _NoAnswer(f"git could not be started ({error.strerror or error})") from None
+        except RuntimeError:  # the interpreter is ending, and starts no process
+            raise _NoAnswer("git had not answered when the process ended") from None
         _running.add(process)
-        if _is_over.is_set():
-            _kill(process)
         timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), _kill, [process])
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # the interpreter is ending, and starts no thread
+            _is_over.set()
+        if _is_over.is_set():
+            _kill(process)
         with process:
             assert process.stdout is not None
             assert process.stderr is not None

@@ -165,7 +165,6 @@ def _is_watched() -> bool:
 
 #: Whether tqdm may start its thread that draws bars which seem to be stuck.
 _has_monitor = True
-_is_installed = False
 
 
 def install(*, has_monitor: bool = True, is_shown: bool = False) -> None:
@@ -176,22 +175,21 @@ def install(*, has_monitor: bool = True, is_shown: bool = False) -> None:
             for another job.
         is_shown: a notebook shows what IPython and pyplot display.
     """
-    global _has_monitor, _is_installed
+    global _has_monitor
     _has_monitor = has_monitor
     if not has_monitor:
         displays.name_builtin()
     if not has_monitor and "tqdm.std" in sys.modules:
         sys.modules["tqdm.std"].tqdm.monitor_interval = 0
-    if _is_installed:
+    if _HOOK in sys.meta_path:
         return
-    _is_installed = True
     if is_shown:
         for name in displays.PATCHES:
             _PATCHES.pop(name, None)
     for name, patch in _PATCHES.items():
         if (module := sys.modules.get(name)) is not None:
             patch(module)
-    sys.meta_path.insert(0, ImportHook(_PATCHES))
+    sys.meta_path.insert(0, _HOOK)
 
 
 # -- tqdm --------------------------------------------------------------------------------------------------------------
@@ -371,3 +369,5 @@ _PATCHES: dict[str, Callable[[Any], None]] = {
     "rich.progress": _patch_rich,
     **displays.PATCHES,
 }
+
+_HOOK = ImportHook(_PATCHES)
