@@ -43,7 +43,7 @@ class Table extends View {
     this.away = false;
     this.build();
     this.appear(el);
-    this.on({page: () => this.load(), delta: () => this.receive(), selected: () => this.mark(), search: () => { this.showCounter(); this.strip.show(); }, activity: () => this.strip.told(),
+    this.on({page: () => this.load(), delta: () => this.receive(), selected: () => this.mark(), search: () => { this.showCounter(); this.strip.show(); this.showRange(); }, activity: () => this.strip.told(),
       order: () => this.showOrder(), work: () => this.bulk.told(), inside: () => this.batches.told(), notice: () => this.showNotice()});
     this.listen(document, "visibilitychange", () => this.seen());
     this.listen(document, "keydown", (event) => this.key(event));
@@ -328,13 +328,15 @@ class Table extends View {
     n.first.hidden = n.newer.hidden = n.older.hidden = !this.more && !this.depth;
     n.newer.disabled = n.first.disabled = !this.depth;
     n.older.disabled = !this.more;
-    put(n.range, this.rangeText(count));
+    this.showRange();
     put(n.wide, this.home.wideHead());
     this.showOrder();
     if (!count) this.showEmpty();
     this.mark();
     this.bulk.show();
   }
+
+  showRange() { put(this.n.range, this.rangeText(this.rows.size)); }
 
   rangeText(count) {
     if (this.searched != null) return `Searching the newest ${number(this.searched)}${this.kept == null ? "" : ` of ${number(this.kept)}`} jobs…`;
