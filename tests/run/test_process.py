@@ -49,6 +49,24 @@ async def test_the_value_comes_back_with_a_line_of_it_and_usage(runner: Runner) 
     assert outcome.usage["peak_rss_bytes"] > 1_000_000
 
 
+async def test_a_job_between_two_short_ones_has_threads_as_if_they_ran(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would start threads for a moment in which the next job has not come yet."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("jobkit.run.process.runner.share", lambda jobs: 8 // jobs)
+    monkeypatch.setattr("jobkit.run.process.runner._MOMENT_S", 60.0)
+
+    async def threads(job_id: str) -> str:
+        outcome = await runner.do(os.getenv, "OMP_NUM_THREADS", job_id=job_id)
+        return outcome.summary
+
+    assert await asyncio.gather(threads("j1"), threads("j2")) == ["'8'", "'4'"]
+    assert await threads("j3") == "'4'"
+    monkeypatch.setattr("jobkit.run.process.runner._MOMENT_S", 0.0)
+    assert await threads("j4") == "'8'"
+
+
 async def test_a_coroutine_function_runs_in_the_child(runner: Runner) -> None:
     async def later() -> int:
         import asyncio

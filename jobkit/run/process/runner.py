@@ -41,6 +41,8 @@ _SAMPLE_S = 0.5
 #: A warm process without a job ends after this long, as do all that wait in a worker without one. At most so many warm
 #: ones wait; the longest waiting one goes first.
 _IDLE_S, _IDLE_MOST = 60.0, 16
+#: Slots that were busy this short a time ago count as busy when a job gets its share of threads.
+_MOMENT_S = 0.1
 
 
 class ProcessRunner:
@@ -82,6 +84,7 @@ class ProcessRunner:
         self.kernel_kills = KernelKills(counter_file())
         self._watching: asyncio.Task[None] | None = None
         self._used_at = 0.0
+        self._most_running = 0.0, 0  # when (of the loop's clock) so many attempts ran at once
         self._keys = 0
         self._spool = f"{PASSING}{secrets.token_hex(8)}"
         self._is_closed = False
@@ -231,8 +234,15 @@ class ProcessRunner:
             return
         self._waiting.pop(child, None)
         child.kind = kind
-        attempt.begin(child, is_last=child.jobs + 1 >= job.reuse, threads=share(len(self._attempts)))
+        attempt.begin(child, is_last=child.jobs + 1 >= job.reuse, threads=share(self._busiest()))
         self._fill(zygote)
+
+    def _busiest(self) -> int:
+        """Return how many attempts ran at once at most since a moment ago: between two short jobs a slot is empty."""
+        now, running = asyncio.get_running_loop().time(), len(self._attempts)
+        if running >= self._most_running[1] or now > self._most_running[0] + _MOMENT_S:
+            self._most_running = now, running
+        return self._most_running[1]
 
     def _with_libraries(self, job: Assignment) -> ZygoteLink | None:
         """Return the zygote that has imported libraries, if there is one and the job may have them."""
