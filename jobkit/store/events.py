@@ -100,7 +100,6 @@ class EventHub:
             was stopped, or cannot be started.
 
     Attributes:
-        is_live: the server answers, and every channel that was wanted is subscribed.
         stopped: why it is vain to wait, as a sentence: the server is not started again, or permits no channels; ""
             while it runs or may come back.
     """
@@ -118,7 +117,7 @@ class EventHub:
         self._reader: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._is_silent = False  # nothing was received since the last question
-        self.is_live = False
+        self._is_live = False
         self._acknowledged: set[str] = set()
         self._flushes = 0
         self._flushing: dict[bytes, asyncio.Future[None]] = {}
@@ -126,6 +125,11 @@ class EventHub:
         self._all = store.channel("all")
         self._own = store.channel("client", self.client_id)
         self._job_prefix = store.channel("ch") + ":"
+
+    @property
+    def is_live(self) -> bool:
+        """True while the server answers and every channel that was wanted is subscribed."""
+        return self._is_live
 
     def check_stopped(self) -> None:
         """Raise StoreUnavailable if the server was stopped, for which it would be vain to wait."""
@@ -183,7 +187,7 @@ class EventHub:
 
     async def flush(self) -> None:
         """Return once listeners were called with the events published so far; at once if the connection is cut."""
-        if not self.is_live or self._loop is None:
+        if not self._is_live or self._loop is None:
             return
         self._flushes += 1
         mark, delivered = b"!%d" % self._flushes, self._loop.create_future()
@@ -198,7 +202,7 @@ class EventHub:
 
     async def close(self, why: str = "") -> None:
         """End it. With `why`, listeners of the status hear of it, and `stopped` says so."""
-        self.is_live = False
+        self._is_live = False
         self._end_flushes()
         for each in filter(None, (self._watcher, self._reader)):
             each.cancel()
@@ -256,7 +260,7 @@ class EventHub:
             except Exception as error:
                 if not isinstance(error, RedisError | OSError):
                     logger.exception("live events could not be read (a bug of jobkit); connecting again")
-                elif self.is_live:
+                elif self._is_live:
                     logger.warning("the connection for live events was cut (%s); coming back", type(error).__name__)
                 self._go_dark()
                 if isinstance(error, NoPermissionError):
@@ -274,9 +278,9 @@ class EventHub:
         while True:
             await asyncio.sleep(_PING_S)
             unanswered = unanswered + 1 if self._is_silent else 0
-            if unanswered >= _UNANSWERED_MOST and self.is_live:
+            if unanswered >= _UNANSWERED_MOST and self._is_live:
                 logger.warning("the server of live events does not answer")
-                self.is_live = False
+                self._is_live = False
                 self._end_flushes()
                 self._listeners.tell(STATUS, False)
             if self._is_silent or self._listeners.topics() <= {self._own, STATUS, HEARD}:
@@ -321,8 +325,8 @@ class EventHub:
     def _go_dark(self) -> None:
         self._acknowledged.clear()
         self._end_flushes()
-        if self.is_live:
-            self.is_live = False
+        if self._is_live:
+            self._is_live = False
             self._listeners.tell(STATUS, False)
 
     async def _take(self, message: dict[str, Any], *, is_all: bool) -> None:
@@ -338,8 +342,8 @@ class EventHub:
             else:
                 self._acknowledged.discard(channel)
             self._news.notify_all()
-        if not self.is_live and is_all:
-            self.is_live, self._stopped_at, self.stopped = True, None, ""
+        if not self._is_live and is_all:
+            self._is_live, self._stopped_at, self.stopped = True, None, ""
             self._listeners.tell(STATUS, True)
         if kind == "subscribe" and channel.startswith(self._job_prefix):
             self._listeners.tell(HEARD, channel.removeprefix(self._job_prefix))

@@ -245,7 +245,7 @@ def test_a_connection_that_is_cut_while_a_dashboard_is_built_is_reported(
     listen = hub.on_status
 
     def cut_before(callback: Callable[[bool], None]) -> Callable[[], None]:
-        monkeypatch.setattr(hub, "is_live", False)
+        monkeypatch.setattr(type(hub), "is_live", False)
         return listen(callback)
 
     monkeypatch.setattr(hub, "on_status", cut_before)

@@ -128,7 +128,7 @@ def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catc
 
     async def cut_meanwhile(*args: Any, **options: Any) -> Any:
         monkeypatch.setattr(stage.store, "logs", reads)
-        monkeypatch.setattr(hub, "is_live", False)
+        monkeypatch.setattr(type(hub), "is_live", False)
         hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]
         return await reads(*args, **options)
 
@@ -136,7 +136,7 @@ def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catc
     following = followed(stage, job_id, told)
     wait_until(lambda: told.get("connection") == "reconnecting", what="the card to say so")
 
-    monkeypatch.setattr(hub, "is_live", True)
+    monkeypatch.setattr(type(hub), "is_live", True)
     tell(stage, is_live=True)
 
     wait_until(lambda: told.get("connection") == "live", what="the card to be live")
