@@ -45,7 +45,7 @@ COMMANDS = {
     "failed": ("failed", "List, show, retry, delete, mute or resolve groups of failed jobs."),
     "rm": ("jobs", "Delete ended jobs."),
     "prune": ("jobs", "Delete expired jobs."),
-    "history": ("jobs", "List ended jobs from the archive."),
+    "history": ("export", "List ended jobs from the archive."),
     "export": ("export", "Export jobs as JSON lines."),
     "import": ("export", "Import exported jobs."),
     "schedule": ("schedules", "Run a task repeatedly, or once later."),

@@ -1,4 +1,4 @@
-"""Commands for jobs: submit, jobs, show, watch, logs, answer, cancel, retry, rm, prune, move, history."""
+"""Commands for jobs: submit, jobs, show, watch, logs, answer, cancel, retry, rm, prune, move."""
 
 from __future__ import annotations
 
@@ -479,28 +479,3 @@ def move(job_ids: tuple[str, ...], queue: str | None, priority: int | None) -> i
         out.echo(sentence, err=True)
     out.note(kit, "move", "job", ids, len(refused))
     return FAILED if refused else 0
-
-
-@click.command()
-@search_options
-@click.option("--open", "reopens", is_flag=True, help="Bring these jobs back, so that `jobkit show` and `retry` work.")
-@as_json_option
-def history(words: tuple[str, ...], order: str, limit: int, reopens: bool, as_json: bool) -> None:
-    """List ended jobs from the archive (JOBKIT_ARCHIVE), newest first, however old they are.
-
-    SEARCH is as in the dashboard: jobkit history task:train "age:<1y" lr=0.003
-    """
-    query = replace(parse(of_command_line(words), Query(order=order).checked()), limit=limit, archived=True)
-    kit = jobkit.connect()
-    page = kit.page(query)
-    reopened = kit.reopen_archived([job.id for job in page.jobs]) if reopens else {}
-    columns = {name: cell for name, cell in JOB_COLUMNS.items() if name != "Progress"}
-    columns |= {**out.SHORT_ID, "State": state_of}
-    out.listing(as_json, page.jobs, columns, empty="No such jobs in the archive.")
-    for job_id, left_out in reopened.items():
-        if left_out:
-            out.echo(f"The archive was not given the {left_out} of {job_id}.", err=True)
-    for problem in page.problems:
-        out.echo(problem, err=True)
-    if page.next_cursor:
-        out.echo(f"There are more than {limit:,}; --limit shows more of them.", err=True)
