@@ -67,8 +67,8 @@ def logged(count: int, per_tick: int, log: Callable[[int], Any]) -> tuple[float,
         for step in range(count):
             log(step)
             if step % per_tick == per_tick - 1:
-                recorder._send_live()
-        recorder._send_live()
+                recorder._send()
+        recorder._send()
         return time.thread_time() - began - worker.cpu_s, worker
     finally:
         CURRENT.reset(token)
