@@ -165,7 +165,7 @@ def test_counters_and_search_filter_and_stand_in_the_url(stage: Stage, url: str,
     page.keyboard.type('state:failed "train 2"')
 
     wait_until(lambda: names(page) == ["Train 2"], what="the job of the search")
-    assert "q=state%3Afailed" in page.url
+    wait_until(lambda: "q=state%3Afailed+%22train+2%22" in page.url, what="the URL of the whole search")
     again = window.open(page.url)
     wait_until(lambda: names(again) == ["Train 2"], what="the linked search")
     again.fill(".search", "nothing like this")
