@@ -28,6 +28,10 @@ from jobkit.store.values import Submission, SubmitReply
 #: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
 _SLICE_JOBS, _SLICE_BYTES = 200, 4_000_000
 
+#: As many of the submits that wait share a round trip. If all did, the coroutines would wait for the server together,
+#: and then the server for them: with 64 of them 32 at a time give half as many more a second.
+_SHARING = 32
+
 
 class DirectSubmit:
     """One connection that all blocking threads share, one submit at a time. `client_id` is as for a `Sender`."""
@@ -117,7 +121,7 @@ class Sender:
     async def _send(self) -> None:
         try:
             while self._queue:
-                count = len(next(sliced([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
+                count = len(next(sliced([submission for submission, _ in self._queue[:_SHARING]])))
                 batch, self._queue = self._queue[:count], self._queue[count:]
                 try:
                     answers = await self._stored([submission for submission, _ in batch])
