@@ -56,10 +56,10 @@ def share(jobs: int) -> int:
 def one_thread() -> Iterator[None]:
     """Let libraries that are imported meanwhile have one thread, unless the user has set a number.
 
-    `apply_threads` raises it. To lower it in a process that was forked, OpenBLAS would start all of its threads first.
+    `set_for_forks` raises it.
     """
     global _given
-    if is_free := os.environ.keys().isdisjoint((_COMMON, *_OWN)):
+    if is_free := _is_free():
         os.environ[_COMMON], _given = "1", 1
     try:
         yield
@@ -77,25 +77,41 @@ def look_at_libraries() -> None:
         _loaded.extend(_ThreadPool(control, cores(), _given) for control in ThreadpoolController().lib_controllers)
 
 
-def apply_threads(environ: Mapping[str, str], most: int) -> None:
-    """Apply a job's own numbers of threads, else `most` unless the user has set one for the worker.
+def set_for_forks(most: int) -> None:
+    """Let the processes that are forked from this one begin with so many threads.
 
-    Code of the user that has set a lower number for a library, in a module of tasks, keeps it.
+    A fork ends the threads of OpenBLAS, and the first use starts them again: so a job that uses none starts none. In
+    the forked process another number would start them at once.
     """
+    if _is_free():
+        _set(most)
+
+
+def _is_free() -> bool:
+    """Return True unless the user has set a number."""
+    return os.environ.keys().isdisjoint((_COMMON, *_OWN))
+
+
+def _set(most: int) -> None:
+    """Code of the user that has set a lower number for a library, in a module of tasks, keeps it."""
+    for library in _loaded:
+        now = library.control.get_num_threads() or cores()
+        if now != library.given:  # by code of the user
+            library.most = now
+        library.given = min(most, library.most)
+        if library.given != now:  # else BLAS would start its threads for nothing
+            library.control.set_num_threads(library.given)
+
+
+def apply_threads(environ: Mapping[str, str], most: int) -> None:
+    """Apply a job's own numbers of threads, else `most` unless the user has set one for the worker."""
     global _given
-    is_free = os.environ.keys().isdisjoint((_COMMON, *_OWN))
-    if is_free:
+    look_at_libraries()
+    if is_free := _is_free():
+        _set(most)
         os.environ[_COMMON] = str(most)
         os.environ.setdefault(_APPLE, str(most))
-    look_at_libraries()
     for library in _loaded:
-        if is_free:
-            now = library.control.get_num_threads() or cores()
-            if now != library.given:  # by code of the user
-                library.most = now
-            library.given = min(most, library.most)
-            if library.given != now:  # else BLAS would start its threads for nothing
-                library.control.set_num_threads(library.given)
         for name in (_COMMON, *(_OWN if library.control.user_api == "blas" else ())):
             if environ.get(name, "").isdecimal():
                 library.control.set_num_threads(int(environ[name]) or cores())

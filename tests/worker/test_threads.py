@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from jobkit.system.hardware import cores
 from tests.support import wait_until
 
@@ -24,6 +26,13 @@ def threads(until=""):
     while until and not Path(until).exists():
         time.sleep(0.01)
     return numbers
+
+@jobkit.task
+def before_and_after_a_product():
+    table = numpy.ones((500, 500))
+    before = len(os.listdir("/proc/self/task"))
+    table @ table
+    return before, len(os.listdir("/proc/self/task"))
 """
 
 
@@ -42,3 +51,15 @@ def test_jobs_that_run_at_once_share_the_processors_unless_the_user_says_so(benc
     assert (alone, set(alone_all)) == (str(cores()), {cores()})
     assert (beside, set(beside_all)) == (str(max(1, cores() // 2)), {max(1, cores() // 2)})
     assert (said, set(said_all)) == ("1", {1})
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+@pytest.mark.skipif(cores() < 2, reason="one processor needs no threads")
+def test_a_job_that_runs_alone_starts_the_threads_of_blas_when_it_uses_them(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "with_numpy.py").write_text(TASKS)
+    bench.worker("-t", "with_numpy", PYTHONPATH=str(tmp_path))
+    wait_until(lambda: "before_and_after_a_product" in bench.kit.tasks(), what="the worker to make its tasks known")
+
+    before, after = bench.kit.submit("before_and_after_a_product").result(60)
+
+    assert after == before + cores() - 1

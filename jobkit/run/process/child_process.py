@@ -78,8 +78,12 @@ class ChildProcess:
         self._is_damaged = False
         self._is_unread = False
 
-    def start(self, libraries: Sequence[str] = ()) -> None:
-        """Ask the zygote for the process. Raises OSError if there are no descriptors for its pipes."""
+    def start(self, libraries: Sequence[str] = (), threads: int = 0) -> None:
+        """Ask the zygote for the process. Raises OSError if there are no descriptors for its pipes.
+
+        Args:
+            threads: of BLAS and OpenMP that its job will probably have; 0 if that is not known.
+        """
         self.libraries = libraries
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as undo:
             ours, control = socket.socketpair()
@@ -91,7 +95,8 @@ class ChildProcess:
                 undo.callback(os.close, ends[-1][0])
                 theirs.callback(os.close, ends[-1][1])
             (out, out_end), (err, err_end) = ends
-            self._tell({"op": "fork", "key": self.key, "libraries": libraries}, (control.fileno(), out_end, err_end))
+            message = {"op": "fork", "key": self.key, "libraries": libraries, "threads": threads}
+            self._tell(message, (control.fileno(), out_end, err_end))
             undo.pop_all()
         ours.setblocking(False)
         self._control = ours

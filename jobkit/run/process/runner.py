@@ -234,15 +234,16 @@ class ProcessRunner:
             return
         self._waiting.pop(child, None)
         child.kind = kind
-        attempt.begin(child, is_last=child.jobs + 1 >= job.reuse, threads=share(self._busiest()))
+        attempt.begin(child, is_last=child.jobs + 1 >= job.reuse, threads=self._share())
         self._fill(zygote)
 
-    def _busiest(self) -> int:
-        """Return how many attempts ran at once at most since a moment ago: between two short jobs a slot is empty."""
-        now, running = asyncio.get_running_loop().time(), len(self._attempts)
+    def _share(self) -> int:
+        """Return the threads of BLAS for a job, by how many ran at once at most since a moment ago: between two short
+        jobs a slot is empty."""
+        now, running = asyncio.get_running_loop().time(), max(1, len(self._attempts))
         if running >= self._most_running[1] or now > self._most_running[0] + _MOMENT_S:
             self._most_running = now, running
-        return self._most_running[1]
+        return share(self._most_running[1])
 
     def _with_libraries(self, job: Assignment) -> ZygoteLink | None:
         """Return the zygote that has imported libraries, if there is one and the job may have them."""
@@ -251,7 +252,7 @@ class ProcessRunner:
     def _fork(self, zygote: ZygoteLink, *, is_bare: bool = False) -> ChildProcess:
         self._keys += 1
         child = ChildProcess(self._keys, zygote.tell, self._wait, self._on_gone)
-        child.start(zygote.libraries or (() if is_bare else tuple(self._libraries)))
+        child.start(zygote.libraries or (() if is_bare else tuple(self._libraries)), self._share())
         zygote.forked[child.key] = child
         return child
 

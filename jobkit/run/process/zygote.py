@@ -44,7 +44,7 @@ from jobkit.system import memory, processes
 from jobkit.system.death import Guard, adopt_orphans, end_with_parent
 from jobkit.system.link import Link
 from jobkit.system.own import FORK_IS_SAFE
-from jobkit.system.threads import look_at_libraries, one_thread
+from jobkit.system.threads import look_at_libraries, one_thread, set_for_forks
 
 #: How often to look whether what was killed is gone, and how long at most.
 _DYING_MS, _DYING_LIMIT_S = 2, 2.0
@@ -161,6 +161,7 @@ class Zygote:
                 raise OSError(errno.EMFILE, "descriptors were lost on their way")
             self._guard.prepare()
             if self._forks:
+                set_for_forks(message.get("threads") or 1)
                 pid, shared = self._fork((_MARK, mark), fds)
             else:
                 pid, shared = spawned.start(fds, self._late, message.get("libraries", ()), (_MARK, mark))
