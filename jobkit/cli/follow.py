@@ -14,7 +14,7 @@ import click
 from jobkit.cli import CANCELLED, FAILED, out
 from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply
-from jobkit.model.format import duration, params_brief, percent, progress_line, shortened, time_left
+from jobkit.model.format import GLYPHS, duration, params_brief, percent, progress_line, shortened, time_left
 from jobkit.model.trace import lines_of
 
 if TYPE_CHECKING:
@@ -193,9 +193,9 @@ class _Screen:
         if snapshot is None:
             return Text("")
         now = out.now()
-        glyph, colour = out.GLYPHS[snapshot.state]
+        colour = out.COLOURS[snapshot.state]
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{glyph} ", style=colour)
+        text.append(f"{GLYPHS[snapshot.state]} ", style=colour)
         title = out.one_line(snapshot.spec.title or snapshot.spec.task)
         text.append(shortened(title, _TITLE_CHARS), style="bold")
         if snapshot.state is not JobState.RUNNING:

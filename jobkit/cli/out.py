@@ -15,8 +15,8 @@ import click
 from msgspec.structs import replace
 
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model.format import GLYPHS, shortened
 from jobkit.model.format import ago as ago_at
-from jobkit.model.format import shortened
 from jobkit.model.table import Cell, aligned, written
 from jobkit.model.terminal import clean
 from jobkit.settings import user_name
@@ -34,13 +34,13 @@ SHOWN_ID = 8
 #: The column of a list with the beginning of ids, which commands take for the whole.
 SHORT_ID: Mapping[str, Callable[[Any], str]] = {"Id": lambda each: str(each.id[:SHOWN_ID])}
 
-GLYPHS: dict[str, tuple[str, str]] = {
-    JobState.SCHEDULED: ("◷", "magenta"),
-    JobState.QUEUED: ("○", "bright_black"),
-    JobState.RUNNING: ("▶", "blue"),
-    JobState.SUCCEEDED: ("✓", "green"),
-    JobState.FAILED: ("✗", "red"),
-    JobState.CANCELLED: ("■", "yellow"),
+COLOURS: Mapping[str, str] = {
+    JobState.SCHEDULED: "magenta",
+    JobState.QUEUED: "bright_black",
+    JobState.RUNNING: "blue",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "yellow",
 }
 
 
@@ -91,8 +91,7 @@ def echo_json(value: Any) -> None:
 
 def state_text(state: JobState, word: str | None = None) -> Styled:
     """Return `✓ succeeded`, coloured if a terminal reads."""
-    glyph, colour = GLYPHS[state]
-    return styled(f"{glyph} {word or state}", colour)
+    return styled(f"{GLYPHS[state]} {word or state}", COLOURS[state])
 
 
 def styled(text: str, colour: str) -> Styled:

@@ -17,6 +17,7 @@ from jobkit.cli import FAILED, BadInput, as_json_option, complete, out
 from jobkit.client.tables import Tasks, queue_columns, totals, usage
 from jobkit.client.waits import queue_state
 from jobkit.model import JobEvent
+from jobkit.model.format import GLYPHS
 from jobkit.model.plain import to_json
 from jobkit.model.table import written
 from jobkit.notebooks import SUFFIX
@@ -268,8 +269,8 @@ def shown(found: Mapping[str, Any], rate: int | None) -> RenderableType:
     from rich.text import Text
 
     states = Text("  ").join(
-        Text(f"{glyph} {found['jobs'].get(state, 0):,} {state}", style=colour)
-        for state, (glyph, colour) in out.GLYPHS.items()
+        Text(f"{GLYPHS[state]} {found['jobs'].get(state, 0):,} {state}", style=colour)
+        for state, colour in out.COLOURS.items()
     )
     said, *problems = totals(found, "" if rate is None else f", {rate:,} jobs ended in the last minute")
     parts: list[RenderableType] = [states, Text(said), *(Text(out.one_line(each), style="red") for each in problems)]

@@ -12,7 +12,7 @@ from jobkit.cli.follow import submitted
 from jobkit.cli.queues import read_call
 from jobkit.client import Kit, Schedule
 from jobkit.model import ScheduleRun
-from jobkit.model.format import duration, params_brief
+from jobkit.model.format import GLYPHS, duration, params_brief
 from jobkit.model.schedule import MISSED, OVERLAP
 from jobkit.schedules.words import lateness, moment_text, utc
 
@@ -137,4 +137,4 @@ def _times(schedule: Schedule, err: bool = False) -> None:
 
 
 def _mark(run: ScheduleRun) -> str:
-    return out.GLYPHS.get(run.state, "·")[0]
+    return GLYPHS.get(run.state, "·")

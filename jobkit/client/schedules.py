@@ -18,7 +18,7 @@ from jobkit.client.job import Job
 from jobkit.client.submit import BoundKit
 from jobkit.client.tables import Table
 from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
-from jobkit.model.format import ago, duration, local_time, params_brief
+from jobkit.model.format import GLYPHS, ago, duration, local_time, params_brief
 from jobkit.model.table import Columns
 from jobkit.schedules.firing import decide, firing, job_of, scheduled
 from jobkit.schedules.timing import RULES, Timing, checked_count, checked_rules, timing
@@ -37,8 +37,6 @@ _WHEN = (*_KINDS, "tz", "until")
 
 #: What other arguments change of a job.
 _OF_ARGUMENTS = frozenset({"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms"})
-
-_GLYPHS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "queued": "○", "scheduled": "◷"}
 
 
 @named_by_id
@@ -163,7 +161,7 @@ class Schedules(Table, list[Schedule]):
         "Name": lambda each: each.id,
         "When": lambda each: each.sentence,
         "Next": lambda each: "paused" if each.paused else each.next_at or ("ended" if each.ended else None),
-        "Last runs": lambda each: "".join(_GLYPHS.get(run.state, "·") for run in reversed(each.runs)),
+        "Last runs": lambda each: "".join(GLYPHS.get(run.state, "·") for run in reversed(each.runs)),
         "Task": lambda each: each.task,
         "Arguments": lambda each: params_brief(each.params),
     }
@@ -443,4 +441,4 @@ def _in_zone(snapshot: ScheduleSnapshot, ms: int) -> datetime | None:
 def _bar(run: ScheduleRun) -> str:
     what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
     title = html.escape(f"{local_time(utc(run.at_ms), seconds=True)}: {what}")
-    return f'<span title="{title}">{_GLYPHS.get(run.state, "·")}</span>'
+    return f'<span title="{title}">{GLYPHS.get(run.state, "·")}</span>'

@@ -228,6 +228,12 @@ FACES: Mapping[str, str] = {
     "pruned": "Pruned",
 }
 
+#: Sign for each face where there are no icons: saved cards, terminals, tables.
+GLYPHS: Mapping[str, str] = {
+    "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
+    "succeeded": "✓", "failed": "✗", "cancelled": "⊘", "pruned": "▽",
+}  # fmt: skip
+
 
 def progress_line(
     done: float | None, total: float | None, elapsed_s: float | None = None, passed: float | None = None

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from jobkit.model.format import FACES, duration, local_time, number, percent
+from jobkit.model.format import FACES, GLYPHS, duration, local_time, number, percent
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import SAVED_POINTS, evenly, is_number, sample_note
-from jobkit.ui.card.card_html import GLYPHS, brief, charts_html, headline, saved_card, svg_element, table
+from jobkit.ui.card.card_html import brief, charts_html, headline, saved_card, svg_element, table
 from jobkit.ui.words import assets
 
 #: Rows of a saved batch.

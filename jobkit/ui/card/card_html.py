@@ -17,6 +17,7 @@ from jobkit.client.tables import Table
 from jobkit.model import JobSnapshot, JobState, LogLine, attempts_of
 from jobkit.model.format import (
     FACES,
+    GLYPHS,
     ago,
     duration,
     local_time,
@@ -67,11 +68,6 @@ _NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)
 _FIGURE_BYTES = 200_000
 
 _DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,([A-Za-z0-9+/=]+)")
-
-GLYPHS = {
-    "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
-    "succeeded": "✓", "failed": "✗", "cancelled": "⊘", "pruned": "▽",
-}  # fmt: skip
 
 
 def card_html(
