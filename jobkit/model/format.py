@@ -228,7 +228,7 @@ FACES: Mapping[str, str] = {
     "pruned": "Pruned",
 }
 
-#: Sign for each face where there are no icons: saved cards, terminals, tables.
+#: Sign for each face on saved cards, in terminals and in tables, which have no icons.
 GLYPHS: Mapping[str, str] = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
     "succeeded": "✓", "failed": "✗", "cancelled": "⊘", "pruned": "▽",
