@@ -7,6 +7,7 @@ import inspect
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -122,6 +123,25 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def make_certificates(folder: Path) -> Path:
+    """Store `ca.crt` of a test CA, and `server.crt` and `server.key` for `localhost` only; return the folder."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl in PATH")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ca", "server"):
+        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+    openssl("req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=tests", "-days", "2", "-out", "ca.crt",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # fmt: skip  # Python 3.13 asks for it
+    openssl("req", "-new", "-key", "server.key", "-subj", "/CN=localhost", "-out", "server.csr")
+    (folder / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "names", "-out", "server.crt")  # fmt: skip
+    return folder
 
 
 def listens(port: int) -> bool:

@@ -6,25 +6,29 @@ shell, node, Redis, HAProxy. A block of text is a drawing, or output of a test t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 import yaml
 
+import jobkit
 from jobkit.pools.spec import pool_spec
 from jobkit.settings import Settings
 from tests.docs.commands import check_command, commands_in
 from tests.docs.reading import PAGES, Fence, blocks, fences
-from tests.store.server import Server
-from tests.support import ROOT, environment
+from tests.store.server import find_server
+from tests.support import ROOT, environment, free_port, make_certificates, wait_until
 
 #: Languages whose blocks are run, and directives that the build of the site checks.
 ELSEWHERE = {
@@ -119,14 +123,34 @@ def check_text(text: str, folder: Path) -> None:
         file.write_text(text)
         checked_by("haproxy", "-c", "-f", file)
         return
-    assert text.startswith(("# redis.conf", "ACL ")), "say in a comment what it is: a drawing, or output of a test"
-    with Server() as server, redis.Redis.from_url(server.url) as client:
-        for line in text.splitlines():
-            name, *words = line.partition("#")[0].split() or [""]
-            if name == "ACL":
-                assert client.execute_command(name, *words) == b"OK"
-            elif name:
-                assert client.config_get(name), f"Redis knows no {name}"
+    assert text.startswith("# redis.conf"), "say in a comment what it is: a drawing, or output of a test"
+    with redis_with(text, folder):
+        pass
+
+
+@contextlib.contextmanager
+def redis_with(config: str, folder: Path) -> Iterator[int]:
+    """Start a server with a `redis.conf`, its certificates and ports replaced; yield its port for TLS.
+
+    Raises AssertionError with its words if it does not start.
+    """
+    make_certificates(folder)
+    port, file, socket_file = free_port(), folder / "redis.conf", Path(tempfile.mkdtemp(prefix="jk-")) / "s"
+    config = config.replace("/etc/redis/", f"{folder}/").replace("tls-port 6379", f"tls-port {port}")
+    file.write_text(f"port 0\n{config}")
+    command = [find_server(), str(file), "--unixsocket", str(socket_file), "--dir", str(folder), "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_until(lambda: socket_file.exists() or process.poll() is not None, what="the server")
+        said = "" if process.poll() is None else process.communicate()[0]
+        if "tls" in said:
+            pytest.skip(f"this server does not speak TLS: {said[-300:]}")
+        assert process.poll() is None, said[-500:]
+        yield port
+    finally:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(socket_file.parent)
 
 
 CHECKS: dict[str, Callable[[str, Path], None]] = {
@@ -153,6 +177,29 @@ def is_read(fence: Fence) -> bool:
 def test_a_program_that_reads_a_block_accepts_it(fence: Fence, tmp_path: Path) -> None:
     assert fence.language in CHECKS, f"no test checks blocks in {fence.language!r}"
     CHECKS[fence.language](fence.text, tmp_path)
+
+
+def test_redis_for_a_team_serves_its_user_alone_from_other_machines(tmp_path: Path) -> None:
+    config = "".join(text for text in blocks("docs/reliability.md", "text") if text.startswith("# redis.conf"))
+    with redis_with(config, tmp_path) as port:
+        with jobkit.connect(
+            f"rediss://jobkit:PASSWORD@localhost:{port}/0?ssl_ca_certs={tmp_path}/ca.crt", secret="s"
+        ) as kit:
+            assert kit.submit(len, "abc").state == "queued"
+
+        tls = {"port": port, "ssl": True, "ssl_ca_certs": f"{tmp_path}/ca.crt", "ssl_check_hostname": False}
+        with redis.Redis(host=_own_address(), username="jobkit", password="PASSWORD", **tls) as client:
+            assert client.ping()
+        with redis.Redis(host=_own_address(), **tls) as client, pytest.raises(redis.AuthenticationError):
+            client.ping()
+
+
+def _own_address() -> str:
+    """Return an address of this machine that is not loopback, if it has one; nothing is sent."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return "localhost"
 
 
 def test_each_test_that_checks_a_language_or_a_file_exists() -> None:
