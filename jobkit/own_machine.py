@@ -374,12 +374,18 @@ def access_token() -> str:
 
 
 def write_private(path: Path, text: str, *, replaces: bool = True) -> None:
-    """Write a file of mode 0600 atomically, under any umask. Without `replaces`, the first of two writers wins."""
+    """Write a file of mode 0600 atomically, under any umask. Without `replaces`, the first of two writers wins.
+
+    A replaced file keeps its owner and group if this process may set them. If it belongs to root and its group can read
+    it (a mounted secret), this stays so, too.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         if hasattr(os, "fchmod"):  # not on Windows before Python 3.13
             os.fchmod(descriptor, 0o600)
+        if replaces:
+            _keep_owner(path, descriptor)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         if replaces:
@@ -389,6 +395,18 @@ def write_private(path: Path, text: str, *, replaces: bool = True) -> None:
                 os.link(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _keep_owner(path: Path, descriptor: int) -> None:
+    """Give a new file the owner and the group of the file that it will replace; no-op if that is not permitted."""
+    if not hasattr(os, "fchown"):  # Windows
+        return
+    with suppress(FileNotFoundError, PermissionError):
+        before = path.lstat()
+        if stat.S_ISREG(before.st_mode):
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+            if before.st_uid == 0:
+                os.fchmod(descriptor, 0o600 | before.st_mode & stat.S_IRGRP)
 
 
 def is_access_token(text: str) -> bool:

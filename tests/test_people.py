@@ -66,6 +66,21 @@ def test_a_login_file_is_read_back_as_it_was_written(cheap: None, file: Path) ->
     assert [each.name for each in file.parent.iterdir()] == ["users.json"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(("owner", "before", "after"), [(1, 0o600, 0o600), (0, 0o440, 0o640), (1, 0o440, 0o600)])
+def test_a_login_file_that_root_changes_stays_readable_for_its_service(
+    file: Path, owner: int, before: int, after: int
+) -> None:
+    written(file, {"ada": "x"})
+    os.chown(file, owner, 2)
+    file.chmod(before)
+
+    write_login(file, {"ada": Account("y")})
+
+    facts = file.stat()
+    assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o777) == (owner, 2, after)
+
+
 def test_a_changed_login_file_takes_effect_at_once(file: Path) -> None:
     read_login(written(file, {"ada": "a long password"}))
 
