@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from jobkit.model import JobkitError
+from jobkit.system.loops import log_unhandled
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class BackgroundLoop:
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                loop.set_exception_handler(_log_unless_exiting)
+                loop.set_exception_handler(log_unhandled)
                 self._thread = threading.Thread(target=self._run, args=(loop,), name="jobkit-loop", daemon=True)
                 self._thread.start()
                 self._loop = loop
@@ -133,13 +134,6 @@ class BackgroundLoop:
         self.inheriting, self.connecting = threading.Lock(), threading.RLock()
         self._loop = self._thread = self._watchers = self._watcher_thread = None
         self.generation += 1
-
-
-def _log_unless_exiting(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that no caller handles, unless it is that a thread is needed when the interpreter ends."""
-    error = context.get("exception")
-    if not (isinstance(error, RuntimeError) and "shutdown" in str(error)):
-        loop.default_exception_handler(context)
 
 
 async def _cancel_all() -> None:

@@ -22,6 +22,7 @@ from jobkit.run.process.state import hiding
 from jobkit.run.shortage import Threads, raise_file_limit
 from jobkit.settings import Settings, masked
 from jobkit.system import processes
+from jobkit.system.loops import log_unhandled
 from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
 from jobkit.worker.about import RecycleLimits
@@ -221,6 +222,7 @@ def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], 
     raise_file_limit()
     loop = asyncio.new_event_loop()
     loop.set_default_executor(Threads(thread_name_prefix="asyncio"))
+    loop.set_exception_handler(log_unhandled)
     asyncio.set_event_loop(loop)
     try:
         worker = make()

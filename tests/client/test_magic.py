@@ -52,6 +52,7 @@ def test_an_error_in_a_cell_has_its_line(shell: Any) -> None:
 def test_bad_lines_and_cells_are_one_sentence(shell: Any, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.user_ns.update(lock=threading.Lock(), big=b"x" * 3_000_000, small=1)
     monkeypatch.setattr(kit.verbs.parts, "_most_bytes", 2_000_000)
+    monkeypatch.setattr(kit.verbs.parts, "_file_store", lambda: None)  # as on a shared Redis without JOBKIT_RESULTS
 
     assert "missing is not defined" in refusal(shell, "", "missing + 1")
     assert "cannot be sent to a job: make it inside the cell" in refusal(shell, "", "lock.locked()")

@@ -65,7 +65,9 @@ def test_a_found_batch_has_the_jobs_that_replace_its_failed_ones(kit: Kit) -> No
     assert kit.batch(made.id)[1].id == again.id
 
 
-def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(queued: Kit, tmp_path: Path) -> None:
+def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(
+    place: dict[str, str], queued: Kit, tmp_path: Path
+) -> None:
     def waits(n: int, go: str) -> int:
         import pathlib
         import time
@@ -75,7 +77,7 @@ def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(queued: Kit, tmp
         return n
 
     go = tmp_path / "go"
-    with jobkit.connect(queued.settings.url, namespace=queued.settings.namespace, secret="of these tests") as other:
+    with jobkit.connect(**place) as other:
         made = other.map(waits, [(n, str(go)) for n in range(30)], stop_when=lambda job: job.result() == 0)
 
     found = queued.batch(made.id)

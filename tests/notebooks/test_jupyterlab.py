@@ -179,7 +179,7 @@ def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], pag
     head = saved.get_by_role("columnheader", name="loss")
     head.click()
     head.click()
-    losses = [float(text) for text in saved.locator("tbody tr td:nth-child(4)").all_inner_texts()]
+    losses = [float(text.removeprefix("★ ")) for text in saved.locator("tbody tr td:nth-child(4)").all_inner_texts()]
     assert losses == sorted(losses, reverse=True)
     saved.get_by_label("Filter the rows").fill("0.4")
     assert saved.locator("tbody tr:visible").count() < 30

@@ -31,7 +31,7 @@ EXPECTED = {
         "total.result()": r"1\.007, \{'weights': \[0\.2, 0\.3, 0\.5\]\}",
     },
     "03-sweep": {
-        "decay.sweep(steps=[4, 8": r"14 / 14 · ✓ 14 done[\s\S]*<svg",
+        "decay.sweep(steps=[4, 8": r"14 / 14 · ✓ 14 succeeded[\s\S]*<svg",
         "json_normalize": r"0\.07284",
         "seed=1": r"1\.923",
         "range(1000), rate": r"1,000,000 points.*pass limit=1000",
@@ -65,7 +65,7 @@ EXPECTED = {
     },
     "09-metrics": {
         "sorted(job.metrics)": r"\['acc', 'train/loss', 'val/loss'\], True",
-        "batch = kit.map": r"3 / 3 · ✓ 3 done[\s\S]*<path",
+        "batch = kit.map": r"3 / 3 · ✓ 3 succeeded[\s\S]*<path",
         "groupby": r"0\.10 +0\.0",
         "jobkit.show": r"wave[\s\S]*<img",
         "careless": r"metric 'loss' is a number, not str '0\.3'",
