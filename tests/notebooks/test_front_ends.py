@@ -142,7 +142,7 @@ def test_marimo_shows_live_cards_and_a_form(home: Path, page: Page) -> None:
         assert card.get_attribute("data-theme") == "dark"
         assert page.locator("[id^=jk-]:visible").count() == 0  # the static cards are behind the live ones
         shot(page, "marimo-live")
-        page.locator(".jk-batch:has-text('3 / 3')").locator("svg circle").first.wait_for()
+        page.locator(".jk-batch:has-text('3 succeeded')").locator(".plot circle").first.wait_for()
         card.locator(".chip:has-text('Succeeded')").wait_for()
         assert page.locator(".jk-card:has-text('walked')").count() == 3
 

@@ -170,13 +170,10 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         subscribers = list(self.subscribers)
         is_whole = any(each.wants_table for each in subscribers)
         now = datetime.now(UTC)
-        is_plot_due = model.is_terminal or now.timestamp() - self._plotted_at >= _PLOT_S
-        if is_plot_due:
-            self._plotted_at = now.timestamp()
-        choices = [each.chosen if is_plot_due or not each.plot else None for each in subscribers]
+        plotted = [(each.chosen, bool(each.plot)) for each in subscribers]
         for subscriber in subscribers:
             subscriber.wants_table = False
-        whole, parts, plots, wanted, spent_s = await asyncio.to_thread(self._make, model, now, is_whole, choices)
+        whole, parts, plots, wanted, spent_s = await asyncio.to_thread(self._make, model, now, is_whole, plotted)
         # Texts of a hundred thousand jobs take their time: use no more than a sixth of a processor.
         self.pacer.window_s = max(self.WINDOW_S, 6 * spent_s)
         for subscriber, plot in zip(subscribers, plots, strict=True):
@@ -197,11 +194,14 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
                 subscriber.end(model)
 
     def _make(
-        self, model: BatchModel, now: datetime, is_whole: bool, choices: Sequence[Mapping[str, str] | None]
+        self, model: BatchModel, now: datetime, is_whole: bool, plotted: Sequence[tuple[Mapping[str, str], bool]]
     ) -> tuple[dict[str, str], dict[str, str], list[str | None], list[int], float]:
         """Return whole texts, parts, plots, places of wanted previews, and the seconds of CPU that it took.
 
         In a thread, one call at a time.
+
+        Args:
+            plotted: for each subscriber the names that its user plots, and whether it has a plot.
         """
         began = time.thread_time()
         changed = {}
@@ -221,7 +221,10 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         parts: dict[str, str] = {}
         if rows:
             (whole if name == "table" else parts)[name] = dumps(rows)
-        plots = [None if chosen is None else dumps(model.plot(chosen)) for chosen in choices]
+        is_due = model.is_terminal or now.timestamp() - self._plotted_at >= _PLOT_S
+        if is_due:
+            self._plotted_at = now.timestamp()
+        plots = [dumps(model.plot(chosen)) if is_due or not has_plot else None for chosen, has_plot in plotted]
         return whole, parts, plots, model.wanting(), time.thread_time() - began
 
     async def _read_curves(self) -> None:
