@@ -7,9 +7,9 @@ from typing import Any
 
 
 def log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Exception handler of a loop that leaves out what nobody needs.
+    """Log an error as an event loop does, unless no user needs it.
 
-    - A connection broke while a stream closed it: who used it has been told. asyncio forgets to ask its future.
+    - A connection broke while a stream closed it: its user has had the error. asyncio logs that of its own future, too.
     - A thread was needed when the interpreter ended.
     """
     error, future = context.get("exception"), context.get("future")

@@ -1,4 +1,4 @@
-"""What event loops log of errors that no caller handles."""
+"""Errors that no caller handles, in the log of an event loop."""
 
 from __future__ import annotations
 
