@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from jobkit.model import JobkitError
-from jobkit.system.loops import log_unhandled
+from jobkit.model.unhandled import log_unhandled
 
 T = TypeVar("T")
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.plain import iso
+from jobkit.model.unhandled import log_unhandled
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.placement import Placement
 from jobkit.run.process.state import hiding
 from jobkit.run.shortage import Threads, raise_file_limit
 from jobkit.settings import Settings, masked
 from jobkit.system import processes
-from jobkit.system.loops import log_unhandled
 from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
 from jobkit.worker.about import RecycleLimits

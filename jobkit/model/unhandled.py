@@ -1,4 +1,4 @@
-"""Event loops: what is logged of errors that no caller handles."""
+"""Errors that no caller of an event loop handles."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from jobkit.system.loops import log_unhandled
+from jobkit.model.unhandled import log_unhandled
 
 
 async def forget(error: Exception) -> None:
