@@ -50,8 +50,8 @@ def submit_cell(shell: Any, line: str, cell: str, default_kit: Callable[[], Kit]
     names = read_cell(source, shell.user_ns)
     variables = {each: shell.user_ns[each] for each in names}
     options.setdefault("title", title_of(source))
-    number = getattr(shell, "execution_count", None)
-    task = Cell(source, names, name or "cell", f"Cell In[{number}]" if number else "")
+    number = _cell_number(shell)
+    task = Cell(source, names, name or "cell", f"Cell In[{number}]" if number else "", f"%%job {line}".rstrip())
     try:
         job: Job = kit.options(**options).submit(task, **variables)
     except InvalidParams as error:
@@ -59,6 +59,17 @@ def submit_cell(shell: Any, line: str, cell: str, default_kit: Callable[[], Kit]
     if name:
         shell.user_ns[name] = job
     return job
+
+
+def _cell_number(shell: Any) -> int | None:
+    """Return the number of the running cell, None if the shell has no numbers.
+
+    The history has the running cell as its last entry. `execution_count` is that number before IPython 9.18, and the
+    next one since then.
+    """
+    inputs = getattr(getattr(shell, "history_manager", None), "input_hist_parsed", ())
+    number: int | None = len(inputs) - 1 if len(inputs) > 1 else getattr(shell, "execution_count", None)
+    return number
 
 
 def read_line(line: str) -> tuple[str, dict[str, Any]]:

@@ -40,10 +40,18 @@ class Cell:
 
     Attributes:
         label: "Cell In[25]" if it stands below a magic in a cell of that name, which then is its first line; or "".
+        first_line: that line, as it was typed.
     """
 
-    def __init__(self, source: str, names: Iterable[str] = (), name: str = "cell", label: str = "") -> None:
-        self.source, self.names, self.label = source, tuple(names), label
+    def __init__(
+        self,
+        source: str,
+        names: Iterable[str] = (),
+        name: str = "cell",
+        label: str = "",
+        first_line: str = "%%job",
+    ) -> None:
+        self.source, self.names, self.label, self.first_line = source, tuple(names), label, first_line
         self.__jobkit_source__ = source
         self.__name__ = self.__qualname__ = name
         self.__doc__ = ""
@@ -51,14 +59,15 @@ class Cell:
         self.__signature__ = inspect.Signature(parameters)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Cell, (self.source, self.names, self.__name__), {"label": self.label}  # earlier versions take three
+        # Earlier versions take three arguments.
+        return Cell, (self.source, self.names, self.__name__), {"label": self.label, "first_line": self.first_line}
 
     def __call__(self, /, **variables: Any) -> Any:
         shown = {} if hasattr(builtins, _DISPLAY) else {_DISPLAY: _shown}  # jobs have one that draws
         namespace: dict[str, Any] = {"__name__": "__main__", **shown, **variables}
         tree = ast.parse(self.source, FILE)
         if self.label:
-            source = Source(self.label, 1, f"%%job\n{self.source}")
+            source = Source(self.label, 1, f"{self.first_line}\n{self.source}")
             filename = name_of(source)
             install({filename: source})
             ast.increment_lineno(tree)

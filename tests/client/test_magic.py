@@ -49,6 +49,29 @@ def test_an_error_in_a_cell_has_its_line(shell: Any) -> None:
     assert job.error.traceback.count(", line ") == 1
 
 
+@pytest.mark.parametrize("is_counted_before", [True, False], ids=["IPython 9.18", "earlier IPython"])
+def test_an_error_names_the_cell_that_was_run_and_has_its_first_line_as_typed(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, is_counted_before: bool
+) -> None:
+    for _ in range(2):
+        shell.run_cell("pass", store_history=True)
+    number = len(shell.user_ns["In"])
+    submit = shell.find_cell_magic("job")
+
+    def submit_with_count(line: str, cell: str) -> Any:
+        monkeypatch.setattr(shell, "execution_count", number + is_counted_before)
+        return submit(line, cell)
+
+    shell.register_magic_function(submit_with_count, magic_kind="cell", magic_name="job")
+
+    shell.run_cell("%%job r3 retries=0\nb = 1\nb / 0", store_history=True)
+
+    job = shell.user_ns["r3"]
+    job.wait(60)
+    assert job.error.where == f"Cell In[{number}], line 3 in <module>"
+    assert job.error.source == "1\t%%job r3 retries=0\n2\tb = 1\n3\tb / 0"
+
+
 def test_bad_lines_and_cells_are_one_sentence(shell: Any, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.user_ns.update(lock=threading.Lock(), big=b"x" * 3_000_000, small=1)
     monkeypatch.setattr(kit.verbs.parts, "_most_bytes", 2_000_000)
