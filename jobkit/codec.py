@@ -108,6 +108,21 @@ class Codec:
         """True if envelopes are signed and unsigned ones are rejected."""
         return bool(self._keys)
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """Ids of the keys, which do not reveal them; the first one signs."""
+        ids = sorted(self._keys, key=lambda key_id: key_id != self._signer)
+        return tuple(key_id.hex() for key_id in ids)
+
+    def key_problem(self, others: Sequence[str]) -> str:
+        """Return why we or a worker with these `key_ids` reject what the other one signs; "" if both accept it."""
+        own = self.key_ids
+        if not own or not others:
+            if own:
+                return "has no signing key, and this machine has one"
+            return "signs with a key, and this machine has none" if others else ""
+        return "" if others[0] in own and own[0] in others else "signs with another key than this machine"
+
     def has_key_of(self, envelope: bytes) -> bool:
         """Return True if an envelope is unsigned, or names one of our keys. Its signature is not checked."""
         return envelope[:3] != MAGIC or not any(envelope[3:7]) or envelope[3:7] in self._keys

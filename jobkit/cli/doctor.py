@@ -31,7 +31,7 @@ from jobkit.store.library import RIGHTS
 from jobkit.store.outbox import ArchiveState
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import Fleet
+from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.tasks.registry import registry
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -224,6 +224,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
             *await _records(store, [worker.version for worker in workers], remove_damaged),
             *_workers(workers, queues, fix_workers),
+            *await _keys(store, settings, [worker for worker in workers if worker.is_alive]),
             *_pools(await pool_infos(store, Codec.from_secret(settings.secret))),
             *_archive(settings, await store.outbox.state()),
         ]
@@ -326,6 +327,26 @@ def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fi
         if (waiting := numbers.get("queued")) and not numbers.get("workers"):
             fix = f"jobkit worker -q {queue}"
             yield warn("queue", f"{waiting} jobs wait in {queue}, and no worker serves it", fix)
+
+
+async def _keys(store: RedisStore, settings: Settings, workers: Sequence[WorkerInfo]) -> list[Finding]:
+    """Compare the signing keys of living workers, and those of their task definitions, with the keys here."""
+    codec, same = (
+        Codec.from_secret(settings.secret),
+        "set the same JOBKIT_SECRET there and here, and restart the worker",
+    )
+    if settings.membership and not codec.has_key:  # a viewer
+        return []
+    problems = {id: codec.key_problem(keys) for id, keys in (await store.key_ids(workers)).items()}
+    if found := [fail("secret", f"worker {id} {problem}", same) for id, problem in problems.items() if problem]:
+        return found
+    served = {task for worker in workers for task in worker.tasks}
+    others = [name for name, sealed in (await store.tasks()).items() if name in served and not codec.has_key_of(sealed)]
+    if not others:
+        return []
+    names = f"{', '.join(others[:_NAMED])}{', ...' if len(others) > _NAMED else ''}"
+    text = f"another key than that of this machine signed the definitions of the tasks {names}"
+    return [warn("secret", text, "set the same JOBKIT_SECRET for all workers, and restart them")]
 
 
 def _pools(pools: Sequence[PoolInfo]) -> Iterator[Finding]:

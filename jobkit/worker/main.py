@@ -275,6 +275,10 @@ async def _introduce(worker: JobWorker, *, is_local: bool) -> None:
         for dead in await worker.store.report_dead(processes.has_died):
             logger.info("worker %s has died; its jobs run again", dead)
     tasks, codec = registry.all(), worker.codec
+    others = [each for each in await worker.store.workers() if each.is_alive and each.id != worker.info.id]
+    for other, keys in (await worker.store.key_ids(others)).items():
+        if problem := codec.key_problem(keys):
+            logger.warning("worker %s %s: set the same JOBKIT_SECRET for both, else jobs fail", other, problem)
     await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})
     is_kept = any(kept.spec.module for kept in await worker.store.schedules.snapshots())
     if is_kept or any(task.effective().schedule for task in tasks):

@@ -420,6 +420,7 @@ class JobWorker(arq.worker.Worker):
             "rejected": self.running.rejected,
             "problem": self.running.capacity.problem,
             "draining": int(bool(self._stop)),
+            "keys": ",".join(self.codec.key_ids),
         }
 
     async def introduce(self) -> None:
