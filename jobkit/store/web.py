@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -20,10 +19,8 @@ class WebStore(StorePart):
     """Verbs for HTTP's hub and its tokens."""
 
     async def revoke(self, token_id: str, until_s: float) -> None:
-        """Revoke an API token; stored until it would have expired (seconds since the epoch)."""
-        await self._ns.many(
-            [("ZREMRANGEBYSCORE", "revoked", 0, time.time() - 3600), ("ZADD", "revoked", until_s, token_id)]
-        )
+        """Revoke an API token, also on a full server; stored until it would have expired (seconds since the epoch)."""
+        await self._ns.run("revoke", [token_id, until_s])
 
     async def is_revoked(self, token_id: str) -> bool:
         return await self._ns.ask("ZSCORE", "revoked", token_id) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -82,6 +83,15 @@ async def test_a_full_server_accepts_no_job_and_lets_accepted_jobs_end(store: Re
     await submit(store, "e")
     assert await store.refused() is None
     await check_laws_of_kept(store)
+
+
+async def test_a_token_can_be_revoked_on_a_full_server(store: RedisStore) -> None:
+    await submit(store, "a")
+    await store.redis.config_set("maxmemory", 1)
+
+    await store.web.revoke("stolen", time.time() + 60)
+
+    assert await store.web.is_revoked("stolen")
 
 
 async def test_a_full_server_can_be_pruned(store: RedisStore) -> None:
