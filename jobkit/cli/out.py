@@ -45,7 +45,10 @@ COLOURS: Mapping[str, str] = {
 
 
 def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0, count: int = 0) -> None:
-    """Record an action in the audit trail, by the user of this machine. `count`: number of targets without a name."""
+    """Record an action by the user of this machine in the audit log; if that fails, print why.
+
+    `count`: number of targets without a name.
+    """
     from jobkit.client.loop import background
     from jobkit.model.people import AuditEntry
 
@@ -53,9 +56,10 @@ def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0
     entry = AuditEntry.of(user_name(), "", "cli", action, on, targets, outcome, "")
     entry = replace(entry, count=count or entry.count)
     try:
-        background.call(kit.verbs.trail.note(entry))
+        background.call(kit.verbs.store.audit_log.note(entry))  # `verbs.trail` would promise to write it later
     except JobkitError as error:
-        say(f"done, but not recorded in the audit trail: {error}")
+        done = {"done": "done, but ", "partly": "partly done, but ", "failed": ""}[outcome]
+        say(f"{done}not recorded in the audit log: {error}")
 
 
 class Styled(str):

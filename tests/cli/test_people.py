@@ -179,8 +179,15 @@ def test_a_failure_to_write_the_audit_trail_is_reported(kit: jobkit.Kit) -> None
     done = cli("cancel", job.id)
 
     assert done.exit_code == 0
-    assert "done, but not recorded in the audit trail" in done.stderr
+    assert done.stderr.startswith("jobkit: done, but not recorded in the audit log: ")
     assert kit.snapshot(job.id).state == "cancelled"
+
+    again = cli("cancel", job.id)
+
+    assert again.exit_code == 1
+    ended, unrecorded = again.stderr.splitlines()
+    assert ended == f"job {job.id} has already ended (cancelled)"
+    assert unrecorded.startswith("jobkit: not recorded in the audit log: ")
 
 
 def test_times_can_be_written_in_several_ways() -> None:
