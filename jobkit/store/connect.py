@@ -127,7 +127,8 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
         return StoreUnavailable(f"{where} refused the login: check user and password in JOBKIT_URL", is_refusal=True)
     if is_joined and ("NOPERM" in text or "ACL failure" in text or isinstance(error, NoPermissionError)):
         return StoreUnavailable(
-            f"{where} does not let this machine do that ({_first(text)}): a viewer may only read", is_refusal=True
+            f"{where} does not let this machine {_not_permitted(text, settings)}: a viewer may only read",
+            is_refusal=True,
         )
     if isinstance(error, NoPermissionError) or "NOPERM" in text or "ACL failure" in text:
         return StoreUnavailable(
