@@ -97,10 +97,15 @@ def follow(kit: Kit, job_id: str) -> int:
     """Show a job until it ends: its log, a live bar on a terminal, then its outcome. Returns the exit status."""
     screen = _Screen()
     snapshot: JobSnapshot | None = None
+    told = ""
     try:
         with screen:
-            for snapshot, lines in steps(kit, job_id):
+            for n, (snapshot, lines) in enumerate(steps(kit, job_id)):
                 screen.show(snapshot, lines)
+                if n and snapshot.state is JobState.QUEUED and (why := kit.waits_for(job_id)):
+                    if (gist := why.partition("; ")[0]) != told:  # without the number of jobs ahead, which changes
+                        screen.note(f"{snapshot.state}: {why}")
+                    told = gist
     except KeyboardInterrupt:
         state = "" if snapshot is None else f" is {snapshot.state} and"
         click.echo(
@@ -185,6 +190,13 @@ class _Screen:
                 self._live.console.print(out.one_line(line.text), soft_wrap=True, markup=False, emoji=False)
             else:
                 out.echo(line.text)
+
+    def note(self, text: str) -> None:
+        """Print a line that is not of the log, on stderr."""
+        if self._live is not None:
+            self._live.console.print(out.one_line(text), style="dim", soft_wrap=True, markup=False, emoji=False)
+        else:
+            out.echo(text, err=True)
 
     def _bar(self) -> Text:
         from rich.text import Text

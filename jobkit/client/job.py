@@ -6,6 +6,7 @@ it with no adapter. Every change of state reaches watchers, in order; progress m
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +25,7 @@ from jobkit.model import (
     JobError,
     JobEvent,
     JobFailed,
+    JobkitError,
     JobNotFound,
     JobSnapshot,
     JobState,
@@ -47,6 +49,9 @@ else:
     from typing import TypeVar
 
     R = TypeVar("R", covariant=True)
+
+#: Seconds that a timed out wait takes longer at most, to read why the job is still queued.
+_REASON_S = 1.0
 
 
 class _MetricsParameter(FromSnapshot):
@@ -190,8 +195,22 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
 
     def _wait_for_end(self, timeout: checks.Timeout) -> None:
         if not self.wait(timeout):
-            spent = checks.shown(timeout)
-            raise TimeoutError(f"job {self.id} ({self.task}) is still {self._snapshot.state} after {spent}")
+            spent, state = checks.shown(timeout), self._snapshot.state
+            why = f": {reason}" if (reason := self._why_it_waits()) else ""
+            raise TimeoutError(f"job {self.id} ({self.task}) is still {state} after {spent}{why}")
+
+    def _why_it_waits(self) -> str:
+        """Return why it is still queued, "" if it is not, or if the server does not answer at once."""
+        connection = self._kit._connection
+
+        async def reason() -> str:
+            async with asyncio.timeout(_REASON_S):
+                return str(await connection.verbs.waits_for(self.id))
+
+        if self._snapshot.state is JobState.QUEUED and connection.inline is None:
+            with contextlib.suppress(JobkitError, TimeoutError):
+                return str(connection.call(reason))
+        return ""
 
     def wait(self, timeout: checks.Timeout = None) -> bool:
         """Wait until it has ended; True if it has, False when `timeout` seconds were over first.

@@ -66,9 +66,8 @@ def queue_reasons(
         if serving and not taking:
             which = "its worker is" if len(serving) == 1 else f"all of its {len(serving)} workers are"
             reasons.append(QueueReason(f"{which} draining and takes no more jobs", "warning"))
-        is_pooled = any(pool.spec and not pool.is_removed and name in pool.spec.queues for pool in pools)
-        if not serving and not is_pooled and not any(reason.level == "warning" for reason in reasons):
-            reasons.append(QueueReason(f"{waits_text(numbers['queued'])}; {no_worker_text([name])}", "warning"))
+        if (lack := _lack_of_workers(workers, pools, name)) and not any(one.level == "warning" for one in reasons):
+            reasons.append(QueueReason(f"{waits_text(numbers['queued'])}; {lack}", "warning"))
         ready = numbers["queued"] - sum(line.count for line in lines)
         if ready > 0 and all(line.count for line in lines):  # else the whole queue waits at its own gate
             reasons += _for_room(workers, pools, name, ready)
@@ -151,13 +150,21 @@ def _of_pools(
 def level_of(reason: str) -> str:
     """Return "warning" for a reason of a single job that does not pass by itself, else "info"."""
     is_problem = reason.startswith("pool ") and ":" in reason  # "pool gpu: sbatch refused: invalid partition"
-    return "warning" if is_problem or reason.startswith(("no worker offers", "no pool ")) else "info"
+    is_lacking = reason.startswith(("no worker offers", "no worker serves", "no pool "))
+    return "warning" if is_problem or is_lacking else "info"
 
 
 def no_worker_text(queues: Sequence[str]) -> str:
     """Return that no worker serves these queues, and what to do."""
     options = "" if list(queues) == ["default"] else "".join(f" -q {queue}" for queue in queues)
     return f"no worker serves queue {', '.join(queues)}: run `jobkit worker{options}`"
+
+
+def _lack_of_workers(workers: Sequence[WorkerInfo], pools: Sequence[PoolInfo], queue: str) -> str:
+    """Return that no worker serves a queue, "" if one does or a pool starts it."""
+    is_served = any(worker.is_alive and queue in worker.queues for worker in workers)
+    is_pooled = any(pool.spec and not pool.is_removed and queue in pool.spec.queues for pool in pools)
+    return "" if is_served or is_pooled else no_worker_text([queue])
 
 
 async def pool_infos(store: RedisStore, codec: Codec) -> list[PoolInfo]:
@@ -181,7 +188,8 @@ async def waits_for(store: RedisStore, codec: Codec, job_ids: Sequence[str]) -> 
     ranks = await store.many([("ZRANK", f"ready:{queue}", job_ids[i]) for i, queue in queues.items()])
     for (i, queue), rank in zip(queues.items(), ranks, strict=True):
         if (one := found[i]) is None:
-            reasons[i] = pool_reason(pools, queue, {}) or _for_slot(workers, queue, before=rank or 0)
+            busy = pool_reason(pools, queue, {}) or _for_slot(workers, queue, before=rank or 0)
+            reasons[i] = busy or _lack_of_workers(workers, pools, queue)
         else:
             supply = supply_of(workers, one)
             said = pool_reason(pools, queue, one.use, is_lacking=supply is None or bool(supply.lacking(one.use)))

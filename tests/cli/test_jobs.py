@@ -15,9 +15,10 @@ from types import SimpleNamespace
 
 import click
 import pytest
+from msgspec.structs import replace
 
-from jobkit.cli import jobs
-from jobkit.model import JobSnapshot, JobSpec, JobState
+from jobkit.cli import follow, jobs
+from jobkit.model import JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.metrics import Curves
 from jobkit.settings import Settings
 from jobkit.store.values import WorkerInfo
@@ -151,6 +152,22 @@ def test_watch_prints_the_whole_log_of_an_ended_job(terminal: Terminal) -> None:
 
     assert done.returncode == 0
     assert done.stdout == "line 0\nline 1\n4\n"
+
+
+def test_following_a_queued_job_says_why_it_waits_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queued = JobSnapshot(JobSpec("a", "count"), 1, JobState.QUEUED)
+    steps: list[tuple[JobSnapshot, list[LogLine]]] = [(queued, [])] * 4
+    steps.append((replace(queued, state=JobState.CANCELLED), []))
+    reasons = iter(["all busy; 2 jobs ahead", "all busy; 1 job ahead", "no worker serves queue gpu"])
+    kit = SimpleNamespace(waits_for=lambda _: next(reasons))
+    monkeypatch.setattr(follow, "steps", lambda *_: iter(steps))
+
+    follow.follow(kit, "a")  # type: ignore[arg-type]
+
+    said = capsys.readouterr().err
+    assert "queued: all busy; 2 jobs ahead\nqueued: no worker serves queue gpu\n" in said
 
 
 def test_logs_can_be_followed_to_the_end_without_gaps(terminal: Terminal) -> None:

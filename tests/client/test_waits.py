@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.client.waits import QueueReason, no_worker_text, queue_reasons, queue_state, reasons_of
+from jobkit.client.waits import QueueReason, level_of, no_worker_text, queue_reasons, queue_state, reasons_of
 from jobkit.model import Gate, Waiting
 from jobkit.model.limits import Supply
 from jobkit.pools.info import PoolInfo
@@ -185,6 +186,31 @@ def test_a_kit_says_why_each_queue_waits(stage: Stage) -> None:
         "default": ["1 waits: no worker offers gpu=1, none has any; `jobkit worker --resources gpu=1`"],
         "other": ["1 waits; no worker serves queue other: run `jobkit worker -q other`"],
     }
+
+
+def test_a_job_in_a_queue_without_workers_says_so_unless_a_pool_starts_them(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = stage.submit(queue="gpu")
+    lack = "no worker serves queue gpu: run `jobkit worker -q gpu`"
+
+    assert stage.kit.waits_for(job_id) == lack
+    assert level_of(lack) == "warning"
+    background.call(stage.store.claim(WorkerInfo("gpu-1", slots=8, queues=("other",)), 8))
+    assert stage.kit.waits_for(job_id) == lack
+
+    async def pools(*_: object) -> list[PoolInfo]:
+        return [PoolInfo(name="gpu", spec=PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=2), manager="head")]
+
+    monkeypatch.setattr("jobkit.client.waits.pool_infos", pools)
+    assert "no worker serves" not in stage.kit.waits_for(job_id)
+
+
+def test_a_wait_that_times_out_says_why_the_job_is_still_queued(queued: Kit) -> None:
+    job = queued.options(queue="unserved").submit(len, "abc")
+
+    with pytest.raises(TimeoutError, match="still queued after 10 ms: no worker serves queue unserved: run"):
+        job.result(timeout=0.01)
 
 
 def test_a_job_that_only_needs_a_slot_says_that_all_are_busy_and_how_many_are_before_it(stage: Stage) -> None:

@@ -217,7 +217,9 @@ def test_a_queued_job_says_that_no_worker_serves_its_queue() -> None:
     alert = view.alert(at(5))
     assert alert is not None
     assert alert["text"] == "Queued; no worker serves queue gpu: run `jobkit worker -q gpu`"
-    view.learn(at(8), queue_workers=2)
+    view.learn(at(6), held="no worker serves queue gpu: run `jobkit worker -q gpu`")
+    assert view.alert(at(6)) == alert
+    view.learn(at(8), queue_workers=2, held="")
     assert view.alert(at(8)) is None
 
 

@@ -317,10 +317,11 @@ class CardModel:
         snapshot = self.snapshot
         if self.is_deleted:
             return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
-        if snapshot.state is JobState.QUEUED and self.held:
+        queues = [snapshot.spec.queue]
+        if snapshot.state is JobState.QUEUED and self.held not in ("", no_worker_text(queues)):
             return waits(self.held, level_of(self.held))
-        if snapshot.state is JobState.QUEUED and self.queue_workers == 0:
-            return no_worker([snapshot.spec.queue])
+        if snapshot.state is JobState.QUEUED and (self.held or self.queue_workers == 0):
+            return no_worker(queues)
         if snapshot.state is JobState.RUNNING and self.beat is not None and self.beat[0] > self.lease_s / 2:
             age_s, seen_at = self.beat
             silent = age_s + (now - seen_at).total_seconds()
