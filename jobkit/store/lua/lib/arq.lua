@@ -7,20 +7,35 @@
 
 local ARQ_RETRY_S, ARQ_JOB_MS = 88400, 86400000 -- arq's own
 
--- Before a start. False if the job is not in arq's queue any more, or a worker of arq's own runs it right now.
+-- Before a start. Returns true; false if the job is not in arq's queue any more, or a worker of arq's own runs it right now;
+-- or nil and its due time if such a worker has deferred it since it became ready here. The tries of those workers count.
 function Arq.take(rec, lease_ms)
   local more = call('HMGET', rec.key, 'arqq', 'arqt')
-  if not call('ZSCORE', more[1], rec.arq) then return false end
-  if not call('SET', 'arq:in-progress:' .. rec.arq, rec.token, 'NX', 'PX', lease_ms) then return false end
-  call('SET', 'arq:retry:' .. rec.arq, tonumber(more[2] or 0) + rec.retried + 1, 'EX', ARQ_RETRY_S)
+  local score, held, count = call('ZSCORE', more[1], rec.arq), 'arq:in-progress:' .. rec.arq, 'arq:retry:' .. rec.arq
+  if not score or call('EXISTS', held) == 1 then return false end
+  local earlier = number(more[2])
+  local tries = number(call('GET', count)) - earlier
+  if tries > rec.retried then
+    rec.retried = tries
+    call('HSET', rec.key, 'retried', tries)
+  end
+  if tonumber(score) > NOW then return nil, tonumber(score) end
+  call('SET', held, rec.token, 'PX', lease_ms)
+  call('SET', count, earlier + rec.retried + 1, 'EX', ARQ_RETRY_S)
   return true
 end
 
--- The attempt is over and the job is not: it may be started again, from `due` on if that is given.
+-- The attempt is over and the job is not: it may be started again, from `due` on if that is given. An attempt that is no try
+-- (the worker was stopped or died) is taken out of arq's count, unless a worker of arq's own has added to it since.
 function Arq.give_back(rec, due)
-  local held = 'arq:in-progress:' .. rec.arq
-  if call('GET', held) == rec.token then call('DEL', held) end
-  if due then call('ZADD', call('HGET', rec.key, 'arqq'), 'XX', due, rec.arq) end
+  local held, count = 'arq:in-progress:' .. rec.arq, 'arq:retry:' .. rec.arq
+  local more = call('HMGET', rec.key, 'arqq', 'arqt')
+  local holder, tries = call('GET', held), number(more[2]) + rec.retried
+  if holder == rec.token then call('DEL', held) end
+  if (not holder or holder == rec.token) and number(call('GET', count)) == tries + 1 then
+    call('SET', count, tries, 'EX', ARQ_RETRY_S)
+  end
+  if due then call('ZADD', more[1], 'XX', due, rec.arq) end
 end
 
 -- With each heartbeat. False if a worker of arq's own has it by now: our lease had lapsed.

@@ -33,13 +33,18 @@ local function keep_first_start(rec)
 end
 
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
--- one that turns out not to be ours to run, and then its life here is over.
+-- one that turns out not to be ours to run now: its life here is over, or it waits for the time that arq's worker has set.
 function Queue.start(rec, worker, lease_ms)
   rec.attempt = rec.attempt + 1
   rec.token = worker .. ':' .. rec.attempt
-  if rec.arq and not Arq.take(rec, lease_ms) then
-    Arq.disown(rec)
-    return nil
+  if rec.arq then
+    local is_ours, due = Arq.take(rec, lease_ms)
+    if due then
+      rec.attempt = rec.attempt - 1
+      local data = {reason = "a worker of arq's own has deferred it", retried = rec.retried}
+      return Lifecycle.go_back(rec, 'retried', data, {}, nil, due - NOW)
+    end
+    if not is_ours then return Arq.disown(rec) end
   end
   if rec.attempt == 2 then keep_first_start(rec) end
   rec.worker = worker

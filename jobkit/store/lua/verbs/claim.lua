@@ -65,6 +65,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     if rec.suspect then call('HDEL', rec.key, 'room') end
     local message = Queue.start(rec, worker, lease_ms)
     reply[#reply + 1] = message
+    is_changed = is_changed or not message -- it may be due later
     return message and 1 or 0
   end
 
