@@ -86,7 +86,7 @@ async def expected_starts(
     for (job, rank), seconds in zip(in_line, times, strict=True):
         found[job.id] = Start(in_seconds(present.now, seconds), ahead=rank)
     for job, reason in zip(queued, reasons, strict=True):
-        usual = present.usual_s.get(job.spec.task)
+        usual = present.usual_s.get(job.spec.timed_as)
         start = found.get(job.id, Start())
         if reason is not None:
             start = _at_gate(reason, holders.get(reason.gate, ()), present, usual)
@@ -129,18 +129,18 @@ def _lines(lines: Lines, tasks: dict[str, str], present: Present) -> dict[str, L
 async def _present(
     store: RedisStore, lines: Lines, queued: Sequence[JobSnapshot], workers: Sequence[WorkerInfo]
 ) -> tuple[Present, dict[str, str]]:
-    """Return what runs now, and the tasks of the jobs in the lines by id."""
+    """Return what runs now, and `JobSpec.timed_as` of the jobs in the lines by id."""
     ids = dict.fromkeys(id for part in (lines.ready, lines.spread) for some in part.values() for id in some)
-    tasks = await store_lines.tasks_of(store, list(ids))
+    tasks = await store_lines.timed_as(store, list(ids))
     running = [one.job for one in await store_lines.running_jobs(store)]
-    named = {*tasks.values(), *(job.spec.task for job in running), *(job.spec.task for job in queued)}
+    named = {*tasks.values(), *(job.spec.timed_as for job in running), *(job.spec.timed_as for job in queued)}
     usual = await store_lines.usual_s(store, named)
     now = instant(await store.now_ms()) or datetime.now(UTC)
     on_worker: dict[str, list[str]] = {}
     left: dict[str, float | None] = {}
     for job in running:
         on_worker.setdefault(job.worker, []).append(job.id)
-        left[job.id] = _left_s(job, usual.get(job.spec.task), now)
+        left[job.id] = _left_s(job, usual.get(job.spec.timed_as), now)
     return Present(now, workers, usual, left, on_worker), tasks
 
 

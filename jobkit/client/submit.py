@@ -209,6 +209,7 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: S
         id="",
         task=name,
         title="" if title == name else title,
+        is_anonymous=isinstance(task, TaskDef) and task.is_anonymous,
         # Who submits decides first, then the routing table, which can be changed without touching code, then the task.
         queue=over.queue or settings.queue_for(name, options.queue or "default"),
         on_lost="" if options.on_lost == "retry" else options.on_lost,

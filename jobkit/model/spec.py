@@ -134,6 +134,7 @@ class JobSpec(Record, frozen=True):
         made: name of the kept facts about the process that submitted it, or "".
         batch, batch_name: id and name of the batch with which it was submitted, or "".
         schedule: name of the schedule that created it, or "". `slot_ms`: its slot; 0 if started by hand.
+        is_anonymous: its task's name says nothing of its code, which is a notebook cell or a lambda.
     """
 
     id: str
@@ -173,6 +174,12 @@ class JobSpec(Record, frozen=True):
     made: str = ""
     batch: str = ""
     batch_name: str = ""
+    is_anonymous: bool = False
+
+    @property
+    def timed_as(self) -> str:
+        """The name under which the usual run time is kept; "" if other jobs of this name run other code."""
+        return "" if self.is_anonymous else self.task
 
     def retry_delay_s(
         self, *, retried: int, error_types: tuple[str, ...], random: float, asked: Retry | None = None

@@ -95,10 +95,10 @@ async def holders(store: RedisStore, gates: Sequence[str]) -> dict[str, list[str
     return {gate: store.names(f"holders:{gate}", ids) for gate, ids in zip(gates, found, strict=True)}
 
 
-async def tasks_of(store: RedisStore, job_ids: Sequence[str]) -> dict[str, str]:
-    """Return the task of each job that is kept."""
+async def timed_as(store: RedisStore, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return `JobSpec.timed_as` of each job that is kept."""
     found = await store.finder.candidates(job_ids)
-    return {one.job.id: one.job.spec.task for one in found if one is not None}
+    return {one.job.id: one.job.spec.timed_as for one in found if one is not None}
 
 
 async def usual_s(store: RedisStore, tasks: Iterable[str]) -> dict[str, float]:
@@ -106,7 +106,7 @@ async def usual_s(store: RedisStore, tasks: Iterable[str]) -> dict[str, float]:
 
     Workers store those above a second only.
     """
-    wanted = sorted(set(tasks))
+    wanted = sorted({*tasks} - {""})
     if not wanted:
         return {}
     raws = await store.ask("HMGET", "took", *wanted)
@@ -117,7 +117,7 @@ async def usual_s(store: RedisStore, tasks: Iterable[str]) -> dict[str, float]:
         runs: dict[str, list[float]] = {}
         for one in filter(None, await store.finder.candidates(ids)):
             if (took := took_ms(one.job)) is not None:
-                runs.setdefault(one.job.spec.task, []).append(took / 1000)
+                runs.setdefault(one.job.spec.timed_as, []).append(took / 1000)
         known |= {task: median(runs[task]) for task in wanted if task in runs and task not in known}
     return known
 

@@ -41,7 +41,10 @@ class Cell:
     Attributes:
         label: "Cell In[25]" if it stands below a magic in a cell of that name, which then is its first line; or "".
         first_line: that line, as it was typed.
+        is_anonymous: its name is that of a variable for the job, and says nothing of the code.
     """
+
+    is_anonymous = True
 
     def __init__(
         self,

@@ -207,6 +207,11 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
         """True if calling it returns a coroutine."""
         return any(map(inspect.iscoroutinefunction, (self.function, called(self.function))))
 
+    @property
+    def is_anonymous(self) -> bool:
+        """True if the name says nothing of the code: a lambda, or a cell of a notebook."""
+        return self.name == "lambda" or getattr(type(self.function), "is_anonymous", False) is True
+
     @functools.cached_property
     def is_generator(self) -> bool:
         """True if calling it returns a generator, so that nothing of it runs."""

@@ -177,6 +177,9 @@ class Durations:
         self._stored: dict[str, float] = {}
 
     def add(self, task: str, seconds: float) -> None:
+        """Count a run; no-op for "", see `JobSpec.timed_as`."""
+        if not task:
+            return
         runs = self._runs.get(task)
         if runs is None:
             if len(self._runs) >= _TASKS:

@@ -222,7 +222,7 @@ class RunningJobs:
             if claimed.attempt > 1 or spec.retry_of:
                 given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
                 places = await self._once_reachable(checkpoint_places, *given_to)
-            attempt.typical_s = self.durations.typical_s(spec.task)
+            attempt.typical_s = self.durations.typical_s(spec.timed_as)
             if attempt.typical_s is not None:  # tell how long it will probably take
                 attempt.progress(None, None, "")
             async with self._devices.taken(spec.resources) as environ:
@@ -242,7 +242,7 @@ class RunningJobs:
             if made:
                 outcome = replace(outcome, usage={**outcome.usage, "made": made})
             if outcome.outcome == "succeeded" and "resumed" not in attempt._more:
-                self.durations.add(spec.task, ran_s := time.monotonic() - began)
+                self.durations.add(spec.timed_as, ran_s := time.monotonic() - began)
                 if not attempt.uses_checkpoints:
                     self.longest_s = max(self.longest_s, ran_s)
             await attempt.settle()

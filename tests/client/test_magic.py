@@ -72,6 +72,22 @@ def test_an_error_names_the_cell_that_was_run_and_has_its_first_line_as_typed(
     assert job.error.source == "1\t%%job r3 retries=0\n2\tb = 1\n3\tb / 0"
 
 
+def test_cells_and_lambdas_have_no_usual_time_and_functions_with_a_name_do(shell: Any, kit: Kit) -> None:
+    shell.run_cell("def mean(x): return x")
+
+    jobs = [
+        shell.run_cell_magic("job", "", "1"),
+        shell.run_cell_magic("job", "report", "1"),
+        kit.submit(lambda: 1),
+        kit.submit(shell.user_ns["mean"], 1),
+    ]
+    jobs.append(jobs[1].rerun())
+
+    for job in jobs:
+        job.wait(60)
+    assert [job.snapshot.spec.timed_as for job in jobs] == ["", "", "", "mean", ""]
+
+
 def test_bad_lines_and_cells_are_one_sentence(shell: Any, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.user_ns.update(lock=threading.Lock(), big=b"x" * 3_000_000, small=1)
     monkeypatch.setattr(kit.verbs.parts, "_most_bytes", 2_000_000)

@@ -85,6 +85,16 @@ def test_of_thousands_of_jobs_the_running_ones_are_on_top_then_those_that_start_
     assert screen.rows[ended[0]]["note"] == "score 0.921 · loss 0.079"
 
 
+def test_a_cell_has_no_usual_time_although_others_of_its_name_have(stage: Stage) -> None:
+    stage.beat(slots=1)
+    jobs = [stage.submit("report"), stage.submit("report", is_anonymous=True)]
+    background.call(stage.store.publish_took({"report": 60.0}))
+
+    starts = stage.kit.expected_starts([stage.kit.snapshot(job_id) for job_id in jobs])
+
+    assert [starts[job_id].usual_s for job_id in jobs] == [60.0, None]
+
+
 def test_rows_move_to_their_section_when_a_job_starts_and_ends(stage: Stage, watch: Watch) -> None:
     first, second = stage.submit(), stage.submit()
     screen = watch()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.model import StoreUnavailable
+from jobkit.model import JobSpec, StoreUnavailable
 from jobkit.worker.about import Durations
 from tests.support import until, wait_until
 
@@ -49,6 +49,20 @@ async def test_the_median_of_the_last_runs_counts_and_short_tasks_have_none() ->
     for _ in range(30):
         durations.add("long", 8.0)
     assert durations.typical_s("long") == 8.0
+
+
+async def test_jobs_whose_name_says_nothing_of_their_code_have_no_usual_time() -> None:
+    store = Kept(cell=23.0)
+    durations = made(store)
+    cell = JobSpec("a", "cell", is_anonymous=True)
+
+    for _ in range(3):
+        durations.add(cell.timed_as, 9.0)
+
+    assert durations.typical_s(cell.timed_as) is None
+    await durations.store()
+    assert store.stored == []
+    assert JobSpec("b", "cell").timed_as == "cell"
 
 
 async def test_durations_of_earlier_workers_are_used() -> None:
