@@ -53,7 +53,7 @@ def test_papermill_and_nbconvert_keep_the_static_cards(home: Path) -> None:
     assert "Run this cell to get the form" in form
 
     page, _ = nbconvert.HTMLExporter().from_filename(home / "out.ipynb")
-    assert f"when this was saved; <code>kit.get('{job_id}')</code> shows it live" in html.unescape(page)
+    assert f"when this was saved; <code>jobkit.connect().get('{job_id}')</code> shows it live" in html.unescape(page)
     assert len(re.findall(r'class="jks-\w+"', page)) == 2
 
 

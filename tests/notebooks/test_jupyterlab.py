@@ -238,7 +238,7 @@ def test_a_card_without_a_kernel_says_so_and_a_saved_notebook_shows_the_last_sta
     page.evaluate("() => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart() }")
 
     gone = card.locator(".away:has-text('The kernel does not answer: it has ended or was restarted')")
-    gone.locator("code:has-text('kit.get(')").wait_for()
+    gone.locator("code:has-text('jobkit.connect().get(')").wait_for()
     assert card.get_by_role("button", name="Cancel").is_disabled()
     shot(page, "lab-kernel-gone")
 

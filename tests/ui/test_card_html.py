@@ -94,7 +94,7 @@ def test_a_job_that_was_still_going_on_says_so_and_how_to_see_it_live(berlin: No
     html = card_html(job("running", done=3, total=10, message="fold 3"))
 
     assert "running at 2026-11-24 16:04:00, when this was saved" in html
-    assert "kit.get(&#x27;8f2c1a9bd0&#x27;)" in html
+    assert "<code>jobkit.connect().get(&#x27;8f2c1a9bd0&#x27;)" in html
     assert "30 % · 3 / 10 · fold 3" in html
 
 

@@ -258,7 +258,7 @@ def test_a_study_displays_itself_before_its_first_trial_while_it_runs_and_in_a_r
         stage.start(job_id)
         stage.succeed(job_id, {"type": "float", "text": f"{n}.5", "number": n + 0.5}, summary=f"{n}.5")
     wait_until(lambda: "2 / 2" in html(), what="the trials")
-    assert f'kit.study(id="{shown.id}")' in html()
+    assert f'<code>jobkit.connect().study(id="{shown.id}")' in html()
 
     stage.tell(shown.id, best={"value": 0.5, "job": ids[0]}, importance={"x": 1.0})
     stage.succeed(shown.id)

@@ -58,8 +58,8 @@ def _batch_head(model: BatchModel, head: Mapping[str, Any], now: datetime) -> st
     if head["failed"] and not model.is_list and not model.spec.study:
         notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
     if not model.is_terminal:
-        call = f'kit.study(id="{model.spec.id}")' if model.spec.study else f'kit.batch("{model.spec.id}")'
-        again = "run this cell again" if model.is_list else f"<code>{escape(call, quote=False)}</code>"
+        call = f'study(id="{model.spec.id}")' if model.spec.study else f'batch("{model.spec.id}")'
+        again = "run this cell again" if model.is_list else f"<code>jobkit.connect().{escape(call, quote=False)}</code>"
         again = again if model.is_list or model.spec.id else "<code>batch</code> in a cell, while this kernel lives,"
         notes.append(f"as of {local_time(now, seconds=True)}; {again} shows it live")
     if (best := head["best"]) is not None:

@@ -30,7 +30,7 @@ class Card extends LiveCard {
   }
 
   /** Return where else the job is shown live. */
-  get elsewhere() { return `\`kit.get('${this.jobId}')\` in a new kernel shows the job live.`; }
+  get elsewhere() { return `\`jobkit.connect().get('${this.jobId}')\` in a new kernel shows the job live.`; }
 
   onPulse() {
     this.pending = null;

@@ -175,7 +175,7 @@ def _head(snapshot: JobSnapshot, now: datetime) -> str:
             parts.append(f'<p class="m">waits for the results of {shown_ids}{more}</p>')
         parts.append(
             f'<p class="m">{snapshot.state} at {local_time(now, seconds=True)}, when this was saved; '
-            f"<code>kit.get({escape(repr(snapshot.id))})</code> shows it live</p>"
+            f"<code>jobkit.connect().get({escape(repr(snapshot.id))})</code> shows it live</p>"
         )
     return f"<div>{''.join(parts)}</div>"
 
