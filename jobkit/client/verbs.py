@@ -108,7 +108,7 @@ class Verbs:
         """
         (found,) = await self.store.snapshots([checks.job_id(job_id)])
         if found is None:
-            raise checks.unknown_job(job_id)
+            raise checks.unknown_job(job_id, has_archive=bool(self.settings.archive))
         return found
 
     async def find_id(self, prefix: str) -> str:
@@ -125,7 +125,9 @@ class Verbs:
             found += [job.id for job in page.jobs if job.id.startswith(prefix)]
             if not (cursor := page.next_cursor):
                 break
-        return checks.only_one(found[:_NAMED], prefix, checks.unknown_job(prefix))
+        return checks.only_one(
+            found[:_NAMED], prefix, checks.unknown_job(prefix, has_archive=bool(self.settings.archive))
+        )
 
     def use_index(self) -> None:
         """Use an index for queries that Redis is slow at; on the background loop. The first such query fills it."""

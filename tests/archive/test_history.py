@@ -68,7 +68,7 @@ def test_a_job_that_redis_has_forgotten_comes_back_and_runs_again(place: Bench, 
     await_archive(kit, "tag:again", 1)
     kit.delete([job.id])
     with jobkit.connect(**place.place, archive=str(place.folder / "archive")) as later:
-        with pytest.raises(JobNotFound):
+        with pytest.raises(JobNotFound, match=rf"kit\.reopen_archived\(\['{job.id}'\]\) brings it back"):
             later.get(job.id)
 
         assert later.reopen_archived([job.id, "unknown"]) == {job.id: ""}
