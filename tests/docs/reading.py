@@ -122,17 +122,19 @@ def write_notebook() -> None:
 
 
 def run_cells(text: str, names: dict[str, Any]) -> None:
-    """Run a block with `%%` of IPython, each such line with those below it as one cell."""
+    """Run a block with `%%` or `%load_ext` of IPython as one cell, with the extensions that earlier blocks loaded."""
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance(user_ns=names)
-    for cell in re.split(r"(?m)^(?=%%)", text):
+    loads = names.setdefault("_loads", [])
+    for cell in (*loads, text):
         shell.run_cell(cell).raise_error()
+    loads += re.findall(r"(?m)^%load_ext .*", text)
     InteractiveShell.clear_instance()
 
 
 def run(example: Example) -> None:
     """Run a block, statement by statement. One whose comment says that it raises must."""
-    if re.search("(?m)^%%", str(example.parsed)):
+    if re.search("(?m)^%(%|load_ext )", str(example.parsed)):
         return run_cells(str(example.parsed), example.namespace)
     text = completed(str(example.parsed))
     lines = text.split("\n")
