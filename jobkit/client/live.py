@@ -178,7 +178,10 @@ class LiveJobs:
 
     def _apply(self, job: Job, event: JobEvent) -> None:
         snapshot = job.snapshot
-        moved = apply(snapshot, event) if event.type is not EventType.DELETED else snapshot
+        if event.type is EventType.DELETED:  # one that has not ended: a worker of arq's own has it
+            moved = snapshot if snapshot.is_terminal else None
+        else:
+            moved = apply(snapshot, event)
         if moved is None:
             self.refresh_later(event.job_id)
         elif moved is not snapshot:

@@ -99,6 +99,43 @@ async def test_tries_of_arqs_worker_count(arq_redis: ArqRedis, busy: Any) -> Non
     assert [job_try for job_try, _ in flaky.runs] == [1, 2]
 
 
+async def test_a_job_that_arqs_worker_has_ended_leaves_no_record(
+    arq_redis: ArqRedis, settings: Settings, busy: Any
+) -> None:
+    flaky = Flaky(defer_s=0.05, succeeds_at=1)
+    async with busy(flaky) as wait:
+        await run_by_arq(arq_redis, flaky.function)
+        wait.go.set()
+        await until(lambda: _ended(settings), "the record to be deleted")
+
+    assert await arq.jobs.Job("second", arq_redis).result(20) == 1
+    assert await arq_redis.zcard("jk:default:state:cancelled") == 0
+    assert await arq_redis.zcard("jk:default:jobs") == 1
+
+
+async def _ended(settings: Settings) -> bool:
+    return [record.id for record in await records(settings)] == ["first"]
+
+
+async def test_a_job_that_arqs_worker_runs_and_defers_comes_back_as_the_next_try(
+    arq_redis: ArqRedis, settings: Settings, busy: Any
+) -> None:
+    flaky = Flaky(defer_s=0.05, succeeds_at=2)
+    async with busy(flaky) as wait:
+        # As arq's worker does when it starts a job.
+        await arq_redis.set("arq:in-progress:second", b"1", px=60_000)
+        await arq_redis.incr("arq:retry:second")
+        await arq_redis.expire("arq:retry:second", 60)
+        wait.go.set()
+        await until(lambda: _ended(settings), "the record to be deleted")
+
+        await arq_redis.zincrby("arq:queue", 100, "second")
+        await arq_redis.delete("arq:in-progress:second")
+
+        await until(lambda: _is(settings, second="succeeded"), "the job to end")
+    assert [job_try for job_try, _ in flaky.runs] == [2]
+
+
 async def test_a_stopped_worker_of_ours_leaves_arqs_count_as_it_was(arq_redis: ArqRedis, worker: Make) -> None:
     wait = Waiting()
     await enqueued(arq_redis, "wait", _job_id="job")

@@ -300,6 +300,7 @@ def test_arqs_own_worker_may_serve_the_same_queue(bench: Bench) -> None:
     assert [result(bench, job_id) for job_id in ids] == [f"n{n}" for n in range(40)]
     assert all(bench.notes().count(f"start n{n} try 1") == 1 for n in range(40))
     wait_until(lambda: all(job.is_terminal for job in bench.kit.jobs(limit=100)), what="every record to end")
+    assert {str(job.state) for job in bench.kit.jobs(limit=100)} <= {"succeeded"}
     assert bench.redis.zcard("arq:queue") == 0
 
 

@@ -87,11 +87,20 @@ function Arq.finish(rec, state, data)
   end
 end
 
--- The job was taken out of arq's queue, or arq's own worker has it.
+-- A worker of arq's own has the job, or had it: its record here is deleted, as if it had never been taken, and is made again if
+-- that worker defers it. A job that was taken out of arq's queue by hand is cancelled: arq's own worker would delete the payload.
 function Arq.disown(rec)
   local queue = call('HGET', rec.key, 'arqq')
-  local why = call('ZSCORE', queue, rec.arq) and "a worker of arq's own runs it" or "it was taken out of arq's queue"
+  local is_theirs = call('ZSCORE', queue, rec.arq) or call('EXISTS', 'arq:job:' .. rec.arq) == 0
   Arq.leave(queue, rec.arq)
+  if is_theirs then
+    Queue.leave(rec)
+    Records.emit(rec, 'deleted', {reason = "a worker of arq's own has it"}, {})
+    Records.forget(rec.id)
+    call('ZREM', P .. 'state:' .. rec.state, rec.id)
+    if rec.terms then Limits.pump() end
+    return
+  end
   rec.arq = nil
-  Lifecycle.conclude(rec, 'cancelled', {reason = why}, {}, Records.kept_ms(rec, 3600000))
+  Lifecycle.conclude(rec, 'cancelled', {reason = "it was taken out of arq's queue"}, {}, Records.kept_ms(rec, 3600000))
 end
