@@ -179,8 +179,17 @@ class Gatherer:
         return {path: _time(path) for path in paths}
 
 
-def in_environment(made: Made, prefix: str, version: str, folders: Sequence[str]) -> Made:
-    """Return the facts of a job that runs in another Python environment of this machine, importing from `folders`."""
+def package_times() -> tuple[tuple[int, int], ...]:
+    """Return times and sizes of the directories of installed packages: others after a package was installed."""
+    return tuple(map(_time, machine.package_folders()))
+
+
+def in_environment(made: Made, prefix: str, version: str, folders: Sequence[str] | None = None) -> Made:
+    """Return the facts of a job that runs in another Python environment of this machine.
+
+    Args:
+        folders: those that it imports from; None for those of this process.
+    """
     contents: dict[str, bytes] = {}
     packages, local = _packages(contents, folders)
     facts = msgspec.json.decode(made.contents[made.name], type=ProcessFacts)

@@ -1,14 +1,19 @@
-"""The facts of a worker: gathered once, stored for the readers of its jobs, and kept as long as these jobs are."""
+"""The facts of a worker: gathered once, stored for the readers of its jobs, and kept as long as these jobs are.
+
+Jobs that start after a package was installed name newer facts.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
+import platform
+import sys
 import time
 
 from jobkit.codec import Codec
-from jobkit.made.facts import Made, gatherer, in_environment, sealed
+from jobkit.made.facts import Made, gatherer, in_environment, package_times, sealed
 from jobkit.made.git import LIMIT_S
 from jobkit.model import JobSpec, StoreUnavailable
 from jobkit.settings import Settings
@@ -34,6 +39,10 @@ class WorkerFacts:
         self._used: dict[str, int] = {}
         self._made: Made | None = None
         self._built: dict[str, tuple[Made, float]] = {}  # facts by environment, with the time when they were stored
+        self._times: tuple[tuple[int, int], ...] = ()  # of the packages that `_latest` was made from
+        self._latest: Made | None = None  # None while the packages are those of `_made`
+        self._latest_at = -math.inf  # when it was stored
+        self._comparing = asyncio.Lock()
 
     async def of_environment(self, environment: Environment) -> str:
         """Store the facts of jobs in an environment that was built for them; return their name, "" if there are none.
@@ -49,6 +58,23 @@ class WorkerFacts:
             self._built[environment.prefix] = made, time.monotonic()
         return "" if made is None else made.name
 
+    async def of_packages(self) -> str:
+        """Store the facts of jobs with the present packages; return their name, "" if the worker started with these.
+
+        Costs a few `os.stat` unless a package was installed. Raises StoreUnavailable.
+        """
+        async with self._comparing:
+            if self._made is not None and (times := package_times()) != self._times:
+                self._times = times
+                version = platform.python_version()
+                made = await asyncio.to_thread(in_environment, self._made, sys.prefix, version)
+                self._latest = None if made.name == self._made.name else made
+                self._latest_at = -math.inf
+            if self._latest is not None and time.monotonic() - self._latest_at > _AGAIN_S:
+                await self._store.made.keep(sealed(self._latest, self._codec), self._ttl_ms)
+                self._latest_at = time.monotonic()
+            return "" if self._latest is None else self._latest.name
+
     def note(self, spec: JobSpec, ending: Ending) -> None:
         """Keep the facts that a job names as long as the job, which has ended so."""
         self._ttl_ms = max(self._ttl_ms, ending.ttl_ms)
@@ -57,7 +83,10 @@ class WorkerFacts:
 
     async def _gathered(self) -> Made | None:
         if self._made is None and self._gatherer is not None:
-            self._made = await asyncio.to_thread(self._gatherer.current, LIMIT_S)
+            times = package_times()
+            made = await asyncio.to_thread(self._gatherer.current, LIMIT_S)
+            if self._made is None:
+                self._made, self._times = made, times
         return self._made
 
     async def keep(self) -> None:

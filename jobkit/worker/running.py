@@ -218,6 +218,8 @@ class RunningJobs:
                     environment, notes = built
                     attempt.lines([note(sentence) for sentence in notes])
                     made = await self._once_reachable(self.facts.of_environment, environment)
+            if environment is None:
+                made = await self._once_reachable(self.facts.of_packages)
             places: tuple[CheckpointPlace, ...] = ()
             if claimed.attempt > 1 or spec.retry_of:
                 given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
