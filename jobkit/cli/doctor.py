@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from jobkit.cli import FAILED, as_json_option, out
-from jobkit.client.waits import pool_infos
+from jobkit.client.waits import ARQ_OPTION, pool_infos
 from jobkit.codec import Codec
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home, own_version
@@ -220,10 +220,14 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
         info, refused = await store.redis.info("everything"), str(await store.refused() or "")
         await reread(store)
         workers, queues = await store.workers(), await store.queues()
+        of_arq, arq_queues = await store.arq_workers(workers), await store.arq_queues(list(queues))
+        arq_queues -= {
+            queue for worker in workers if worker.takes_jobs and worker.id in of_arq for queue in worker.queues
+        }
         return [
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
             *await _records(store, [worker.version for worker in workers], remove_damaged),
-            *_workers(workers, queues, fix_workers),
+            *_workers(workers, queues, fix_workers, arq_queues),
             *await _keys(store, settings, [worker for worker in workers if worker.is_alive]),
             *_pools(await pool_infos(store, Codec.from_secret(settings.secret))),
             *_archive(settings, await store.outbox.state()),
@@ -314,7 +318,10 @@ def _numbers(version: str) -> list[int]:
     return list(map(int, re.findall(r"\d+", version)))
 
 
-def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fix: str) -> Iterator[Finding]:
+def _workers(
+    workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fix: str, unserved: Set[str] = frozenset()
+) -> Iterator[Finding]:
+    """Yield what is wrong with workers. `unserved`: queues with jobs of arq's client that no worker takes."""
     alive = [worker for worker in workers if worker.takes_jobs]
     if alive:
         yield ok("workers", Fleet.of(workers).sentence)
@@ -324,9 +331,12 @@ def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fi
         if worker.problem:
             yield warn("worker", f"{worker.id} {worker.problem}", "raise the limit, or start it with fewer slots (-c)")
     for queue, numbers in queues.items():
-        if (waiting := numbers.get("queued")) and not numbers.get("workers"):
-            fix = f"jobkit worker -q {queue}"
-            yield warn("queue", f"{waiting} jobs wait in {queue}, and no worker serves it", fix)
+        waiting = numbers.get("queued")
+        if waiting and queue in unserved:
+            text = f"{waiting} jobs wait in {queue}, and no worker with --arq serves it"
+            yield warn("queue", text, f"jobkit worker {ARQ_OPTION}")
+        elif waiting and not numbers.get("workers"):
+            yield warn("queue", f"{waiting} jobs wait in {queue}, and no worker serves it", f"jobkit worker -q {queue}")
 
 
 async def _keys(store: RedisStore, settings: Settings, workers: Sequence[WorkerInfo]) -> list[Finding]:

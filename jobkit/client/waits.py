@@ -154,9 +154,15 @@ def level_of(reason: str) -> str:
     return "warning" if is_problem or is_lacking else "info"
 
 
+#: Option of a worker for jobs of arq's client, in advice.
+ARQ_OPTION = "--arq MODULE.WorkerSettings"
+
+
 def no_worker_text(queues: Sequence[str]) -> str:
     """Return that no worker serves these queues, and what to do."""
     options = "" if list(queues) == ["default"] else "".join(f" -q {queue}" for queue in queues)
+    if all(queue.startswith("arq:") for queue in queues):  # arq's default is "arq:queue"
+        options = f" {ARQ_OPTION}"
     return f"no worker serves queue {', '.join(queues)}: run `jobkit worker{options}`"
 
 

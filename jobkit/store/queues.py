@@ -172,6 +172,16 @@ class QueueRecords(RedisNamespace):
         held = await self.many([("ZCARD", f"holders:{rule.gate}") for rule in rules])
         return [replace(rule, held=n) for rule, n in zip(rules, held, strict=True)]
 
+    async def arq_workers(self, workers: Sequence[WorkerInfo]) -> set[str]:
+        """Return the ids of those that run jobs of arq's client."""
+        marks = await self.many([("HGET", f"worker:{worker.id}", "arq") for worker in workers])
+        return {worker.id for worker, mark in zip(workers, marks, strict=True) if mark}
+
+    async def arq_queues(self, names: Sequence[str]) -> set[str]:
+        """Return those of the queues in which jobs of arq's client are."""
+        found = await self.many([("EXISTS", f"arq:{name}") for name in names])
+        return {name for name, is_known in zip(names, found, strict=True) if is_known}
+
     async def queues(self) -> dict[str, dict[str, int]]:
         """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
         return (await self.overview())[0]

@@ -68,13 +68,14 @@ class RedisStore(QueueRecords, LogRecords):
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             outbox: jobs for the archive. made: what made results. pools: workers on engines.
             selections: of jobs, under short names. views: saved views of users. told: people to notify.
+        serves_arq: its worker runs jobs of arq's client, which others do not claim.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
         super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
-        self.has_left = False
+        self.has_left = self.serves_arq = False
         self.finder = JobFinder(self)
         self.schedules = ScheduleStore(self)
         self.failures = FailureStore(self)
@@ -149,6 +150,7 @@ class RedisStore(QueueRecords, LogRecords):
             awaited=awaited or None,
             lent=lent if awaited else None,
             blocked=is_blocked or None,
+            arq=self.serves_arq or None,
         )
         return [worker.id, free, received, held, options]
 

@@ -304,6 +304,38 @@ def test_arqs_own_worker_may_serve_the_same_queue(bench: Bench) -> None:
     assert bench.redis.zcard("arq:queue") == 0
 
 
+def test_a_worker_without_arq_leaves_jobs_of_arqs_client_in_their_queue(bench: Bench) -> None:
+    first = bench.worker("-c", "1")
+    enqueue(bench, "wait", "first", _job_id="first")
+    bench.noted("start first try 1")
+    waiting, later = enqueue(bench, "add", 1), enqueue(bench, "add", 2, _defer_by=5)
+    wait_until(lambda: len(bench.kit.jobs()) == 3, what="all to be seen")
+    first.terminate()
+    first.wait(60)
+
+    def doctor() -> str:
+        command = [sys.executable, "-m", "jobkit", "doctor"]
+        done = subprocess.run(command, env=environment(**bench.variables), capture_output=True, text=True, timeout=60)
+        return done.stdout
+
+    advice = "2 jobs wait in arq:queue, and no worker with --arq serves it → jobkit worker --arq MODULE.WorkerSettings"
+    assert advice in doctor()
+
+    command = [sys.executable, "-m", "jobkit", "worker", "-t", "jobkit.demo", "-q", "arq:queue"]
+    bench.start(command, {}, ready=True)
+    own = bench.kit.options(queue="arq:queue").submit(abs, -1)
+    assert own.wait(60)
+    wait_until(lambda: bench.kit.get(later).state == "queued", what="the deferred job to be due")
+    assert bench.kit.get(waiting).state == "queued"
+    assert "no worker with --arq serves it" in doctor()
+
+    bench.worker()
+
+    assert [result(bench, waiting), result(bench, later)] == [2, 3]
+    assert result(bench, enqueue(bench, "add", 3)) == 4
+    assert "no worker with --arq" not in doctor()
+
+
 def test_a_worker_gives_its_jobs_back_before_its_walltime_ends(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_WALLTIME="8")
     job_id = enqueue(bench, "wait", "long", 60)

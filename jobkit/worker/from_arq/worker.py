@@ -154,6 +154,7 @@ class Worker(JobWorker):
         self._gate = SuspectGate(self.running, self.settings.max_losses)
         self.running.admit = self._gate.start
         self.queue_name = queue_name
+        self.store.serves_arq = True
         self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
         self.info = msgspec.structs.replace(self.info, tasks=tuple(self.functions))
         self._bridge = Bridge(self, self.queue, self.run_cron)

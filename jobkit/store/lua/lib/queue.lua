@@ -87,18 +87,18 @@ end
 
 -- The idle worker of a queue with most free slots, and with the resources that a job needs if there is one, as {id, free,
 -- lease_ms, queues, ruled}, or nil. `ruled` says that the namespace has rules (limits of tasks and queues, see Limits), so
--- that a job that meets no rule does not read them.
+-- that a job that meets no rule does not read them. A job of arq's client goes only to a worker that runs such jobs.
 function Queue.idlest(queue, rec)
   local use, idle = rec and rec.resources and rec.resources.use, P .. 'idle:' .. queue
   if idle == empty_line then return nil end
-  local ids = call('ZREVRANGE', idle, 0, use and 31 or 15)
+  local ids = call('ZREVRANGE', idle, 0, (use or rec and rec.arq) and 31 or 15)
   if #ids == 0 then empty_line = idle end
   for _, id in ipairs(ids) do
-    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has')
+    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has', 'arq')
     local free, lease_ms = number(w[1]), number(w[2])
     if free <= 0 or lease_ms <= 0 then
       call('ZREM', idle, id)
-    elseif not use or Limits.fits({id = id, has = w[5]}, use) then
+    elseif (not use or Limits.fits({id = id, has = w[5]}, use)) and (w[6] or not (rec and rec.arq)) then
       return {id = id, free = free, lease_ms = lease_ms, queues = w[3], ruled = w[4] == '1'}
     end
   end

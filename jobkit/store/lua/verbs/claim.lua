@@ -1,6 +1,7 @@
 -- Up to `free` jobs for a worker. args: worker, free, received, held (jobs that it has), {queues, lease_ms, max_losses, ttl_ms, limit, and if there are
 -- such: has (resources by name), weights (by queue), awaited (ids of the jobs that jobs of this worker wait for, the most
--- urgent first), lent (how many of those may start in the slots that the waiting ones have lent), blocked (its loop stands still)}.
+-- urgent first), lent (how many of those may start in the slots that the waiting ones have lent), blocked (its loop stands still), arq (it runs
+-- jobs of arq's client; others leave those in their line)}.
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 --
@@ -119,6 +120,8 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         local rec, may = Records.read(id), true
         if not rec or rec.state ~= 'queued' then
           call('ZREM', P .. 'ready:' .. queue, id)
+        elseif rec.arq and not options.arq then
+          passed = passed + 1
         else
           if ruled or rec.terms then
             is_changed = true
@@ -156,7 +159,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         if rec and rec.waits then -- for the results of others: it is those that have to run
           for _, need in ipairs(Records.needs(rec)) do open[#open + 1] = need end
         elseif rec and rec.state == 'queued' and serves(rec.queue) and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
-          and may_start(rec) then
+          and (options.arq or not rec.arq) and may_start(rec) then
           local n = Damage.guard(id, start, rec) or 0
           lent, free = lent - n, free - n
         end
@@ -255,6 +258,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local is_known = known[7] == tostring(lease_ms) and known[8] == line and known[2] == (ruled and '1' or '0')
   if free > 0 or known[6] ~= '0' or not is_known then
     call('HSET', key, 'free', free, 'lease', lease_ms, 'queues', line, 'ruled', ruled and 1 or 0)
+    if options.arq then call('HSET', key, 'arq', 1) end
   end
   if turns then call('HSET', key, 'turns', cjson.encode(turns)) end
   if me.has then call('HSET', key, 'has', me.has) end
