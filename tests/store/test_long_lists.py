@@ -235,7 +235,8 @@ async def a_queue_of_arq(store: RedisStore, ids: list[str]) -> None:
         await queue.settle([(one.arq_id, b"", 1) for one in scan.ended])
     await store.redis.delete(queue.key)
     await queue.scan(500, obeys_aborts=True)
-    assert (await store.counts())["cancelled"] == len(ids)
+    assert (await store.counts())["cancelled"] == 1000
+    assert await store.ask("ZCARD", "jobs") == 1000  # without payloads the others count as run by arq's own worker
 
 
 @scenario
