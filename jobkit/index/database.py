@@ -103,19 +103,24 @@ class IndexDatabase:
     def put(self, jobs: Iterable[Candidate], gone: Iterable[str] = (), *, is_fill: bool = False) -> None:
         """Insert or update jobs in any order, and delete those in `gone`; states older than the known ones are ignored.
 
+        A job may be among them twice: it was read for itself and as the job that another one repeats.
+
         Args:
             is_fill: part of the first filling, newest jobs first: what is older than all others goes behind them.
         """
         self._db.execute("BEGIN")
-        new: list[Candidate] = []
+        added: dict[str, Candidate] = {}
         for one in jobs:
+            if (twin := added.get(one.job.id)) is not None:
+                added[one.job.id] = max(twin, one, key=lambda each: (each.us, each.job.seq))
+                continue
             known = self._db.execute("SELECT n, us, seq FROM jobs WHERE id = ?", (one.job.id,)).fetchone()
             if known is None or one.us > known[1]:
                 self._remove(one.job.id)  # an earlier job with the same id
-                new.append(one)
+                added[one.job.id] = one
             elif (one.us, one.job.seq) >= known[1:]:
                 self._change(known[0], one)
-        new.sort(key=lambda one: one.us)
+        new = sorted(added.values(), key=lambda one: one.us)
         older = [one for one in reversed(new) if is_fill and one.us < self._oldest_us]
         newer = new[len(older) :]
         self._insert([(self._last + i, one, False) for i, one in enumerate(older, 1)])

@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from jobkit.index import Index, schema
 from jobkit.index.database import IndexDatabase
-from jobkit.model import ErrorKind, InvalidParams
+from jobkit.model import ErrorKind, InvalidParams, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchSpec
 from jobkit.model.snapshot import JobError
 from jobkit.store.activity import activity_of
 from jobkit.store.finding import JobFinder
-from jobkit.store.query import ORDERS, Query, indexed
+from jobkit.store.query import ORDERS, Candidate, Query, indexed
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, ending, job, numbers, submit, worker
 from tests.support import until
@@ -58,6 +58,32 @@ QUERIES: list[dict[str, Any]] = [
     {"took_min_s": 0},
     {"took_max_s": 3600, "owner": "bob"},
 ]
+
+
+async def test_a_new_job_and_those_that_repeat_it_are_added_at_once(store: RedisStore, index: Index) -> None:
+    """For example, a job that was taken out of the archive and run again within the same moment."""
+    await index.whole()
+
+    await submit(store, "old", owner="ada")
+    await submit(store, "again", "third", owner="ada", retry_of="old")
+    await until(lambda: index.size == 3, "the index to hear of the jobs")
+    page = await index.page(Query(owner="ada"))
+
+    assert {one.id for one in page.jobs} == {"old", "again", "third"}
+    assert (index.is_whole, index.size) == (True, 3)
+
+
+def test_of_a_job_that_is_added_twice_the_newer_state_is_kept() -> None:
+    def state(seq: int) -> Candidate:
+        return Candidate(7, JobSnapshot(JobSpec("a", "train"), seq, JobState.QUEUED if seq == 1 else JobState.RUNNING))
+
+    for states in ([state(1), state(2)], [state(2), state(1)]):
+        database = IndexDatabase()
+        database.do(0, database.put, states).result()
+
+        assert database.do(0, database.versions, 0, 100).result() == {"a": (7, 2)}
+        assert (database.size, sum(database.counts["task"].values())) == (1, 1)
+        database.close()
 
 
 async def fill(store: RedisStore, count: int, start: int = 0) -> None:
