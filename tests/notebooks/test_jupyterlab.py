@@ -252,7 +252,7 @@ def test_a_card_without_a_kernel_says_so_and_a_saved_notebook_shows_the_last_sta
         assert page.locator(".jp-MarkdownOutput:has-text('is not signed')").count() == (name == "copy")
         saved_card.wait_for()
         page.wait_for_function("() => !document.body.innerText.includes('Loading widget')")
-        assert re.search(r"Running[\s\S]*\d+ / 10,000[\s\S]*kit\.get\('", saved_card.inner_text())
+        assert re.search(r"Running[\s\S]*\d+ / 10,000[\s\S]*jobkit\.connect\(\)\.get\('", saved_card.inner_text())
         assert "Error displaying widget" not in page.locator(".jp-Notebook").inner_text()
         assert card.count() == 0
         shot(page, f"lab-{name}-opened-again")
