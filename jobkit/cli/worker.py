@@ -111,6 +111,11 @@ def worker(
     settings = replace(settings, locals=settings.locals or keeps_locals)
     served = queues_of(queues)
     if is_check:
+        if arq is not None:
+            from jobkit.worker.from_arq.worker import place_of
+
+            settings, name = place_of(arq, settings)
+            served = served or (name,)
         return check_workers(settings, served)
     has = None if resources is None else option_values.resources("--resources", resources)
     memory_bytes = None if max_memory is None else option_values.size_bytes("--max-memory", max_memory)

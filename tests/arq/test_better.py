@@ -260,6 +260,7 @@ async def test_an_id_that_is_used_again_gets_a_new_record(
     assert first.id == "nightly"
     assert second.id.startswith("nightly.")
     assert (second.spec.key, last.spec.key) == ("nightly", odd.job_id)
+    assert second.to_json()["key"] == "nightly"  # what `jobkit show --json` prints
     assert all(record.state == "succeeded" for record in (first, second, last))
 
 

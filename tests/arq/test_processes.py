@@ -85,6 +85,16 @@ def test_arqs_own_check_finds_the_worker_healthy(bench: Bench) -> None:
     assert bench.plain("--check").wait(60) == 1
 
 
+def test_check_looks_at_the_redis_and_the_queue_of_the_class(bench: Bench, tmp_path: Path) -> None:
+    elsewhere = {"JOBKIT_URL": "", "JOBKIT_HOME": str(tmp_path / "home")}
+    before = bench.worker("--check", ready=False, **elsewhere)
+    assert before.wait(60) == 1
+    bench.worker()
+
+    assert bench.worker("--check", ready=False, **elsewhere).wait(60) == 0
+    assert bench.worker("--check", "-q", "other", ready=False, **elsewhere).wait(60) == 1
+
+
 def test_a_burst_runs_waiting_jobs_and_ends(bench: Bench) -> None:
     ids = [enqueue(bench, "add", n) for n in range(3)]
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 import arq.worker
 import msgspec
 from arq.connections import RedisSettings, create_pool, log_redis_info
-from arq.constants import health_check_key_suffix
+from arq.constants import default_queue_name, health_check_key_suffix
 from arq.cron import CronJob
 from arq.jobs import serialize_job
 from arq.utils import import_string, to_unix_ms
@@ -325,6 +325,16 @@ class Worker(JobWorker):
 #: For help and tools: arq's arguments, then those of ours.
 _own = [each for each in inspect.signature(Worker).parameters.values() if each.kind is each.KEYWORD_ONLY]
 Worker.__signature__ = _ARQ.replace(parameters=[*_ARQ.parameters.values(), *_own])  # type: ignore[attr-defined]
+
+
+def place_of(path: str, settings: Settings) -> tuple[Settings, str]:
+    """Return the settings with the Redis of arq's settings class, and its queue's name here."""
+    options = options_of(path, settings)
+    pool, name = options.get("redis_pool"), options.get("queue_name", default_queue_name)
+    url = url_of(options.get("redis_settings") or RedisSettings()) if pool is None else url_of_pool(pool)
+    if name is None and pool is not None:
+        name = pool.default_queue_name
+    return replace(settings, url=url), queue_of(name or default_queue_name)
 
 
 def options_of(path: str, settings: Settings) -> dict[str, Any]:
