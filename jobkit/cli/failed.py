@@ -11,7 +11,7 @@ import click
 import jobkit
 from jobkit.cli import FAILED, BadInput, age, as_json_option, limit_option, options, out, state_option
 from jobkit.cli.queues import task_info
-from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState
+from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState, UnknownTask
 from jobkit.model.failure import shared
 from jobkit.model.format import params_brief
 from jobkit.model.trace import lines_of
@@ -183,7 +183,13 @@ def _changes(kit: Kit, ids: Sequence[str], groups: Sequence[FailureGroup], pairs
     tasks = {group.task for group in groups} or {kit.snapshot(job_id).spec.task for job_id in ids}
     if len(tasks) > 1:
         raise BadInput(f"--set needs jobs of one task; these are of {', '.join(sorted(tasks))}")
-    return task_info(kit, next(iter(tasks))).changes(pairs) if tasks else {}
+    if not tasks:
+        return {}
+    [task] = tasks
+    try:
+        return task_info(kit, task).changes(pairs)
+    except UnknownTask:
+        return kit.checked_changes(task, pairs, ids)
 
 
 @failed.command()

@@ -39,9 +39,11 @@ from jobkit.tasks.call import (
     with_packages,
     with_source,
 )
+from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.references import ids_of, replaced
 from jobkit.tasks.registry import registry
+from jobkit.tasks.specs import ParamSpec
 from jobkit.tasks.task import TaskDef, load_ref
 from jobkit.tasks.values import shown_and_abridged, with_part
 from jobkit.tasks.work import gates_of
@@ -314,7 +316,8 @@ class Repeater:
 
         Raises:
             InvalidParams: a change is refused, or the jobs are of several tasks; nothing was submitted then.
-            UnknownTask: the task's definition is not known here, so changes could not be checked.
+            UnknownTask: the task's definition is not known here, and the calls do not bring its function, so changes
+                could not be checked.
         """
         ids = list(dict.fromkeys(job_ids))
         plain = self._checked_changes(ids, changes) if changes else {}
@@ -353,21 +356,45 @@ class Repeater:
         await self._failures.failure(group)
         return [job_id async for job_id in self._failures.failed_jobs(group, is_repeated=is_repeated)]
 
-    def checked_changes(self, task: str, changes: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+    def checked_changes(
+        self, task: str, changes: Mapping[str, Any] | Iterable[str], job_ids: Iterable[str] = ()
+    ) -> dict[str, Any]:
         """Other values for some arguments of a task, checked, as plain data.
 
         Args:
             changes: by name, or a command line's `["n=5"]`.
+            job_ids: jobs to change. If the task is not known but their calls bring its function, only the names are
+                checked; the job's own process checks the values.
 
         Raises:
             InvalidParams: one is refused. UnknownTask: the task's definition is not known here.
         """
         infos = self._reader.tasks()
-        if task not in infos:
+        info = infos.get(task) or self._info_of_call(task, job_ids, has_texts=not isinstance(changes, Mapping))
+        if info is None:
             raise UnknownTask(
                 f"{self._connection.verbs.unknown_task(task, infos)}; so changed arguments cannot be checked here"
             )
-        return infos[task].changes(changes)
+        return info.changes(changes)
+
+    def _info_of_call(self, task: str, job_ids: Iterable[str], *, has_texts: bool) -> TaskInfo | None:
+        """Return the arguments of the first job as a definition, None if its call does not bring its function.
+
+        Args:
+            has_texts: their values come as texts. An argument that was text stays text.
+        """
+        job_id = next(iter(job_ids), "")
+        if not job_id or task in self._connection.verbs.refused_tasks:
+            return None
+        spec = self._snapshot(job_id).spec
+        form, body = self._call_of(spec, self._payload(job_id))
+        if form != MSGPACK or (head := read_head(body)).is_named or head.ref:
+            return None
+
+        def kind_of(name: str) -> str:
+            return "str" if has_texts and isinstance(spec.params[name], str) and name not in spec.abridged else "any"
+
+        return TaskInfo(task, params=tuple(ParamSpec(name=name, kind=kind_of(name)) for name in spec.params))
 
     def _checked_changes(self, ids: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
         tasks: set[str] = set()
@@ -376,7 +403,7 @@ class Repeater:
             tasks |= {snapshot.spec.task for snapshot in found if snapshot is not None}
         if len(tasks) > 1:
             raise InvalidParams(f"arguments can be changed for jobs of one task, not of {', '.join(sorted(tasks))}")
-        return self.checked_changes(next(iter(tasks)), changes) if tasks else {}
+        return self.checked_changes(next(iter(tasks)), changes, ids) if tasks else {}
 
     def delete_many(self, job_ids: Iterable[str], *, on_step: Progress | None = None) -> int:
         """Delete ended jobs with all they own, in steps; return how many are gone. Others stay."""

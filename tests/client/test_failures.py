@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 import jobkit
+from jobkit.cli.failed import _changes as of_command_line
 from jobkit.client.kit import Kit
 from jobkit.model import FailureGroup
 from jobkit.tasks.registry import registry
@@ -157,6 +158,34 @@ def test_a_change_that_does_not_fit_is_refused_before_anything_is_submitted(
 
     assert len(kit.jobs(limit=1000)) == before
     assert only(kit).repeated == 0
+
+
+def test_arguments_of_a_function_that_travels_by_value_are_changed_without_a_task(kit: Kit) -> None:
+    def mean_price(table: object, column: str = "cost", n: int = 1) -> float:
+        return {"price": 4.0}[column] / n  # only "price" is there
+
+    jobs = failed(kit, mean_price, {"table": {1, 2}}, {"table": {3}})
+    group = only(kit).id
+
+    with pytest.raises(jobkit.InvalidParams, match="unexpected argument 'colum'"):
+        kit.retry_failures(group, changes={"colum": "price"})
+    texts = of_command_line(kit, [job.id for job in jobs], [only(kit)], ["column=price", "n=2"])
+    came = kit.retry_failures(group, changes=texts)
+
+    assert texts == {"column": "price", "n": 2}
+    assert results(kit, came.jobs.values()) == [2.0, 2.0]
+    assert kit.checked_changes("mean_price", ["column=5"], [jobs[0].id]) == {"column": "5"}
+
+
+def test_a_change_that_the_function_of_a_call_refuses_fails_the_new_job(kit: Kit) -> None:
+    def halve(n: int = 0) -> float:
+        return 1 / n
+
+    failed(kit, halve, {})
+
+    [new] = kit.retry_failures(only(kit).id, changes={"n": "many"}).jobs.values()
+
+    assert "n must be a whole number, not 'many'" in str(kit.get(new).exception(60))
 
 
 def test_changes_for_jobs_of_several_tasks_are_refused(kit: Kit) -> None:
