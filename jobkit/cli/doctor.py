@@ -113,7 +113,10 @@ def examine(remove_damaged: bool = False) -> Iterator[Finding]:
                 f"{settings.masked_url} is reached over the network without {missing}",
                 "use rediss:// and a user with a password, see docs/reliability.md",
             )
-        yield from _server(settings, "start one with `jobkit worker` or `jobkit up`", remove_damaged)
+        for finding in _server(settings, "start one with `jobkit worker` or `jobkit up`", remove_damaged):
+            yield finding
+            if finding.check == "tasks":
+                return
     yield from _tasks(settings)
 
 
@@ -231,6 +234,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             *await _keys(store, settings, [worker for worker in workers if worker.is_alive]),
             *_pools(await pool_infos(store, Codec.from_secret(settings.secret))),
             *_archive(settings, await store.outbox.state()),
+            *_without_demo(settings, await store.has_only_arq_workers(workers)),
         ]
     except JobkitError:
         raise
@@ -378,6 +382,12 @@ def _archive(settings: Settings, state: ArchiveState) -> Iterator[Finding]:
         yield warn(
             "archive", "pyarrow is missing here, so its jobs cannot be read", "pip install 'panel-jobkit[archive]'"
         )
+
+
+def _without_demo(settings: Settings, is_only_arq: bool) -> Iterator[Finding]:
+    """Yield the line of the tasks if the only live workers are of arq, and JOBKIT_TASKS is not set."""
+    if is_only_arq and not settings.tasks:
+        yield ok("tasks", "those of arq's settings class (JOBKIT_TASKS is not set)")
 
 
 def _tasks(settings: Settings) -> Iterator[Finding]:

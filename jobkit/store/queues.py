@@ -177,6 +177,11 @@ class QueueRecords(RedisNamespace):
         marks = await self.many([("HGET", f"worker:{worker.id}", "arq") for worker in workers])
         return {worker.id for worker, mark in zip(workers, marks, strict=True) if mark}
 
+    async def has_only_arq_workers(self, workers: Sequence[WorkerInfo]) -> bool:
+        """Return whether workers are alive, and all of those run jobs of arq's client only."""
+        alive = [worker for worker in workers if worker.is_alive]
+        return bool(alive) and len(await self.arq_workers(alive)) == len(alive)
+
     async def arq_queues(self, names: Sequence[str]) -> set[str]:
         """Return those of the queues in which jobs of arq's client are."""
         found = await self.many([("EXISTS", f"arq:{name}") for name in names])

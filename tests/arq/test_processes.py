@@ -346,6 +346,28 @@ def test_a_worker_without_arq_leaves_jobs_of_arqs_client_in_their_queue(bench: B
     assert "no worker with --arq" not in doctor()
 
 
+def test_the_demo_is_not_offered_if_only_arqs_functions_are_served(bench: Bench) -> None:
+    bench.worker()
+
+    def said(command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "jobkit", command],
+            env=environment(**bench.variables),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout
+
+    assert "estimate_pi" not in said("tasks")
+    assert "those of arq's settings class" in said("doctor")
+    assert "demo" not in said("doctor")
+
+    command = [sys.executable, "-m", "jobkit", "worker", "-t", "jobkit.demo"]
+    bench.start(command, {}, ready=True)
+    wait_until(lambda: "estimate_pi" in said("tasks"), what="the tasks of the other worker")
+
+
 def test_a_worker_gives_its_jobs_back_before_its_walltime_ends(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_WALLTIME="8")
     job_id = enqueue(bench, "wait", "long", 60)
