@@ -107,12 +107,28 @@ def test_an_address_of_an_unknown_task_says_so_until_another_is_chosen(stage: St
     stage.publish(FIT)
     stage.publish(TaskInfo(name="plan", title="Plan it", ref="tests.ui.stage:Stage"))
     page = window.open(f"{url}?page=submit&task=gone", width=1440)
-    opened(page)
 
     page.wait_for_selector(".about .trouble:has-text('Task gone is not known here')")
     page.click(".task:has-text('Plan it')")
 
     page.wait_for_selector("h2:has-text('Plan it')")
+    assert page.locator(".about .trouble").is_hidden()
+
+
+def test_a_job_whose_task_has_no_form_shows_its_call_and_no_other_form(stage: Stage, url: str, window: Window) -> None:
+    stage.publish(FIT)
+    job = stage.submit("mean_price", {"table": "a table", "column": "cost"})
+    page = window.open(f"{url}?page=submit&again={job}", width=1440)
+
+    page.wait_for_selector(".about .trouble:has-text('Task mean_price is not known here')")
+    said = f'Run its job again from Python: kit.get("{job}").rerun(table=..., column=...)'
+    assert said in text_of(page, ".about .trouble")
+    for part in ("button.submit", "h2", "[data-name=n]"):
+        assert page.locator(f".jk-form {part}").first.is_hidden()
+    assert page.locator(".task[aria-selected=true]").count() == 0
+    page.click(".task:has-text('Fit it')")
+    opened(page)
+    assert page.locator("button.submit").is_visible()
     assert page.locator(".about .trouble").is_hidden()
 
 

@@ -63,7 +63,7 @@ class Form extends Fields {
     n.empty.hidden = this.tasks.length > 0;
     n.form.hidden = n.aside.hidden = !this.tasks.length;
     n.find.hidden = this.tasks.length < 8;
-    this.root.classList.toggle("single", this.tasks.length === 1);
+    this.root.classList.toggle("single", this.tasks.length === 1 && !this.isLacking);
     n.list.replaceChildren(...this.tasks.map((task) => h("button", {class: "task", type: "button", role: "option", "data-name": task.name, onclick: () => { this.saveDraft(); this.choose(task.name); }},
       h("b", {text: task.title}), h("span", {class: "mono muted", text: task.name}))));
     const chosen = this.tasks.find((task) => task.name === this.task?.name), [drafted] = (this.drafts?.newest() || "").split("@");
@@ -80,7 +80,7 @@ class Form extends Fields {
   }
 
   markTask() {
-    for (const button of this.n.list.children) button.setAttribute("aria-selected", String(button.dataset.name === this.task?.name));
+    for (const button of this.n.list.children) button.setAttribute("aria-selected", String(button.dataset.name === this.task?.name && !this.isLacking));
   }
 
   prefill() {
@@ -90,8 +90,7 @@ class Form extends Fields {
     if (!this.tasks.some((task) => task.name === wanted.task)) {  // it may still come; the user is told once
       if (this.missed === wanted.n) return;
       this.missed = wanted.n;
-      put(this.n.missing, `Task ${wanted.task} is not known here: no worker and no module offers it. Choose another one.`);
-      this.n.missing.hidden = false;
+      this.showLack(`Task ${wanted.task} is not known here: no worker and no module offers it. ${wanted.job ? `Run its job again from Python: ${rerunCall(wanted)}` : "Choose another one."}`);
       return;
     }
     this.filled = wanted.n;
@@ -100,6 +99,16 @@ class Form extends Fields {
     if (wanted.job) this.restoreDraft();
     this.changed();
     this.isDirty = false;
+  }
+
+  /** Show a sentence in place of the form of a task, or with "" the form again. */
+  showLack(text) {
+    put(this.n.missing, text);
+    this.n.missing.hidden = !text;
+    this.isLacking = Boolean(text);
+    this.root.classList.toggle("lacking", this.isLacking);
+    this.root.classList.toggle("single", this.tasks.length === 1 && !this.isLacking);
+    this.markTask();
   }
 
   /** Shows a task's form. `job`: the job that `values` are of; its arguments in `kept` are not known here as a whole. */
@@ -121,9 +130,9 @@ class Form extends Fields {
     n.none.hidden = task.params.length > 0;
     n.optionFields.replaceChildren(...task.options.map(([key, typed, help, usual]) => this.field({name: `option:${key}`, shown: key.replace("_", " "), kind: "str", range: dotted(typed, `else ${usual}`), help, placeholder: usual, required: false, default: "", option: true})));
     n.options.open = false;
-    n.trouble.hidden = n.missing.hidden = true;
+    n.trouble.hidden = true;
     n.draft.hidden = true;
-    this.markTask();
+    this.showLack("");
     this.turn("now");
     if (!job && !Object.keys(values).length) this.restoreDraft();
     this.isDirty = false;
@@ -254,7 +263,7 @@ class Form extends Fields {
   }
 
   submit() {
-    if (this.busy) return;
+    if (this.busy || this.isLacking) return;
     this.busy = true;
     this.n.submit.disabled = true;
     put(this.n.submit, "Submitting…");
@@ -298,6 +307,11 @@ class Form extends Fields {
 
 const MODES = [["now", "Now", "Start as soon as possible"], ["later", "Later", "Start at a time"], ["sweep", "Sweep", "One job for each combination of values"]];
 const SPREADABLE = ["int", "float", "str", "bool", "choice", "path", "date", "datetime"];
+
+/** Return the Python call that runs a job again whose task has no form. */
+function rerunCall({job, values = {}}) {
+  return `kit.get(${JSON.stringify(job)}).rerun(${Object.keys(values).slice(0, 4).map((name) => `${name}=...`).join(", ")})`;
+}
 
 /** A moment as a datetime-local field takes it. */
 function localTime(at) {
