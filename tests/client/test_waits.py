@@ -96,6 +96,8 @@ def test_a_queue_without_workers_says_so_once_with_the_command_unless_a_pool_sta
 
     assert texts(workers=[], queued=3) == ["3 wait; no worker serves queue gpu: run `jobkit worker -q gpu`"]
     assert no_worker_text(["default"]) == "no worker serves queue default: run `jobkit worker`"
+    for_arq = "no worker serves queue arq:q2: run `jobkit worker --arq MODULE.WorkerSettings`"
+    assert no_worker_text(["arq:q2"]) == for_arq
     assert len(texts(gpus, workers=[], queued=3)) == 1
     pool = PoolInfo(name="gpu", spec=spec, manager="head")
     assert queue_reasons({"gpu": {"queued": 3}}, [], [], [pool]) == {"gpu": []}
