@@ -72,7 +72,7 @@ class Place:
 @contextmanager
 def private_redis() -> Iterator[tuple[str, Path]]:
     """URL and folder of a fresh server, which ends with the block."""
-    binary = str(find_server().path)  # the server that jobkit would use
+    binary = str(find_server("redis").path)  # for figures that can be compared: Redis, if this machine has it
     folder = Path(tempfile.mkdtemp(prefix="jkb-"))
     port = free_port()
     options = ["--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
