@@ -25,6 +25,9 @@ from jobkit.worker.environments import folders_of
 #: Seconds after which facts of an environment that is still used are stored again.
 _AGAIN_S = 3_600.0
 
+#: Seconds between two comparisons of the packages, which take a few `os.stat`.
+_LOOK_S = 0.01
+
 #: Seconds between two times at which facts that were used are kept for longer.
 _TOUCH_S = 600.0
 
@@ -41,7 +44,7 @@ class WorkerFacts:
         self._built: dict[str, tuple[Made, float]] = {}  # facts by environment, with the time when they were stored
         self._times: tuple[tuple[int, int], ...] = ()  # of the packages that `_latest` was made from
         self._latest: Made | None = None  # None while the packages are those of `_made`
-        self._latest_at = -math.inf  # when it was stored
+        self._latest_at = self._looked_at = -math.inf  # when it was stored, and the packages compared
         self._comparing = asyncio.Lock()
 
     async def of_environment(self, environment: Environment) -> str:
@@ -61,8 +64,10 @@ class WorkerFacts:
     async def of_packages(self) -> str:
         """Store the facts of jobs with the present packages; return their name, "" if the worker started with these.
 
-        Costs a few `os.stat` unless a package was installed. Raises StoreUnavailable.
+        Raises StoreUnavailable.
         """
+        if (now := time.monotonic()) - self._looked_at < _LOOK_S:
+            return "" if self._latest is None else self._latest.name
         async with self._comparing:
             if self._made is not None and (times := package_times()) != self._times:
                 self._times = times
@@ -73,6 +78,7 @@ class WorkerFacts:
             if self._latest is not None and time.monotonic() - self._latest_at > _AGAIN_S:
                 await self._store.made.keep(sealed(self._latest, self._codec), self._ttl_ms)
                 self._latest_at = time.monotonic()
+            self._looked_at = now
             return "" if self._latest is None else self._latest.name
 
     def note(self, spec: JobSpec, ending: Ending) -> None:

@@ -61,7 +61,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-async def test_a_job_names_packages_that_were_installed_while_the_worker_runs(folder: Path) -> None:
+async def test_a_job_names_packages_that_were_installed_while_the_worker_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.worker.made._LOOK_S", 0.0)
     kept, codec = Kept(), Codec.from_secret("of these tests")
     store: Any = SimpleNamespace(made=kept)
     facts = WorkerFacts(Settings(), "w", store, codec)
