@@ -121,7 +121,7 @@ def test_a_job_whose_task_has_no_form_shows_its_call_and_no_other_form(stage: St
     page = window.open(f"{url}?page=submit&again={job}", width=1440)
 
     page.wait_for_selector(".about .trouble:has-text('Task mean_price is not known here')")
-    said = f'Run its job again from Python: kit.get("{job}").rerun(table=..., column=...)'
+    said = f'Run its job again from Python: jobkit.connect().get("{job}").rerun(table=..., column=...)'
     assert said in text_of(page, ".about .trouble")
     for part in ("button.submit", "h2", "[data-name=n]"):
         assert page.locator(f".jk-form {part}").first.is_hidden()
@@ -296,7 +296,7 @@ def test_what_the_page_does_not_know_as_a_whole_stays_as_it_is_in_the_job(stage:
     call = text_of(page, ".call code")
     again = submitted(stage, page)
 
-    assert call.startswith(f'kit.get("{job.id}").rerun(model=Model(depth=4)')
+    assert call.startswith(f'jobkit.connect().get("{job.id}").rerun(model=Model(depth=4)')
     assert again.spec.retry_of == job.id
     assert again.spec.params["model"]["depth"] == 4
     assert again.spec.params["warm"] == {"lr": 0.3, "betas": [0.9, 0.999]}

@@ -241,7 +241,7 @@ class Form extends Fields {
       else values.push(`${name}=${this.mode === "sweep" ? `[${pythonText(field.spec, value)}]` : pythonText(field.spec, value)}`);
     }
     if (this.mode === "later" && this.n.at.value) options.push(`at=datetime(${this.n.at.value.match(/\d+/g).slice(0, 5).map(Number).join(", ")}).astimezone()`);
-    if (kept) return `kit.get(${pythonValue(this.again)}).rerun(${values.join(", ")})`;
+    if (kept) return `jobkit.connect().get(${pythonValue(this.again)}).rerun(${values.join(", ")})`;
     return `${this.task.name}${options.length ? `.options(${options.join(", ")})` : ""}.${this.mode === "sweep" ? "sweep" : "submit"}(${values.join(", ")})`;
   }
 
@@ -310,7 +310,7 @@ const SPREADABLE = ["int", "float", "str", "bool", "choice", "path", "date", "da
 
 /** Return the Python call that runs a job again whose task has no form. */
 function rerunCall({job, values = {}}) {
-  return `kit.get(${JSON.stringify(job)}).rerun(${Object.keys(values).slice(0, 4).map((name) => `${name}=...`).join(", ")})`;
+  return `jobkit.connect().get(${pythonValue(job)}).rerun(${Object.keys(values).slice(0, 4).map((name) => `${name}=...`).join(", ")})`;
 }
 
 /** A moment as a datetime-local field takes it. */
