@@ -115,7 +115,7 @@ def examine(remove_damaged: bool = False) -> Iterator[Finding]:
             )
         for finding in _server(settings, "start one with `jobkit worker` or `jobkit up`", remove_damaged):
             yield finding
-            if finding.check == "tasks":
+            if finding.check == "tasks":  # the server's workers have none of those that this machine knows
                 return
     yield from _tasks(settings)
 
@@ -345,10 +345,8 @@ def _workers(
 
 async def _keys(store: RedisStore, settings: Settings, workers: Sequence[WorkerInfo]) -> list[Finding]:
     """Compare the signing keys of living workers, and those of their task definitions, with the keys here."""
-    codec, same = (
-        Codec.from_secret(settings.secret),
-        "set the same JOBKIT_SECRET there and here, and restart the worker",
-    )
+    codec = Codec.from_secret(settings.secret)
+    same = "set the same JOBKIT_SECRET there and here, and restart the worker"
     if settings.membership and not codec.has_key:  # a viewer
         return []
     problems = {id: codec.key_problem(keys) for id, keys in (await store.key_ids(workers)).items()}
