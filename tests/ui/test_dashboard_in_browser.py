@@ -11,7 +11,7 @@ from jobkit.client.loop import background
 from jobkit.store.events import STATUS
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import Choice, ParamSpec
-from tests.support import wait_until
+from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
 
@@ -245,11 +245,12 @@ def test_a_form_refuses_beside_the_field_and_its_job_appears_at_once(stage: Stag
     assert page.locator("[data-name=n] .message").is_hidden()
 
 
-def test_run_again_with_changes_fills_the_form_in(stage: Stage, url: str, window: Window) -> None:
+@pytest.mark.parametrize("width", by_default([390, 1440]))
+def test_run_again_with_changes_fills_the_form_in(stage: Stage, url: str, window: Window, width: int) -> None:
     job = stage.submit("train", {"n": 3, "method": "euler", "day": "2026-01-02"}, title="Train a model", queue="gpu")
     stage.start(job, queue="gpu")
     stage.fail(job)
-    page = window.open(f"{url}?job={job}", width=1440)
+    page = window.open(f"{url}?job={job}", width=width)
 
     page.click(".actions button:has-text('Edit and run')")
 
@@ -259,6 +260,7 @@ def test_run_again_with_changes_fills_the_form_in(stage: Stage, url: str, window
         ),
         what="the form to be filled in",
     )
+    page.click("[data-name=n] input", trial=True)  # nothing covers it
 
 
 @pytest.mark.nightly

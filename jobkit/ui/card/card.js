@@ -286,7 +286,7 @@ class Card extends LiveCard {
     if (!waiting) n.mover.hidden = true;
     if (!this.pending && !running && !waiting) {
       if (allowed.has("compare")) out.push(button("Compare", "", () => ask(this.model, "compare"), {title: job.state === "failed" ? "With the last run of this task that succeeded" : "With the run of this task before it"}));
-      if (allowed.has("rerun")) out.push(button("Edit and run", "", () => ask(this.model, "rerun"), {title: "Run again with other arguments"}));
+      if (allowed.has("rerun")) out.push(button("Edit and run", "", () => { ask(this.model, "rerun"); dispatchEvent(new Event("jk-edit")); }, {title: "Run again with other arguments"}));
       const goesOn = job.saved_at && job.state !== "succeeded";
       if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "cancelled" || goesOn ? "" : "primary", () => this.act("retry", "Submitting…"), goesOn ? {title: "From the beginning"} : {}));
       if (allowed.has("retry") && goesOn) out.push(button("Continue", "primary", () => this.act("retry", "Submitting…", {checkpoint: true}), {title: `From its checkpoint${job.saved ? `: ${job.saved}` : ""}`}));
