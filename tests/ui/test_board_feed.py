@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -19,11 +21,11 @@ from jobkit.model.question import OpenQuestion
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.jobs import job_table
+from jobkit.ui.jobs import batch_rows, job_table
 from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.jobs.job_table import Bulk, JobTable
 from jobkit.ui.live.shared_feed import Subscriber, open_feeds
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 from tests.ui.conftest import Look
 from tests.ui.screen import Screen
 from tests.ui.stage import Stage
@@ -189,6 +191,30 @@ def test_an_open_page_does_not_grow_with_each_new_batch(stage: Stage, look: Look
         wait_until(lambda count=count: len(screen.order) == count, what="the new batch")  # type: ignore[misc]
 
     assert look(Query(limit=2)).order == screen.order[:4]  # as with jobs
+
+
+def test_a_batch_that_comes_while_batches_are_read_is_shown(
+    stage: Stage, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, go, refreshed = threading.Event(), threading.Event(), batch_rows.refreshed
+
+    async def slowly(*of: Any) -> Any:
+        infos = await refreshed(*of)
+        held.set()
+        await asyncio.to_thread(go.wait)
+        return infos
+
+    _, job = stage.batch({"n": 1})
+    screen = look(Query())
+    [feed] = open_feeds(stage.kit, BoardFeed)
+    monkeypatch.setattr(batch_rows, "refreshed", slowly)
+    stage.start(job)
+    assert held.wait(PATIENCE_S)
+    newest, _ = stage.batch({"n": 2})
+    wait_until(lambda: newest in feed.model.other_batches, what="the feed to know of the new batch")
+    go.set()
+
+    wait_until(lambda: screen.order[0] == f"batch {newest}", what="the new batch")
 
 
 def test_a_job_that_was_retried_in_its_batch_has_a_separate_row(stage: Stage, look: Look) -> None:

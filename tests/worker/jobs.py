@@ -31,8 +31,8 @@ def note(path: str, word: str) -> None:
 
 @jobkit.task
 def work(path: str, seconds: float = 0.0) -> str:
-    note(path, f"start {os.getpid()}")
     try:
+        note(path, f"start {os.getpid()}")
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(0.01)
@@ -55,8 +55,8 @@ def speak(path: str, seconds: float) -> str:
 
 @jobkit.task
 async def wait(path: str, seconds: float = 0.0) -> str:
-    note(path, f"start {os.getpid()}")
     try:
+        note(path, f"start {os.getpid()}")
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
         note(path, "stopped")

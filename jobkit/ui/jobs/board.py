@@ -222,7 +222,6 @@ class Board:
 
     def put_batches(self, batches: Mapping[str, BatchInfo], now: datetime) -> None:
         """Take batches as they are now: those of this page, and new ones."""
-        self.other_batches.clear()
         for row_id, info in batches.items():
             is_known, before, snapshot = row_id in self.jobs, self.batches.get(row_id), batch_rows.snapshot_of(info)
             if not is_known and (self.query.cursor or not self._belongs(snapshot, now)):
@@ -489,6 +488,12 @@ class BoardFeed(QueryFeed[Subscriber]):
         self.model.total = await self._total(self.model.counts)
         model = self.model
         if model.other_batches or any(info.ended_at is None for info in model.batches.values()):
-            batches = await batch_rows.refreshed(self.kit, model.batches, set(model.other_batches))
+            # Others may come during the read, and the same ones may change.
+            others, model.other_batches = model.other_batches, set()
+            try:
+                batches = await batch_rows.refreshed(self.kit, model.batches, others)
+            except BaseException:
+                model.other_batches |= others
+                raise
             model.put_batches(batches, self.now())
         self.poke()
