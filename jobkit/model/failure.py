@@ -45,7 +45,7 @@ class FailureGroup(msgspec.Struct, frozen=True):
         message: message of the newest failure.
         state: see `GroupState`. `changed_by`, `changed_at`: who set it last and when; "" and None if never set.
         count: failures since `first_seen`, including those of deleted jobs.
-        jobs: number of stored jobs. `repeated`: how many of them were retried. `healed`: retries that succeeded.
+        jobs: number of stored jobs. `repeated`: how many of them were retried. `healed`: how many with success.
         first_seen, last_seen: by the store's clock (aware, UTC).
         sample: id of the job that failed last.
         hours: failures in each of the last 24 hours, oldest first; the last item is the current hour.
@@ -87,7 +87,9 @@ class FailureGroup(msgspec.Struct, frozen=True):
         return {**to_json(self), "title": self.title}
 
     @classmethod
-    def from_wire(cls, id: str, wire: Mapping[str, str], *, jobs: int, repeated: int, now_ms: int) -> FailureGroup:
+    def from_wire(
+        cls, id: str, wire: Mapping[str, str], *, jobs: int, repeated: int, healed: int, now_ms: int
+    ) -> FailureGroup:
         """Return the group in a record of the store."""
         times = {"first_seen": wire["first"], "last_seen": wire["last"], "changed_at": wire.get("changed")}
         fields = {
@@ -96,7 +98,7 @@ class FailureGroup(msgspec.Struct, frozen=True):
             "id": id,
             "jobs": jobs,
             "repeated": repeated,
-            "healed": wire.get("healed", 0),
+            "healed": healed,
             "hours": _hours(wire, now_ms),
             "changed_by": wire.get("by", ""),
         }

@@ -44,17 +44,22 @@ class FailureStore(StorePart):
             [
                 command
                 for id in ids
-                for command in (("HGETALL", f"group:{id}"), ("ZCARD", f"failed:{id}"), ("SCARD", f"again:{id}"))
+                for command in (
+                    ("HGETALL", f"group:{id}"),
+                    ("ZCARD", f"failed:{id}"),
+                    ("SCARD", f"again:{id}"),
+                    ("SCARD", f"healed:{id}"),
+                )
             ]
         )
         now_ms = await self._ns.now_ms()
         return [
             self._ns.readable(
                 f"group:{id}",
-                partial(FailureGroup.from_wire, id, jobs=jobs, repeated=repeated, now_ms=now_ms),
+                partial(FailureGroup.from_wire, id, jobs=jobs, repeated=repeated, healed=healed, now_ms=now_ms),
                 wire.texts(record),
             )
-            for id, record, jobs, repeated in zip(ids, *(replies[part::3] for part in range(3)), strict=True)
+            for id, record, jobs, repeated, healed in zip(ids, *(replies[part::4] for part in range(4)), strict=True)
         ]
 
     async def jobs(

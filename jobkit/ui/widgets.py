@@ -52,6 +52,8 @@ class TextWidget(anywidget.AnyWidget):
         request: the browser's newest request.
     """
 
+    _beating: Any = None
+
     beat = traitlets.Unicode("").tag(sync=True)
     saved = traitlets.Unicode("").tag(sync=True)
     request = traitlets.Unicode("").tag(sync=True)
@@ -60,6 +62,39 @@ class TextWidget(anywidget.AnyWidget):
         self._write = threading.RLock()
         self.add_traits(**{name: traitlets.Unicode(text).tag(sync=True) for name, text in texts.items()})
         super().__init__()
+        self.observe(self._viewed, "_view_count")
+
+    def begin(self) -> None:
+        """Beat, until `rest`."""
+        self._beating = background.spawn(self._beat())
+
+    def rest(self) -> None:
+        """Do nothing more, until `begin`; any number of times."""
+        if self._beating is not None:
+            self._stop_beating()
+            self._beating = None
+
+    def close(self) -> None:
+        self.rest()
+        super().close()
+
+    def _viewed(self, change: Any) -> None:
+        """Rest while no page shows it. The browser counts its views only if `_view_count` was a number at first."""
+        if change["old"] and not change["new"]:
+            self.rest()
+        elif change["new"] and self._beating is None:
+            self.begin()
+
+    async def _beat(self) -> None:
+        for count in itertools.count(1):
+            if getattr(self.comm, "_closed", False):  # by the front end, or by marimo when its cell runs again
+                return self.close()
+            self.put({"beat": str(count)})
+            await asyncio.sleep(_BEAT_S)
+
+    def _stop_beating(self) -> None:
+        self._beating.cancel()
+        self.put({"beat": ""})
 
     def put(self, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
         """Write texts as one message."""
@@ -86,7 +121,6 @@ class LiveWidget(TextWidget):
     """
 
     _control: Any = None
-    _beating: Any = None
 
     def __init__(
         self,
@@ -98,7 +132,6 @@ class LiveWidget(TextWidget):
         self._on_end = on_end
         self._on_change = on_change
         self.on_request(self._do)
-        self.observe(self._viewed, "_view_count")
 
     def control(self) -> Control:
         """Return a new control of the card."""
@@ -106,26 +139,19 @@ class LiveWidget(TextWidget):
 
     def begin(self) -> None:
         """Follow the jobs, if there are any."""
-        self._beating = background.spawn(self._beat())
+        super().begin()
         self._control = self.control()
 
     def rest(self) -> None:
-        """Follow nothing more, until `begin`; any number of times."""
+        """Follow nothing more, until `begin`."""
         if self._control is not None:
             self._control.stop()
             self._control = None
-            self._stop_beating()
+        super().rest()
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         if self._control is not None:
             self._control.do(action, asked)
-
-    def _viewed(self, change: Any) -> None:
-        """Rest while no page shows it. The browser counts its views only if `_view_count` was a number at first."""
-        if change["old"] and not change["new"]:
-            self.rest()
-        elif change["new"] and self._control is None:
-            self.begin()
 
     @property
     def shown(self) -> Any:
@@ -141,21 +167,6 @@ class LiveWidget(TextWidget):
             self._trait_values.update(self.current())  # no message
         state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
         return state
-
-    def close(self) -> None:
-        self.rest()
-        super().close()
-
-    async def _beat(self) -> None:
-        for count in itertools.count(1):
-            if getattr(self.comm, "_closed", False):  # by the front end, or by marimo when its cell runs again
-                return self.close()
-            self.put({"beat": str(count)})
-            await asyncio.sleep(_BEAT_S)
-
-    def _stop_beating(self) -> None:
-        self._beating.cancel()
-        self.put({"beat": ""})
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         self.put(whole, parts)
@@ -249,6 +260,7 @@ class FormWidget(TextWidget):
         form = FormModel(lambda: Actions(kit()), self.put, on_submit=on_submit, infos=infos)
         super().__init__({"tasks": form.tasks(), "prefill": form.filling(filled) if filled else "", "reply": ""})
         self.on_request(form.do)
+        self.begin()
 
 
 class WidgetColumn(VBox):  # type: ignore[misc]  # ipywidgets has no types

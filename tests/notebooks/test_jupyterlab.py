@@ -214,7 +214,7 @@ def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], pag
     assert (folder / "walk.ipynb").stat().st_size < 120_000
 
 
-LONG_CELLS = (*CELLS[:2], "job = kit.submit(walk, 10_000, 0.1)\njob")
+LONG_CELLS = (*CELLS[:2], "job = kit.submit(walk, 10_000, 0.1)\njob", "jobkit.task(walk)")
 
 
 @pytest.mark.parametrize("lab", [LONG_CELLS], indirect=True, ids=["long"])
@@ -240,6 +240,9 @@ def test_a_card_without_a_kernel_says_so_and_a_saved_notebook_shows_the_last_sta
     gone = card.locator(".away:has-text('The kernel does not answer: it has ended or was restarted')")
     gone.locator("code:has-text('jobkit.connect().get(')").wait_for()
     assert card.get_by_role("button", name="Cancel").is_disabled()
+    form = page.locator(".jk-form")
+    form.locator(".away:has-text('Run this cell again to get a form that submits')").wait_for()
+    assert form.get_by_role("button", name="Submit").is_disabled()
     shot(page, "lab-kernel-gone")
 
     # The saved notebook in another page: trusted, and as another user gets it.

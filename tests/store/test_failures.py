@@ -214,6 +214,12 @@ async def test_a_job_that_repeats_a_failed_one_is_counted_and_so_is_its_success(
 
     assert ((await only(store)).repeated, (await only(store)).healed) == (1, 1)
 
+    await store.finish([ending(await started(store, "once more", retry_of="a"))])
+    assert ((await only(store)).repeated, (await only(store)).healed) == (1, 1)
+
+    await store.delete(["a"])
+    assert ((await only(store)).repeated, (await only(store)).healed) == (0, 0)
+
 
 async def test_a_repeat_that_fails_too_is_a_job_of_the_group(store: RedisStore) -> None:
     await fails(store, "a")

@@ -121,8 +121,9 @@ def test_a_job_whose_task_has_no_form_shows_its_call_and_no_other_form(stage: St
     page = window.open(f"{url}?page=submit&again={job}", width=1440)
 
     page.wait_for_selector(".about .trouble:has-text('Task mean_price is not known here')")
-    said = f'Run its job again from Python: jobkit.connect().get("{job}").rerun(table=..., column=...)'
-    assert said in text_of(page, ".about .trouble")
+    call = f'jobkit.connect().get("{job}").rerun(table=..., column=...)'
+    assert text_of(page, ".about .trouble .snippet pre") == call
+    assert page.locator(".about .trouble .snippet button:has-text('Copy')").is_visible()
     for part in ("button.submit", "h2", "[data-name=n]"):
         assert page.locator(f".jk-form {part}").first.is_hidden()
     assert page.locator(".task[aria-selected=true]").count() == 0

@@ -36,7 +36,7 @@ class Form extends Fields {
     n.fields = h("div", {class: "fields"});
     n.none = h("p", {class: "muted none", text: "This task takes no arguments.", hidden: true});
     n.options = h("details", {class: "options"}, h("summary", {text: "Options"}), (n.optionFields = h("div", {class: "fields"})));
-    n.missing = h("p", {class: "trouble", role: "alert", hidden: true});
+    n.missing = h("div", {class: "trouble", role: "alert", hidden: true});
     n.trouble = h("p", {class: "trouble", role: "alert", hidden: true});
     n.draft = h("p", {class: "draft muted", hidden: true}, "As you left it. ", h("button", {type: "button", class: "link", text: "Start over", onclick: () => this.startOver()}));
     n.usual = h("span", {class: "usual muted"});
@@ -90,7 +90,7 @@ class Form extends Fields {
     if (!this.tasks.some((task) => task.name === wanted.task)) {  // it may still come; the user is told once
       if (this.missed === wanted.n) return;
       this.missed = wanted.n;
-      this.showLack(`Task ${wanted.task} is not known here: no worker and no module offers it. ${wanted.job ? `Run its job again from Python: ${rerunCall(wanted)}` : "Choose another one."}`);
+      this.showLack(`Task ${wanted.task} is not known here: no worker and no module offers it. ${wanted.job ? "Run its job again from Python:" : "Choose another one."}`, wanted.job && rerunCall(wanted));
       return;
     }
     this.filled = wanted.n;
@@ -101,9 +101,9 @@ class Form extends Fields {
     this.isDirty = false;
   }
 
-  /** Show a sentence in place of the form of a task, or with "" the form again. */
-  showLack(text) {
-    put(this.n.missing, text);
+  /** Show a sentence, with code to copy below it, in place of the form of a task, or with "" the form again. */
+  showLack(text, code = "") {
+    this.n.missing.replaceChildren(text, ...(code ? [codeBlock(code)] : []));
     this.n.missing.hidden = !text;
     this.isLacking = Boolean(text);
     this.root.classList.toggle("lacking", this.isLacking);

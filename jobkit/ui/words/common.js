@@ -153,8 +153,8 @@ function keyed(rows, list, items, key, make, isFixed = false) {
 
 /** Code with a button to copy it. */
 function codeBlock(code) {
-  const copy = h("button", {class: "btn small", onclick: () => copyText(code, copy)}, icon("copy"), "Copy");
-  return h("div", {class: "code"}, h("pre", {class: "mono", text: code}), copy);
+  const copy = h("button", {class: "btn small", type: "button", onclick: () => copyText(code, copy)}, icon("copy"), "Copy");
+  return h("div", {class: "snippet"}, h("pre", {class: "mono", text: code}), copy);
 }
 
 /** Buttons as a radio group, for choices `[value, text, title]`: a click or an arrow key calls `pick(value, isKey)`, and `mark`

@@ -2,7 +2,7 @@
 -- touch a group.
 --
 -- `group:{id}` (hash) is the record; `failed:{id}` its jobs by the time they failed (us), `again:{id}` those of them that
--- another job repeats; `failed` (hash) knows the group of each failed job, `groups` all groups by their last failure.
+-- another job repeats, `healed:{id}` those of these with success; `failed` (hash) knows the group of each failed job, `groups` all groups by their last failure.
 
 local REMEMBERED_MS = 2592000000 -- 30 days: a group that was muted or resolved outlives its jobs
 
@@ -57,6 +57,7 @@ function Failures.leave(id)
   call('HDEL', P .. 'failed', id)
   call('ZREM', P .. 'failed:' .. group, id)
   call('SREM', P .. 'again:' .. group, id)
+  call('SREM', P .. 'healed:' .. group, id)
   if call('EXISTS', P .. 'failed:' .. group) == 0 then Failures.emptied(group) end
 end
 
@@ -77,8 +78,8 @@ end
 
 -- It has succeeded.
 function Failures.healed(spec)
-  local group = repeats(spec)
+  local group, old = repeats(spec)
   if not group then return end
-  call('HINCRBY', P .. 'group:' .. group, 'healed', 1)
+  call('SADD', P .. 'healed:' .. group, old)
   Records.tell_control()
 end
