@@ -347,20 +347,3 @@ def test_a_study_shows_its_best_trial_and_history_goes_on_by_itself_and_is_cance
     stage.cancelled(batch.id)
     wait_until(lambda: "Cancelled" in text_of(page, ".jk-batch .chip"), what="the end")
     assert page.evaluate("window.boom") is None
-
-
-def test_a_batch_that_ends_right_after_a_plot_is_plotted_once_more(stage: Stage) -> None:
-    ids = [stage.submit("train", {"n": n}) for n in (1, 2, 3)]
-    told: dict[str, str] = {}
-    batch = Batch(stage.kit, [stage.kit.get(each) for each in ids], axes=("n",))
-    control = BatchControl(Actions(stage.kit), lambda whole, _: told.update(whole), batch)
-    wait_until(lambda: told.get("plot") == "null", what="the plot of nothing")
-
-    for n, job_id in enumerate(ids):
-        stage.start(job_id)
-        stage.succeed(job_id, {"type": "int", "text": str(n)}, summary=str(n))
-
-    wait_until(
-        lambda: len((json.loads(told["plot"]) or {"dots": ()})["dots"]) == 3, what="the plot of all", timeout_s=10
-    )
-    control.stop()

@@ -183,7 +183,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             else:
                 subscriber.deliver(whole, parts)
         has_curves = bool(model.curves.wanting(model.snapshots)) or self._is_mislabelled(model)
-        has_more = has_curves or self._is_fetching or self._lacks_facts or bool(self._changed)
+        came = self._changed or self._previews  # during this call
+        has_more = has_curves or self._is_fetching or self._lacks_facts or bool(came)
         if has_curves:
             self._reader_of_curves.poke()
         if wanted and not self.kit.is_closed:
