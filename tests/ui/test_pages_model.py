@@ -158,15 +158,16 @@ def test_new_jobs_come_as_new_and_only_those_that_match() -> None:
 
 def test_events_of_a_new_job_that_come_while_it_is_read_are_not_lost() -> None:
     made = board(Query(limit=3))
-    for name in ("j4", "j5"):
+    for name in ("j4", "j5", "j6"):
         made.take(JobEvent(name, 1, EventType.SUBMITTED, 0, {"state": "queued"}))
     made.to_read(10)
     made.take(JobEvent("j4", 2, EventType.CANCELLED, 0, {"state": "cancelled"}))
     made.take(JobEvent("j5", 2, EventType.DELETED, 0, {}))
+    made.take(JobEvent("j6", 1, EventType.PROGRESSED, 0, {"rev": 1}))
 
-    made.learn([snapshot(4), snapshot(5)], NOW)  # as they were before
+    made.learn([snapshot(4), snapshot(5), snapshot(6)], NOW)  # as they were before
 
-    assert made.to_read(10) == ["j4"]
+    assert made.to_read(10) == ["j4", "j6"]
     assert "j5" not in made.jobs
 
 

@@ -176,9 +176,9 @@ class Board:
                 del self.jobs[event.job_id]
         elif known is None:
             # News of a job on another page is nothing to us; a change of state may bring it here. To a page of all jobs
-            # only its first event can, and others while it is read, which the snapshot may not have.
-            may_come = event.seq == 1 or not self._has_all or event.job_id in self._reading
-            if may_come and not event.type.is_news and not self.query.cursor:
+            # only its first event can. What comes while it is read may be missing in the snapshot.
+            may_come = not event.type.is_news and (event.seq == 1 or not self._has_all)
+            if (may_come or event.job_id in self._reading) and not self.query.cursor:
                 self.unknown.pop(event.job_id, None)
                 self.unknown[event.job_id] = None
         else:
