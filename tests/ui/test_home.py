@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +22,7 @@ from jobkit.ui.jobs import home
 from jobkit.ui.jobs.home import HomeFeed
 from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import Subscriber
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 from tests.ui.conftest import Look
 from tests.ui.screen import Screen
 from tests.ui.stage import Stage
@@ -109,6 +111,28 @@ def test_rows_move_to_their_section_when_a_job_starts_and_ends(stage: Stage, wat
     wait_until(lambda: screen.order == [second, third, first], what="the new one between them")
     stage.kit.delete([first])
     wait_until(lambda: screen.order == [second, third], what="the deleted one to go")
+
+
+def test_a_browser_that_asks_while_home_is_read_gets_it_when_it_has_been_read(
+    stage: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_reading, go, read = threading.Event(), threading.Event(), home.read_home
+
+    async def slowly(*of: Any) -> Any:
+        is_reading.set()
+        await asyncio.to_thread(go.wait)
+        return await read(*of)
+
+    watch()
+    monkeypatch.setattr(home, "read_home", slowly)
+    job = stage.submit()
+    assert is_reading.wait(PATIENCE_S)
+    other = Screen(stage, Query(owner=None), None, HomeFeed)
+    background.call(asyncio.sleep(0))  # it has subscribed
+    go.set()
+
+    wait_until(lambda: other.told.get("home") and other.order == [job], what="the whole page")
+    other.close()
 
 
 def test_a_batch_is_one_row_in_the_section_of_its_state(stage: Stage, watch: Watch) -> None:

@@ -26,7 +26,7 @@ from jobkit.store.lines import HEAD, MOST_RUNNING, Lines, read_lines, running_jo
 from jobkit.store.query import Query, QueryPage
 from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.board import WAITING, Board, BoardFeed
-from jobkit.ui.live.shared_feed import QueryFeed
+from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
 
 #: Rows of what runs, at most; of what waits, at most if enough has ended to fill the page, and in any case.
 _RUNNING, _WAITING, _WAITING_MOST = 15, 8, HEAD
@@ -246,6 +246,11 @@ class HomeFeed(BoardFeed):
         self.poke()
         if self.model.waiting:
             self.reload_in(_FORECAST_S)
+
+    def tell(self, subscriber: Subscriber, version: Any = None) -> None:
+        if self.is_loading:  # what is being read is told as a whole, as it would be by other feeds
+            self._is_told = False
+        super().tell(subscriber, version)
 
     def flush(self) -> None:
         QueryFeed.flush(self)
