@@ -36,7 +36,9 @@ class Screen:
             self.rows, self.order = {}, [row["id"] for row in rows]
         else:
             self.changed += rows
-            self.order = told.get("order") or [*(row["id"] for row in new), *self.order]
+            for row in reversed(new):
+                self.order.insert(self.order.index(row["below"]) + 1 if row.get("below") in self.order else 0, row["id"])
+            self.order = told.get("order") or self.order
         self.rows |= {row["id"]: row for row in (*rows, *new)}
         self.left += told.get("left", [])
         for job_id in told.get("gone", ()):

@@ -156,6 +156,19 @@ def test_new_jobs_come_as_new_and_only_those_that_match() -> None:
     assert "j0" not in made.jobs  # older than the page's last row: it belongs to a later page
 
 
+def test_new_rows_are_placed_by_their_time_of_submit_whichever_was_read_first() -> None:
+    made = Board(Query(limit=9))
+    made.load(QueryPage(tuple(snapshot(n) for n in (5, 1)), ""), {})
+    for n in (2, 6, 3):
+        made.take(JobEvent(f"j{n}", 1, EventType.SUBMITTED, 0, {"state": "queued"}))
+    made.to_read(10)
+
+    made.learn([snapshot(2), snapshot(6), snapshot(3)], NOW)
+
+    assert [*made.jobs] == ["j6", "j5", "j3", "j2", "j1"]
+    assert [(row["id"], row.get("below")) for row in delta(made)["new"]] == [("j6", None), ("j3", "j5"), ("j2", "j5")]
+
+
 def test_events_of_a_new_job_that_come_while_it_is_read_are_not_lost() -> None:
     made = board(Query(limit=3))
     for name in ("j4", "j5", "j6"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, ClassVar
 
 from jobkit.client import Kit
@@ -216,8 +216,7 @@ class Board:
             elif not self.query.is_newest_first:
                 self._fresh.add(snapshot.id)  # its position is known after the next read of the page
             elif not self._is_older(to_ms(snapshot.submitted_at)):
-                self._new.append(snapshot.id)
-                self._put_first(snapshot)
+                self._put_new(snapshot)
         self._reading = set()
 
     def put_batches(self, batches: Mapping[str, BatchInfo], now: datetime) -> None:
@@ -234,11 +233,14 @@ class Board:
             if is_known and info != before:
                 self._put(snapshot, now)
             elif not is_known:
-                self._new.append(row_id)
-                self._put_first(snapshot)
+                self._put_new(snapshot)
 
-    def _put_first(self, snapshot: JobSnapshot) -> None:
-        jobs = {snapshot.id: snapshot, **self.jobs}
+    def _put_new(self, snapshot: JobSnapshot) -> None:
+        """Add a row above those that are older."""
+        self._new.append(snapshot.id)
+        at_ms, others = self._submitted_ms(snapshot), iter(self.jobs.items())
+        newer = dict(takewhile(lambda item: self._submitted_ms(item[1]) > at_ms, others))
+        jobs = newer | {snapshot.id: snapshot} | self.jobs
         self.jobs = dict(islice(jobs.items(), 2 * self.query.limit))
         for row_id in jobs.keys() - self.jobs.keys():
             self.batches.pop(row_id, None)
@@ -281,11 +283,19 @@ class Board:
     def delta(self, now: datetime) -> dict[str, Any]:
         """Return the changes since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (no
         match any more), `fresh` (number of new jobs in another order), `counts`, `total`, `away`; {} for none.
+
+        A new row that is not on top has `below`, the id of the next row above it that is not new.
         """
-        new = [job_id for job_id in reversed(self._new) if job_id in self.jobs]
+        new, known = set(self._new), ""
+        added = []
+        for row_id in self.jobs if new else ():
+            if row_id in new:
+                added.append(self._row(self.jobs[row_id]) | ({"below": known} if known else {}))
+            else:
+                known = row_id
         lists = {
             "rows": [self._row(self.jobs[job_id]) for job_id in (self._changed & self.jobs.keys()).difference(new)],
-            "new": [self._row(self.jobs[job_id]) for job_id in new],
+            "new": added,
             "gone": sorted(self._gone),
             "left": sorted(self._left),
         }
@@ -345,9 +355,12 @@ class Board:
         """Return whether the page is full and a row with this time of submit (0: unknown) belongs below it."""
         if len(self.jobs) < self.query.limit or not submitted_ms:
             return False
-        row_id, oldest = next(reversed(self.jobs.items()))
-        info = self.batches.get(row_id)
-        return submitted_ms < (to_ms(oldest.submitted_at) if info is None else info.last_us // 1000)
+        return submitted_ms < self._submitted_ms(next(reversed(self.jobs.values())))
+
+    def _submitted_ms(self, row: JobSnapshot) -> int:
+        """Return the time of submit by which a row is placed: of a batch, that of its newest job."""
+        info = self.batches.get(row.id)
+        return to_ms(row.submitted_at) if info is None else info.last_us // 1000
 
 
 class BoardFeed(QueryFeed[Subscriber]):

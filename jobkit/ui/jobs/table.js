@@ -216,8 +216,8 @@ class Table extends View {
     const fresh = this.waiting.splice(0).slice(0, 100).reverse();
     for (const data of fresh) {
       if (this.rows.has(data.id)) continue;
-      const row = this.add(data);
-      this.n.body.prepend(row.el);
+      const row = this.add(data), above = this.batches.open.get(data.below) || this.rows.get(data.below);
+      above ? above.el.after(row.el) : this.n.body.prepend(row.el);
       row.el.classList.add("fresh");
     }
     this.home.arrange();
