@@ -37,7 +37,8 @@ class Screen:
         else:
             self.changed += rows
             for row in reversed(new):
-                self.order.insert(self.order.index(row["below"]) + 1 if row.get("below") in self.order else 0, row["id"])
+                below = row.get("below")
+                self.order.insert(self.order.index(below) + 1 if below in self.order else 0, row["id"])
             self.order = told.get("order") or self.order
         self.rows |= {row["id"]: row for row in (*rows, *new)}
         self.left += told.get("left", [])
