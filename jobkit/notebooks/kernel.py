@@ -8,6 +8,7 @@ It ends with the job's process, however that ends.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import secrets
 import signal
@@ -130,6 +131,11 @@ def _follow(shell: Any, sink: _PipeSink, recorder: Recorder, cells: int) -> None
     shell.events.register("post_run_cell", ended)
 
 
+def _is_of_cells(record: logging.LogRecord) -> bool:
+    """Return False for an error of the kernel's own sockets: at its end, it may flush to one that is closed already."""
+    return record.exc_info is None or not type(record.exc_info[1]).__module__.startswith("zmq.")
+
+
 def main() -> None:
     order = msgspec.msgpack.decode(bytes.fromhex(os.environ.pop(ORDER)), type=KernelOrder)
     if not death.end_with_parent(order.parent, signal.SIGKILL):
@@ -146,6 +152,7 @@ def main() -> None:
         bars.install(is_shown=True)
     app: Any = importlib.import_module("ipykernel.kernelapp").IPKernelApp.instance()
     app.initialize()
+    logging.getLogger("tornado.general").addFilter(_is_of_cells)
     _follow(app.shell, sink, recorder, order.cells)
     Path(order.folder).mkdir(exist_ok=True)
     app.start()

@@ -10,13 +10,20 @@ from typing import Any
 import panel as pn
 import pytest
 
+from jobkit.ui import panel_server
 from jobkit.ui.jobs.job_table import JobTable
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 from tests.ui.conftest import CANARY, Window
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents wait for their rows, also on a slow machine."""
+    monkeypatch.setattr(panel_server, "HOLD_S", PATIENCE_S)
 
 
 def early(url: str) -> dict[str, Any] | None:
@@ -157,10 +164,8 @@ def test_a_document_that_other_people_get_too_has_nothing_of_the_first_session(
 def test_of_a_crowd_few_documents_wait_for_rows_and_their_sessions_live_on(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobkit.ui import panel_server
     from jobkit.ui.app.dashboard import Dashboard
 
-    monkeypatch.setattr(panel_server, "HOLD_S", 100.0)
     monkeypatch.setattr(JobTable, "_deliver", lambda *_: None)  # no rows come
     server = PageServer(
         lambda: Dashboard(stage.kit).__panel__(),
