@@ -103,12 +103,15 @@ class Artifact:
         """Write it to a file, whole or not at all; an existing one is replaced.
 
         Args:
-            path: of the file, or a directory, in which it gets its own name.
+            path: of the file, or a directory, in which it gets its own name. A path that ends with a slash is a
+                directory, which is made if it does not exist.
 
         Returns:
             the path of the file.
         """
         target = Path(path)
+        if os.fspath(path).endswith(("/", os.sep)):
+            target.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             target = target / self.name
         content = self.read()

@@ -55,6 +55,8 @@ def test_artifacts_can_be_read_by_every_kit(kit: Kit, tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == b"a,b\n1,2\n"
     (tmp_path / "folder").mkdir()
     assert found["numbers"].save(tmp_path / "folder") == tmp_path / "folder" / "numbers"
+    assert found["numbers"].save(f"{tmp_path}/new/folder/") == tmp_path / "new" / "folder" / "numbers"
+    assert found["notes.txt"].save(f"{tmp_path}/new/folder/").read_bytes() == b"newer"
     assert kit.artifact(job.id, "notes.txt").read() == b"newer"
 
 
