@@ -171,7 +171,7 @@ class Supervisor:
                     name=name,
                     argv=argv,
                     log=service_log(self.home, name),
-                    env=_environ(),
+                    env=self._environ(),
                     cwd=self.home.path,
                     death_signal=signal.SIGTERM,
                     say=say,
@@ -184,10 +184,9 @@ class Supervisor:
         self._set_state(None)
         name = f"worker-{request.namespace}"
         folders = [folder for folder in request.folders if os.path.isdir(folder)]
-        environ = _environ() | {
+        environ = self._environ() | {
             **request.environ,
             "JOBKIT_URL": "local://",
-            "JOBKIT_HOME": str(self.home.path),
             "JOBKIT_NAMESPACE": request.namespace,
             "JOBKIT_TASKS": ",".join(tasks) or _NO_TASKS,
             "PYTHONUNBUFFERED": "1",
@@ -216,6 +215,11 @@ class Supervisor:
         self.problems[namespace] = f"task modules {', '.join(request.tasks)} cannot be imported: {reason[-1]}"
         say(self.problems[namespace])
         self._put_worker(request, own if own != request.tasks and _tasks_of(failed) != own else ())
+
+    def _environ(self) -> dict[str, str]:
+        """Return the environment of children: this home, and no other settings of this process's starter."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
+        return {**inherited, "JOBKIT_HOME": str(self.home.path)}
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -271,11 +275,6 @@ class Supervisor:
         """Write the status file; None keeps the state."""
         self._status |= {"problems": dict(self.problems)} | ({"state": state} if state else {})
         self.home.write_status(self._status)
-
-
-def _environ() -> dict[str, str]:
-    """Return the environment of children: without settings of the process that started this one."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
 
 
 def _tasks_of(worker: Child) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
+from jobkit.autoscaling import ensure_autoscaler
 from jobkit.embedded import attach, ensure_running, shutdown
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
@@ -284,6 +285,16 @@ def test_a_worker_gets_the_modules_and_times_of_the_caller_and_no_secret(
     assert environ()["JOBKIT_URL"] == "local://"
     assert str(Path.cwd()) in environ()["PYTHONPATH"].split(os.pathsep)
     assert "JOBKIT_SECRET" not in environ()
+
+
+def test_a_pools_autoscaler_keeps_its_files_in_the_home_of_its_server(served: Settings) -> None:
+    ensure_autoscaler(served)
+
+    def home() -> str | None:
+        autoscalers = [p.info for p in processes_of(served.home) if "jobkit.autoscaling" in p.info["cmdline"]]
+        return autoscalers[0]["environ"].get("JOBKIT_HOME") if autoscalers else None
+
+    wait_until(lambda: home() == str(served.home), what="an autoscaler of this home")
 
 
 def test_a_worker_whose_modules_do_not_import_is_replaced_by_one_without_them(settings: Settings) -> None:
