@@ -100,6 +100,32 @@ def _matches(name: str, pattern: str) -> bool:
     return len(labels) == len(wanted) and all(want in ("*", label) for label, want in zip(labels, wanted, strict=True))
 
 
+def is_own_host(host: str, names: Collection[str]) -> bool:
+    """Return whether a Host header is a name of a server: a loopback name, an IP address, or one of `names`.
+
+    Another site could have its name lead here, by DNS, so that its pages reach this server; but not an address.
+    """
+    return _parsed(host_name(host)) is not None or is_host_among(host, [*LOOPBACK_NAMES, *names])
+
+
+def unknown_host(host: str) -> str:
+    """Return why a request to a host that is not `is_own_host` is refused, in one sentence."""
+    return (
+        f"{host[:200]!a} is not a name of this server; its operator can allow one: JOBKIT_PUBLIC_URL=https://NAME, "
+        "--allow-websocket-origin of `panel serve`, or hosts= of an app"
+    )
+
+
+def own_address() -> str:
+    """Return the address of this machine in its network: that of the default route; "" if there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the address
+            return str(probe.getsockname()[0])
+        except OSError:
+            return ""
+
+
 def is_loopback(address: str) -> bool:
     """Return whether an IP address is a loopback one, also as an IPv4 address inside of an IPv6 one."""
     return (found := _parsed(address)) is not None and found.is_loopback
@@ -237,6 +263,11 @@ class ServerConfig:
     address: str = ""  #: that it listens on; "" if not configured
     has_login: bool = False
     is_proxied: bool = False  #: see `PROXIED_VARIABLE`
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Names as `is_own_host` takes them: also that of the public URL."""
+        return self.names | {urlsplit(self.public_url).netloc}
 
     def configured(self, settings: Settings, *, names: Collection[str] = (), public_url: str = "") -> ServerConfig:
         """Return this server with the settings' public URL and further names."""

@@ -41,9 +41,10 @@ from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import check_died, environment
+from jobkit.joined import address_of
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.people import Role
-from jobkit.own_machine import PROXIED_VARIABLE, system_tells, to_open, to_print
+from jobkit.own_machine import PROXIED_VARIABLE, is_loopback, own_address, system_tells, to_open, to_print
 from jobkit.people import ANONYMOUS, person_named, read_login
 from jobkit.settings import Settings, hub_user
 from jobkit.store.binary import check_system
@@ -273,9 +274,9 @@ def dashboard(
             "JOBKIT_PUBLIC_URL is set without a login, so remote users see no jobs; give --login FILE or "
             "--oauth PROVIDER, or give them a role: JOBKIT_ROLES=anonymous=view"
         )
-    name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     if login or oauth or system_tells():  # else the server prints its address itself, with a token
-        click.echo(f"http{'s' if secured else ''}://{name}:{port}/", err=True)
+        own = f"http{'s' if secured else ''}://{address_of(_reached_as(host, bool(secured)), port)}/"
+        click.echo(kit.settings.public_url or own, err=True)
     argv = dashboard_command(port, host) + guarded + secured + (["--show"] if show else [])
     sys.stdout.flush()
     os.execve(argv[0], argv, {**os.environ, **environ, **served})
@@ -336,7 +337,7 @@ def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:
     """Return the command line of the dashboard's server, which accepts sessions of this server's pages only."""
     command = [*_PANEL_SERVE, "--address", host, "--port", str(port)]
     for name in names_of(host):
-        command += ["--allow-websocket-origin", f"{name}:{port}"]
+        command += ["--allow-websocket-origin", address_of(name, port)]
     if public := urlsplit(Settings.load().public_url).netloc:
         command += ["--allow-websocket-origin", public]
     return command
@@ -372,10 +373,15 @@ def check_host(host: str | None, has_login: bool) -> str:
 
 def names_of(host: str) -> list[str]:
     """Return the names under which a server on this address is reached."""
-    if host == "127.0.0.1":
-        return ["localhost", host]
-    own = socket.gethostname()
-    return list(dict.fromkeys(["localhost", "127.0.0.1", *([own, socket.getfqdn()] if host == "0.0.0.0" else [host])]))
+    own = [] if is_loopback(host) else [socket.gethostname(), socket.getfqdn()]
+    return list(dict.fromkeys(["localhost", "127.0.0.1", host, *own]))
+
+
+def _reached_as(host: str, is_secured: bool) -> str:
+    """Return a name for the printed address: one that others can use, too, if they reach `host`."""
+    if not ipaddress.ip_address(host).is_unspecified:
+        return "localhost" if host == "127.0.0.1" else host
+    return socket.getfqdn() if is_secured else own_address() or socket.getfqdn()  # a certificate is for a name
 
 
 def tls(cert: str | None, key: str | None) -> list[str]:

@@ -25,6 +25,7 @@ from jobkit.http.auth.sessions import marks, prefix_of
 from jobkit.http.bodies import BoundedBody
 from jobkit.login_links import LINK_FIELD, name_of_link, use_link
 from jobkit.model import InvalidParams
+from jobkit.own_machine import is_own_host, server_of_tornado, unknown_host
 from jobkit.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
 from jobkit.settings import Settings
 
@@ -101,6 +102,13 @@ class LoginHandler(BoundedBody):
 
     def initialize(self) -> None:
         self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
+
+    async def prepare(self) -> None:
+        server = server_of_tornado(self.application).configured(_settings())
+        if is_own_host(self.request.host, server.hosts):
+            await super().prepare()
+        else:
+            self._show(unknown_host(self.request.host), 421)
 
     async def _refusal(self) -> bytes:
         self.set_status(413)

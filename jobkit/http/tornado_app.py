@@ -22,7 +22,7 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 
 from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, prefix_of, user_of
 from jobkit.http.bodies import BoundedBody
-from jobkit.http.core.handling import Api
+from jobkit.http.core.handling import Api, check_host
 from jobkit.http.messages import FORM, TEXT, Problem, Request, Response, find_route, form, send_all
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE, of_tornado, server_of_tornado
 from jobkit.people import LoginState
@@ -201,6 +201,7 @@ class WebFolder(tornado.web.StaticFileHandler, _RequestReader):
     async def prepare(self) -> None:
         request = self._request()
         try:
+            check_host(request, [*self._api.hosts, *request.server.names])
             grant = await self._api.grant(request)
         except Problem as problem:
             self._say(problem.status, problem.message)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from jobkit import own_machine
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.demand import Service, end_service, keep_service, read_requests, read_services, service_log
 from jobkit.embedded.home import Home, signal_to
@@ -37,12 +38,7 @@ def own_address() -> str:
 
     Raises InvalidParams if there is none, or it is public: then it must be named.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the address
-            found = str(probe.getsockname()[0])
-        except OSError:
-            found = ""
+    found = own_machine.own_address()
     if not found:
         raise InvalidParams("this machine has no network: name its address with --host", "host")
     if not ipaddress.ip_address(found).is_private:

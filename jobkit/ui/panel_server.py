@@ -51,11 +51,13 @@ from jobkit.own_machine import (
     cookie_name,
     decide,
     is_access_token,
+    is_own_host,
     of_tornado,
     server_of_tornado,
     system_tells,
     to_open,
     to_print,
+    unknown_host,
     visitor_of_tornado,
     why_closed,
 )
@@ -321,7 +323,15 @@ def _explain_failure(old: Any, handler: Any, module: Any, error: Exception) -> N
     refuse("The dashboard cannot start", sentence, status=503, reload_s=RETRY_S)
 
 
+def _check_host(handler: Any) -> None:
+    """Refuse a page or websocket under a name that the API refuses, too."""
+    host, server = handler.request.host, server_of_tornado(handler.application)
+    if not is_own_host(host, server.names) and not is_own_host(host, server.configured(_settings()).hosts):
+        raise SessionRefused("Unknown address", f"{unknown_host(host)}.", status=421)
+
+
 async def _prepare(old: Any, self: Any) -> None:
+    _check_host(self)
     _remember(self)
     await old(self)
     if isinstance(self, WSHandler) and self.current_user is None:  # as newer Panel does, before the connection is made

@@ -90,6 +90,32 @@ def test_a_dashboard_with_a_broken_login_or_tls_does_not_start(
     assert said in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(
+    ("host", "environ", "printed"),
+    [
+        ("0.0.0.0", {}, "http://192.0.2.7:5999/"),
+        ("192.0.2.8", {}, "http://192.0.2.8:5999/"),
+        ("127.0.0.1", {}, "http://localhost:5999/"),
+        ("::1", {}, "http://[::1]:5999/"),
+        ("0.0.0.0", {"JOBKIT_PUBLIC_URL": "https://jobs.example"}, "https://jobs.example"),
+    ],
+)
+def test_a_dashboard_prints_an_address_that_colleagues_can_use(
+    host: str, environ: dict[str, str], printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.execve", lambda *_: None)
+    monkeypatch.setattr("jobkit.cli.serve.own_address", lambda: "192.0.2.7")
+    monkeypatch.setattr("jobkit.cli.serve.free_port", lambda port, host: port)
+    users = tmp_path / "users.json"
+    users.write_text('{"ada": "a long password"}')
+    users.chmod(0o600)
+    options = ["--host", host, "--port", "5999", "--login", str(users)]
+
+    done = CliRunner().invoke(main, ["dashboard", *options], env={"JOBKIT_URL": "sync://", **environ})
+
+    assert (done.exit_code, done.stderr.splitlines()[-1:]) == (0, [printed])
+
+
 # -- jobkit audit -----------------------------------------------------------------------------------------------------
 
 

@@ -63,15 +63,16 @@ def page_of(site: PeopleSite, **options: Any) -> httpx.Response:
 
 
 def websocket_says(
-    site: PeopleSite, *, headers: dict[str, str] | None = None, payload: Any = None
+    site: PeopleSite, *, headers: dict[str, str] | None = None, payload: Any = None, host: str = ""
 ) -> tuple[int, bytes]:
     """Open a websocket session with a session token that anyone can make; return opcode and data of the first frame."""
     from bokeh.util.token import generate_jwt_token, generate_session_id
 
     token = generate_jwt_token(generate_session_id(), extra_payload=payload or {"headers": {}, "cookies": {}})
     address = urlsplit(site.url)
-    lines = ["GET /page/ws HTTP/1.1", f"Host: {address.netloc}", "Upgrade: websocket", "Connection: Upgrade"]
-    lines += [f"Sec-WebSocket-Protocol: bokeh, {token}", "Sec-WebSocket-Version: 13", f"Origin: {site.url}"]
+    host = host or address.netloc
+    lines = ["GET /page/ws HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += [f"Sec-WebSocket-Protocol: bokeh, {token}", "Sec-WebSocket-Version: 13", f"Origin: http://{host}"]
     lines += [f"Sec-WebSocket-Key: {b64encode(os.urandom(16)).decode()}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     with socket.create_connection(("127.0.0.1", address.port or 0), timeout=30) as stream:
@@ -166,6 +167,38 @@ def test_pages_and_api_are_both_closed_under_another_host_name(stage: Stage, opt
     assert (page.status_code, jobs.status_code, named.status_code) == (403, 401, 401)  # and not 421
     assert "Others reach this server as" in page.text
     assert "others reach this server as" in jobs.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("host", "page", "login", "api", "socket"),
+    [
+        ("localhost:5006", 302, 200, 401, 403),
+        ("10.77.0.1:5006", 302, 200, 401, 403),  # no site's name leads there under its own name
+        ("jobs.example.org", 302, 200, 401, 403),
+        ("evil.example", 421, 421, 421, 421),
+    ],
+)
+def test_with_a_login_pages_websockets_and_api_are_served_under_the_same_names(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, host: str, page: int, login: int, api: int, socket: int
+) -> None:
+    from bokeh.server.auth_provider import AuthModule
+    from panel.config import config
+
+    from tests.security.people_site import AUTH
+
+    monkeypatch.setattr(config, "cookie_secret", "of these tests")
+    options = {"auth_provider": AuthModule(AUTH), "cookie_secret": "of these tests"}
+    site = PeopleSite(stage.kit, str, websocket_origin=["localhost", "jobs.example.org"], **options)
+    try:
+        paths = "/page", "/login", "/api/jobs"
+        answers = [httpx.get(site.url + path, headers={"Host": host}, trust_env=False) for path in paths]
+        said = websocket_says(site, host=host)[0]
+    finally:
+        site.close()
+
+    assert ([answer.status_code for answer in answers], said) == ([page, login, api], socket)
+    refused = [answer.text for answer in answers if answer.status_code == 421]
+    assert all("is not a name of this server" in text and "JOBKIT_PUBLIC_URL" in text for text in refused)
 
 
 def test_with_a_public_url_pages_and_api_are_both_closed(stage: Stage) -> None:

@@ -49,11 +49,11 @@ from jobkit.model import (
 )
 from jobkit.model.people import AuditEntry
 from jobkit.own_machine import (
-    LOOPBACK_NAMES,
     AccessDecision,
     RequestSender,
     decide,
-    is_host_among,
+    is_own_host,
+    unknown_host,
     without_default_port,
 )
 from jobkit.settings import Settings, checked_name
@@ -80,18 +80,9 @@ _HEADERS = {
 
 
 def check_host(request: Request, hosts: Collection[str]) -> None:
-    """Refuse (421) a Host header that is not a name of this server: a loopback name, or one of `hosts`.
-
-    Links are made from it, and another site's page could reach this server under a name of its site, by DNS.
-    """
-    if not is_host_among(request.host, [*LOOPBACK_NAMES, *hosts]):
-        raise Problem(
-            421,
-            "unknown_host",
-            f"this server is not {printable(request.host) or 'without a name'}; its operator can allow the name "
-            "(--allow-websocket-origin, or hosts= of the app)",
-            "host",
-        )
+    """Refuse (421) a Host header that is not a name of this server: links are made from it. See `is_own_host`."""
+    if not is_own_host(request.host, hosts):
+        raise Problem(421, "unknown_host", unknown_host(request.host), "host")
 
 
 def is_trusted(page: str, request: Request, origins: Collection[str]) -> bool:
