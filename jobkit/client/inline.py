@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +63,7 @@ class Inline:
         self._parts = PartStore(store, lambda: None)
         self.is_at_once = True  # else jobs wait for `jobkit.testing.MemoryKit.run`
         self.person: Callable[[Question], Any] = at_terminal
-        """Answers the questions of jobs; None leaves them to other threads of the process."""
+        """Answers the questions of jobs; its None leaves them to other threads of the process, if there are any."""
 
     def run_each(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
         """Run stored jobs in their order; `then` is called after each."""
@@ -145,6 +147,9 @@ class _StoreSink:
         self._numbers: tuple[float | None, float | None, str] = (None, None, "")
         self._curves: Curves | None = None
         self._following: list[Future[None]] = []  # questions
+        # Threads that may answer: not those that the job starts, nor jobkit's, except those that call users' hooks.
+        own, idle = threading.current_thread(), re.compile("jobkit-(?!hook-)|asyncio_").match
+        self._others = [each for each in threading.enumerate() if each is not own and not idle(each.name)]
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._numbers = done, total, message
@@ -183,8 +188,14 @@ class _StoreSink:
         if first.result().kind == "wait":
             (snapshot,) = background.call(self._store.snapshots([self._job_id]))
             question = background.call(read(self._store, self._codec, snapshot, key)) if snapshot else None
-            if snapshot is not None and question is not None and (given := self._person(question)) is not None:
+            if snapshot is None or question is None:
+                return
+            if (given := self._person(question)) is not None:
                 background.call(answer(self._store, self._codec, snapshot, given, by=user_name(), key=key))
+            elif any(other.is_alive() for other in self._others):
+                print(f"job {self._job_id} waits for an answer from another thread: {text}", file=sys.stderr)
+            else:
+                reply(Reply(key, "alone"))
 
     def end(self) -> None:
         """End with the attempt: nothing waits for answers any more."""

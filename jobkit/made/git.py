@@ -182,7 +182,7 @@ class _Git:
             raise _NoAnswer("git had not answered when the process ended") from None
         _running.add(process)
         timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), _kill, [process])
-        timer.daemon = True
+        timer.name, timer.daemon = "jobkit-git", True
         try:
             timer.start()
         except RuntimeError:  # the interpreter is ending, and starts no thread

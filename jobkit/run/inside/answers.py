@@ -19,8 +19,8 @@ class Reply(NamedTuple):
     """The worker's reply to a question.
 
     Attributes:
-        kind: "wait" (there is no answer yet), "leave" (the same, and the attempt is to end), "answer", "late", "many"
-            (the job has asked too much) or "refused".
+        kind: "wait" (there is no answer yet), "leave" (the same, and the attempt is to end), "answer", "late",
+            "alone" (no person can answer), "many" (the job has asked too much) or "refused".
         body: the answer as JSON, or the sentence of a refusal.
     """
 

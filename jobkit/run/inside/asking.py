@@ -72,6 +72,8 @@ class AskCall:
             raise WaitsWithoutSlot
         if reply.kind == "late":
             raise Unanswered(f"no answer came within {duration(self.timeout_s)}: {self.text}")
+        if reply.kind == "alone":
+            raise _no_person(self.text)
         if reply.kind == "many":
             raise JobkitError("this job has asked 1,000 questions, and no job may ask more")
         if reply.kind == "refused":
@@ -95,7 +97,7 @@ class Ask:
             is asked several times, unless given.
 
     Raises:
-        Unanswered: (a TimeoutError) no answer came in time.
+        Unanswered: (a TimeoutError) no answer came in time, or no person can answer here (`sync://`, outside a job).
         InvalidParams: an argument is not allowed.
 
     In coroutines: `await jobkit.ask.aio(...)`.
@@ -208,14 +210,18 @@ def prompt(question: Question) -> dict[str, Any]:
             print(error)
 
 
+def _no_person(text: str) -> Unanswered:
+    return Unanswered(f"no person can answer here, without a terminal or at the end of its input: {text}")
+
+
 def _asked_here(asked: AskCall) -> Any:
     """Return the answer of the person at this terminal, outside a job."""
     if not has_person():
-        raise JobkitError(f"no person can answer here, outside a job and without a terminal: {asked.text}")
+        raise _no_person(asked.text)
     while True:
         try:
             return made(asked.form, prompt(Question(asked.text, asked.form.params, asked.form.is_one)))
         except InvalidParams as error:
             print(error)
         except EOFError:
-            raise JobkitError(f"there was no answer: {asked.text}") from None
+            raise _no_person(asked.text) from None
