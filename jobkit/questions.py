@@ -18,7 +18,7 @@ from jobkit.codec import RAW, Codec, Subject
 from jobkit.model import JobSnapshot, JobSpec, QuestionClosed, SignatureError, StoreUnavailable
 from jobkit.model.format import ago
 from jobkit.model.plain import instant
-from jobkit.model.question import OpenQuestion
+from jobkit.model.question import OpenQuestion, closed_questions
 from jobkit.run.inside.answers import Reply
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed
@@ -128,7 +128,11 @@ async def answer(
     if question is None and key:
         raise QuestionClosed(_why_closed(job_id, *await store.questions.closed(job_id, key)))
     if question is None:
-        raise QuestionClosed(f"job {job_id} asks nothing now; it {_words(snapshot.state)}")
+        last = "".join(
+            f". Its last question {_fate(one.by, one.at, is_late=one.is_late)}: {one.text}"
+            for one in closed_questions(snapshot.history)[-1:]
+        )
+        raise QuestionClosed(f"job {job_id} asks nothing now; it {_words(snapshot.state)}{last}")
     values = question.check(given)
     sealed = codec.seal(RAW, msgspec.json.encode(values), _subject("answer", snapshot.spec, key))
     kind, facts = await store.questions.answer(job_id, key, sealed, by[:200], question.brief(values)[:BRIEF_CHARS])
@@ -143,16 +147,19 @@ def _words(state: str) -> str:
     )
 
 
+def _fate(by: str, at: datetime | None, *, is_late: bool) -> str:
+    """Return how a question was closed; the subject precedes it."""
+    when = ago(at, datetime.now(UTC))
+    if is_late:
+        return f"could be answered until {when}; now it is too late"
+    return f"was answered by {by or 'another user'} {when}"
+
+
 def _why_closed(job_id: str, kind: str, facts: list[Any]) -> str:
     """Return why a question cannot be answered, by the reply of the store."""
-    now = datetime.now(UTC)
-    if kind == "answered":
-        by, at = facts
-        return f"this question of job {job_id} was answered by {by or 'another user'} {ago(instant(at), now)}"
-    if kind == "late":
-        return (
-            f"this question of job {job_id} could be answered until {ago(instant(facts[0]), now)}; now it is too late"
-        )
+    if kind in ("answered", "late"):
+        *by, at = facts
+        return f"this question of job {job_id} {_fate(''.join(by), instant(at), is_late=kind == 'late')}"
     if kind == "ended":
         return f"job {job_id} {_words(facts[0])}; it asks nothing any more"
     return f"job {job_id} has no such question"

@@ -362,11 +362,11 @@ def answer(job_id: str, values: tuple[str, ...], as_json: bool) -> None:
     snapshot = kit.snapshot(job_id)
     key = snapshot.asking[0].key if snapshot.asking else ""
     question = kit.question(job_id, key) if key else None
-    if question is None:
+    if question is None and not values:
         raise QuestionClosed(f"job {job_id} asks nothing now; `jobkit jobs is:asking` lists the jobs that ask")
-    if values:
+    if question is None or values:
         try:
-            kit.answer(job_id, question.parse(values), key=key)
+            kit.answer(job_id, question.parse(values) if question is not None else " ".join(values), key=key)
         except JobkitError:
             out.note(kit, "answer", "job", [job_id], 1)
             raise

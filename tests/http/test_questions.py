@@ -52,7 +52,9 @@ def test_a_question_is_read_and_answered_once(http: httpx.Client, site: Site, st
     late = http.post(url, json={"answer": {"noise": 4}, "key": key})
     assert (late.status_code, late.json()["error"]) == (409, "question_closed")
     assert "was answered" in late.json()["message"]
-    assert http.post(url, json={"answer": {"noise": 4}}).status_code == 409
+    late = http.post(url, json={"answer": {"noise": 4}})
+    assert late.status_code == 409
+    assert "Its last question was answered by" in late.json()["message"]
     assert http.get("/api/jobs", params={"q": "is:asking"}).json()["jobs"] == []
 
 

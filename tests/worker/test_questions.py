@@ -91,7 +91,10 @@ def test_the_first_of_two_answers_counts_and_the_second_hears_whose_it_was(bench
     with pytest.raises(jobkit.QuestionClosed, match="was answered by ada just now"):
         bench.kit.answer(job.id, {"noise": 2}, by="bob", key=key)
     assert job.result(60) == asking.Cut(1)
-    with pytest.raises(jobkit.QuestionClosed, match="asks nothing now; it has succeeded"):
+    with pytest.raises(
+        jobkit.QuestionClosed,
+        match=r"asks nothing now; it has succeeded\. Its last question was answered by ada just now: Which of",
+    ):
         job.answer(noise=2)
 
 
@@ -150,6 +153,8 @@ def test_a_question_that_is_not_answered_in_time_raises_in_the_job(bench: Bench)
     assert len(of(job, "unanswered")) == 1
     with pytest.raises(jobkit.QuestionClosed, match="it is too late"):
         bench.kit.answer(job.id, True, key=asked.data["key"])
+    with pytest.raises(jobkit.QuestionClosed, match="Its last question could be answered until .* too late: Go on"):
+        job.answer(True)
 
 
 @pytest.mark.parametrize(
