@@ -217,6 +217,18 @@ def test_a_batch_that_comes_while_batches_are_read_is_shown(
     wait_until(lambda: screen.order[0] == f"batch {newest}", what="the new batch")
 
 
+def test_a_batch_whose_jobs_were_deleted_leaves_the_page(stage: Stage, look: Look) -> None:
+    batch, job = stage.batch({"n": 1})
+    stage.start(job)
+    stage.succeed(job)
+    screen = look(Query(task="train"))
+    assert screen.order == [f"batch {batch}"]
+
+    background.call(stage.store.delete([job]))
+
+    wait_until(lambda: not screen.rows, what="its row to go")
+
+
 def test_a_job_that_was_retried_in_its_batch_has_a_separate_row(stage: Stage, look: Look) -> None:
     batch, job, _ = stage.batch({"n": 1}, {"n": 2}, owner="ada")
     stage.kit.get(job).cancel()

@@ -98,8 +98,7 @@ async def _some(kit: Kit, query: Query) -> tuple[Sequence[JobSnapshot | BatchInf
     return rows, cursor, alone.searched
 
 
-async def refreshed(kit: Kit, known: Mapping[str, BatchInfo], others: set[str]) -> dict[str, BatchInfo]:
+async def refreshed(kit: Kit, known: Mapping[str, BatchInfo], others: set[str]) -> dict[str, BatchInfo | None]:
     """Return the batches of a page that are open, or are among `others` (ids), as they are now, by their rows' ids."""
-    ids = {info.id for info in known.values() if info.ended_at is None} | others
-    infos = await kit.verbs.store.batches.infos(sorted(ids))
-    return {subscription(info.id): info for info in infos if info is not None}
+    ids = sorted({info.id for info in known.values() if info.ended_at is None} | others)
+    return dict(zip(map(subscription, ids), await kit.verbs.store.batches.infos(ids), strict=True))

@@ -172,8 +172,9 @@ class Board:
             self.unknown.pop(event.job_id, None)
             self._reading.discard(event.job_id)
             if known is not None:
-                self._gone.add(event.job_id)
-                del self.jobs[event.job_id]
+                self._remove(event.job_id)
+            else:  # perhaps the last one of a batch
+                self.other_batches |= {info.id for info in self.batches.values()}
         elif known is None:
             # News of a job on another page is nothing to us; a change of state may bring it here. To a page of all jobs
             # only its first event can. What comes while it is read may be missing in the snapshot.
@@ -219,10 +220,15 @@ class Board:
                 self._put_new(snapshot)
         self._reading = set()
 
-    def put_batches(self, batches: Mapping[str, BatchInfo], now: datetime) -> None:
-        """Take batches as they are now: those of this page, and new ones."""
+    def put_batches(self, batches: Mapping[str, BatchInfo | None], now: datetime) -> None:
+        """Take batches as they are now, None for deleted ones: those of this page, and new ones."""
         for row_id, info in batches.items():
-            is_known, before, snapshot = row_id in self.jobs, self.batches.get(row_id), batch_rows.snapshot_of(info)
+            is_known, before = row_id in self.jobs, self.batches.get(row_id)
+            if info is None:
+                if is_known:
+                    self._remove(row_id)
+                continue
+            snapshot = batch_rows.snapshot_of(info)
             if not is_known and (self.query.cursor or not self._belongs(snapshot, now)):
                 continue
             if not is_known and self._is_older(info.last_us // 1000):
@@ -316,6 +322,12 @@ class Board:
         self._gone.clear()
         self._left.clear()
         self._new.clear()
+
+    def _remove(self, row_id: str) -> None:
+        """Take out a row that was deleted."""
+        self._gone.add(row_id)
+        del self.jobs[row_id]
+        self.batches.pop(row_id, None)
 
     def _leave(self, job_id: str) -> None:
         if self.jobs.pop(job_id, None) is not None:
