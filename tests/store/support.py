@@ -262,7 +262,7 @@ async def check_keys(store: RedisStore) -> None:
             assert await store.redis.zscore(f"{store.prefix}batches", name) is not None, f"batch {name} is in no index"
         elif kind == "after":
             assert await store.redis.zscore(f"{store.prefix}needed", name) is not None, f"{raw} is in no index"
-        elif kind in ("failed", "again", "groups", "needed", "left", "needs"):
+        elif kind in ("failed", "again", "healed", "groups", "needed", "left", "needs"):
             continue  # `check_groups` checks their contents
         elif kind in ("schedule", "schedule-args", "schedule-runs"):
             assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"
@@ -322,7 +322,7 @@ async def check_groups(store: RedisStore) -> None:
     for group in await store.failures.groups(limit=10_000):
         ids, cursor = await store.failures.jobs(group.id, limit=10_000)
         assert not cursor
-        assert len(ids) == group.jobs
+        assert group.healed <= group.repeated <= len(ids) == group.jobs
         inside |= dict.fromkeys(ids, (group.task, group.kind, group.type, group.where))
     assert set(inside) == where.states[JobState.FAILED]
     for id in inside:
