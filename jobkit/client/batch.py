@@ -21,6 +21,7 @@ from jobkit.client.completion import as_completed, wait
 from jobkit.client.handle import Handle, from_snapshot, named_by_id, ui
 from jobkit.client.job import Job, R
 from jobkit.client.loop import background
+from jobkit.client.outputs import column_of
 from jobkit.client.stop_rules import rule_of
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.client.tables import BATCH_COLUMNS, JOB_COLUMNS, NO_BATCHES, Table, counted
@@ -191,7 +192,7 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
                     error = str(missing)
             duration_s = snapshot.elapsed_s(datetime.now(UTC)) if snapshot.is_terminal else None
             own = {"state": str(snapshot.state), "value": value, "duration_s": duration_s, "error": error}
-            rows.append({**{f"{k} (argument)" if k in own else k: v for k, v in job.params.items()}, **own})
+            rows.append({**{column_of(k, own, "argument"): v for k, v in job.params.items()}, **own})
         return pd.DataFrame(rows, index=pd.Index([job.id for job in self.jobs], name="id"))
 
     def metrics(self) -> pd.DataFrame:

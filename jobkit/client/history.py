@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from jobkit.belongings import ContentGone
 from jobkit.client import checks
 from jobkit.client.connection import Connection
+from jobkit.client.outputs import column_of
 from jobkit.model import InvalidParams, JobkitError, LogLine
 from jobkit.model.plain import now_ms
 from jobkit.store.export import Dump, restore
@@ -128,8 +129,8 @@ def _frame(table: Any) -> pd.DataFrame:
         frame[name] = frame[name].fillna("")
     arguments, metrics = _parts(table["params"]), _parts(table["metrics"])
     taken = {*own, *metrics.columns}
-    arguments.columns = [f"{name} (argument)" if name in taken else name for name in arguments.columns]
-    metrics.columns = [f"{name} (metric)" if name in own else name for name in metrics.columns]
+    arguments.columns = [column_of(name, taken, "argument") for name in arguments.columns]
+    metrics.columns = [column_of(name, own, "metric") for name in metrics.columns]
     frame = pd.concat([arguments, metrics, frame], axis=1)
     frame.index = pd.Index(table["id"].to_pylist(), name="id")
     return frame

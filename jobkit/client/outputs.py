@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,8 +38,8 @@ from jobkit.model.trace import lines_of
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns that no metric can have.
-_FIXED = ("step", "time")
+#: Columns of a table of metrics that are neither metrics nor arguments.
+METRICS_OWN = ("job", "step", "time")
 
 
 class LogText(str):
@@ -223,6 +223,7 @@ class Metrics(Mapping[str, float]):
     def __call__(self) -> pd.DataFrame:
         """Return one row a step, as it was logged: `step`, `time` (UTC) and a column for each name.
 
+        A metric that is called `job`, `step` or `time` has "(metric)" behind its name.
         Up to 2,000 points of a curve are all there (fewer with more than 10 curves). Of a longer one, each of some
         hundred ranges of steps has its first, last, smallest and largest point.
         """
@@ -248,9 +249,14 @@ class Metrics(Mapping[str, float]):
         return f"<Metrics {', '.join(f'{name}={value:.4g}' for name, value in self.items()) or 'none'}>"
 
 
+def column_of(name: str, taken: Container[str], kind: str) -> str:
+    """Return the column of an "argument" or "metric": its name, with the kind behind it if the name is taken."""
+    return f"{name} ({kind})" if name in taken else name
+
+
 def rows_of(lines: Sequence[bytes]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the names in lines of metrics, and a row for each moment at which some were logged."""
-    curves = Curves(lines).curves
+    """Return the columns of the metrics in some lines, and a row for each moment at which some were logged."""
+    curves = {column_of(name, METRICS_OWN, "metric"): curve for name, curve in Curves(lines).curves.items()}
     rows: dict[tuple[int, float, int], dict[str, Any]] = {}
     for name, curve in curves.items():
         seen: dict[tuple[int, float], int] = {}
@@ -264,7 +270,7 @@ def frame_of(names: Sequence[str], rows: Sequence[Mapping[str, Any]], first: Seq
     """Return rows as a DataFrame with the columns `first`, `step`, `time` and those of the metrics."""
     import pandas as pd
 
-    frame = pd.DataFrame(rows, columns=[*first, *_FIXED, *(name for name in names if name not in _FIXED)])
+    frame = pd.DataFrame(rows, columns=[*first, "step", "time", *names])
     frame["time"] = pd.to_datetime(frame["time"], unit="ms", utc=True)
     return frame
 

@@ -16,7 +16,16 @@ from jobkit.client.batch import Jobs
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.log_verbs import log_lines
-from jobkit.client.outputs import Artifact, Checkpoint, checkpoints_in, frame_of, outcome_of, rows_of
+from jobkit.client.outputs import (
+    METRICS_OWN,
+    Artifact,
+    Checkpoint,
+    checkpoints_in,
+    column_of,
+    frame_of,
+    outcome_of,
+    rows_of,
+)
 from jobkit.client.tables import Tasks
 from jobkit.codec import is_reference
 from jobkit.files.checkpoints import CheckpointPlace
@@ -146,17 +155,16 @@ class JobReader:
     def metrics_of(self, jobs: Sequence[Job]) -> pd.DataFrame:
         """Return the metrics of several jobs, each row with the job's id and its arguments."""
         found = self._connection.call(self._connection.store.metrics, [job.id for job in jobs])
+        tables = [rows_of(lines) for lines in found]
+        names = list(dict.fromkeys(name for its_names, _ in tables for name in its_names))
+        taken = {*METRICS_OWN, *names}
         first: dict[str, None] = {"job": None}
-        names: dict[str, None] = {}
         rows: list[dict[str, Any]] = []
-        for job, lines in zip(jobs, found, strict=True):
-            its_names, its_rows = rows_of(lines)
-            names |= dict.fromkeys(its_names)
-            own = {"job", "step", "time", *its_names}
-            known = {f"{name} (argument)" if name in own else name: value for name, value in job.params.items()}
+        for job, (_, its_rows) in zip(jobs, tables, strict=True):
+            known = {column_of(name, taken, "argument"): value for name, value in job.params.items()}
             first |= dict.fromkeys(known)
             rows += [{"job": job.id, **known, **row} for row in its_rows]
-        return frame_of(list(names), rows, list(first))
+        return frame_of(names, rows, list(first))
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return what a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.

@@ -33,7 +33,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
         "utf-8",
     )
     csv = tmp_path / "csv.mjs"
-    csv.write_text(f"{assets.source('csv.js')}\nexport {{csvCell}};\n", "utf-8")
+    csv.write_text(f"{assets.source('csv.js')}\nexport {{csvCell, distinct}};\n", "utf-8")
     strip = tmp_path / "strip.mjs"
     text = "\n".join(assets.source(f"{part}.js") for part in ("common", "icons", "search", "strip"))
     strip.write_text(f"{text}\nexport {{timeTexts, timeWords, withoutTime}};\n", "utf-8")

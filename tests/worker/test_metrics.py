@@ -122,6 +122,22 @@ def test_a_batch_gives_its_metrics_by_argument(bench: Bench) -> None:
     assert set(frame["job"]) == {job.id for job in batch}
 
 
+def test_metrics_with_the_name_of_a_column_or_an_argument_are_all_there(inline: Kit) -> None:
+    def fit_named(lr: float) -> None:
+        if lr:
+            jobkit.log_metrics(7, **{"time": lr, "job": 1, "lr": 3})
+
+    batch = inline.map(fit_named, [{"lr": 0}, {"lr": 0.2}])
+    one, frame = batch[1].metrics(), batch.metrics()
+
+    metrics = ["time (metric)", "job (metric)", "lr"]
+    assert list(one.columns) == ["step", "time", *metrics]
+    assert one[metrics].to_numpy().tolist() == [[0.2, 1, 3]]
+    assert one["time"][0].year > 2000
+    assert list(frame.columns) == ["job", "lr (argument)", "step", "time", *metrics]
+    assert frame[["job", "lr (argument)", "step", *metrics]].to_numpy().tolist() == [[batch[1].id, 0.2, 7, 0.2, 1, 3]]
+
+
 class Text:
     def __float__(self) -> float:
         raise RuntimeError("no")

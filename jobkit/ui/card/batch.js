@@ -229,7 +229,7 @@ class BatchCard extends LiveCard {
 
   save() {
     const names = this.places.map((c) => this.book.columns[c]).map(([name, kind]) => (kind === "duration" ? "duration_s" : name));
-    saveCsv(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, [names, ...this.rows.map((row) => this.places.map((c) => row[2][c]))]);
+    saveCsv(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, [distinct(names), ...this.rows.map((row) => this.places.map((c) => row[2][c]))]);
   }
 
   /** The metrics of its jobs, over each other. */

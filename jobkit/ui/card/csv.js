@@ -7,6 +7,16 @@ function csvCell(value) {
   return /[",\n\r]/.test(tame) ? `"${tame.replace(/"/g, '""')}"` : tame;
 }
 
+/** Names of columns, all different, as in a batch's Parquet file: the second "state" is "state (2)". */
+function distinct(names) {
+  const found = new Set();
+  for (let name of names) {
+    while (found.has(name)) name += " (2)";
+    found.add(name);
+  }
+  return [...found];
+}
+
 /** Save rows of values as a CSV file. */
 function saveCsv(name, rows) {
   saveBlob(name, new Blob([rows.map((cells) => `${cells.map(csvCell).join(",")}\r\n`).join("")], {type: "text/csv"}));

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-const {csvCell} = await import(process.env.JOBKIT_CSV);
+const {csvCell, distinct} = await import(process.env.JOBKIT_CSV);
 
 test("what begins like a formula is text, with quotes and commas as well", () => {
   assert.equal(csvCell('=HYPERLINK("http://x","y")'), `"'=HYPERLINK(""http://x"",""y"")"`);
@@ -18,4 +18,8 @@ test("numbers and other values stay as they are", () => {
   for (const value of [-1, -0.5, 1e-9, "-1", "-2.5e-3", "+4"]) assert.equal(csvCell(value), String(value));
   assert.equal(csvCell(-Infinity), "-Infinity");
   assert.deepEqual([null, true, false, "a", 'b"c', "d,e"].map(csvCell), ["", "True", "False", "a", '"b""c"', '"d,e"']);
+});
+
+test("columns of one name are told apart", () => {
+  assert.deepEqual(distinct(["lr", "state", "lr", "state", "lr"]), ["lr", "state", "lr (2)", "state (2)", "lr (2) (2)"]);
 });
