@@ -49,7 +49,7 @@ def test_a_summary_writer_logs_scalars() -> None:
             writer.flush()
         writer.close()
 
-    assert metrics_of(run) == {"loss/train": 0.5, "train/acc": 0.9, "val/acc": 0.8}
+    assert metrics_of(run) == {"loss/train": 0.5, "acc/train": 0.9, "acc/val": 0.8}
 
 
 @pytest.mark.parametrize("name", ["add_scalar", "add_scalars", "add_figure"])

@@ -34,6 +34,8 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     )
     csv = tmp_path / "csv.mjs"
     csv.write_text(f"{assets.source('csv.js')}\nexport {{csvCell, distinct}};\n", "utf-8")
+    chart = tmp_path / "chart.mjs"
+    chart.write_text(f"{assets.source('chart.js')}\nexport {{chartsOf}};\n", "utf-8")
     strip = tmp_path / "strip.mjs"
     text = "\n".join(assets.source(f"{part}.js") for part in ("common", "icons", "search", "strip"))
     strip.write_text(f"{text}\nexport {{timeTexts, timeWords, withoutTime}};\n", "utf-8")
@@ -52,6 +54,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
             "JOBKIT_ESM": module.as_uri(),
             "JOBKIT_LANES": lanes.as_uri(),
             "JOBKIT_CSV": csv.as_uri(),
+            "JOBKIT_CHART": chart.as_uri(),
             "JOBKIT_STRIP": strip.as_uri(),
             "JOBKIT_LOG": log.as_uri(),
             "JOBKIT_DRAFTS": drafts.as_uri(),

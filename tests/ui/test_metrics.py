@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from jobkit.run.inside.pictures import PICTURE, TooLarge, drawn
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.card_html import card_html
 from jobkit.ui.card.card_model import CardModel
-from jobkit.ui.card.curves import BatchCurves, charts_text, without_shared
+from jobkit.ui.card.curves import BatchCurves, charts_of, charts_text, without_shared
 from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.job_feed import CardControl
 from jobkit.ui.jobs.board import row
@@ -146,6 +147,15 @@ def test_a_saved_card_draws_its_metrics_and_escapes_their_names(stage: Stage, ru
     assert html.count("<path") == 3
     assert "<script" not in html
     assert len(html) < 12_000
+
+
+def test_metrics_of_the_training_and_test_data_share_a_chart_whichever_part_comes_first() -> None:
+    for names, charts in json.loads((Path(__file__).parent / "esm" / "charts.json").read_text("utf-8")):
+        found = charts_of({name: points(0, 1) for name in names})
+
+        assert [[title, [label for label, _ in lines]] for title, lines in found.items()] == [
+            [title, labels] for title, labels in charts.items()
+        ]
 
 
 def test_curves_of_several_jobs_are_drawn_over_each_other(stage: Stage) -> None:

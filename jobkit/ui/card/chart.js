@@ -10,14 +10,18 @@ function axis(value) {
   return size && (size >= 1e6 || size < 1e-3) ? value.toExponential(2).replace(/\.?0+e/, "e") : String(Number(value.toPrecision(4)));
 }
 
-/** `train/loss` and `val/loss` share the chart "loss". */
+/** Parts of a metric's name that say of which data it is: `val` of `val/loss`, `validation_0` of `validation_0/auc`. */
+const SPLIT = /^(train|training|val|valid|validation|test|testing|eval|evaluation|dev|holdout)([ _-]?\d+)?$/i;
+
+/** `train/loss` and `val/loss` share the chart "loss", `Loss/train` and `Loss/test` share "Loss"; see `charts_of` in curves.py. */
 function chartsOf(curves) {
-  const charts = new Map();
+  const found = new Map(), charts = new Map(), put = (map, title, lines) => map.set(title, [...(map.get(title) || []), ...lines]);
   for (const [name, line] of curves) {
-    const cut = name.lastIndexOf("/"), title = name.slice(cut + 1) || name;
-    if (!charts.has(title)) charts.set(title, []);
-    charts.get(title).push({label: cut > 0 ? name.slice(0, cut) : name, ...line});
+    const parts = name.split("/"), place = parts.findIndex((part) => SPLIT.test(part));
+    const rest = place < 0 ? "" : parts.filter((_, i) => i !== place).join("/");
+    put(found, rest || name, [{name, label: rest ? parts[place] : name, ...line}]);
   }
+  for (const [title, lines] of found) put(charts, lines.length > 1 ? title : lines[0].name, lines);
   return charts;
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,11 @@ _CARD_MOST, _CARD_LEAST = 8_000, 64
 
 #: Jobs whose curves are drawn, and metrics; the first ones of each.
 JOBS_MOST, _NAMES_MOST = 40, 12
+
+#: Parts of a metric's name that say of which data it is: `val` of `val/loss`, `validation_0` of `validation_0/auc`.
+_SPLIT = re.compile(
+    r"(train|training|val|valid|validation|test|testing|eval|evaluation|dev|holdout)([ _-]?\d+)?", re.IGNORECASE
+)
 
 #: Points of all lines, and of each one at least.
 _BATCH_MOST, _BATCH_LEAST = 8_000, 24
@@ -92,11 +98,21 @@ def _columns(new: Iterable[Any], tail: Iterable[Any]) -> list[list[Any]]:
 
 
 def charts_of(curves: Mapping[str, Sequence[Point]]) -> dict[str, list[tuple[str, Sequence[Point]]]]:
-    """Return the lines of each chart, `(label, points)`, by its title: `train/loss` and `val/loss` share "loss"."""
-    charts: dict[str, list[tuple[str, Sequence[Point]]]] = {}
+    """Return the lines of each chart, `(label, points)`, by its title, like `chartsOf` in chart.js.
+
+    `train/loss` and `val/loss` share "loss", `Loss/train` and `Loss/test` share "Loss". Other names are not split.
+    """
+    found: dict[str, list[tuple[str, str, Sequence[Point]]]] = {}
     for name, points in curves.items():
-        label, _, title = name.rpartition("/")
-        charts.setdefault(title or name, []).append((label or name, points))
+        parts = name.split("/")
+        place = next((i for i, part in enumerate(parts) if _SPLIT.fullmatch(part)), None)
+        rest = "" if place is None else "/".join(parts[:place] + parts[place + 1 :])
+        label = name if place is None or not rest else parts[place]
+        found.setdefault(rest or name, []).append((name, label, points))
+    charts: dict[str, list[tuple[str, Sequence[Point]]]] = {}
+    for title, lines in found.items():
+        shown = title if len(lines) > 1 else lines[0][0]
+        charts.setdefault(shown, []).extend((label, points) for _, label, points in lines)
     return charts
 
 
