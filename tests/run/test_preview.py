@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
 from typing import Any
 
@@ -43,8 +44,16 @@ def test_summaries(value: Any, summary: str) -> None:
 def test_plain_values_are_kept_in_previews() -> None:
     assert preview_of(2.5)[0] == {"type": "float", "text": "2.5", "json": 2.5, "number": 2.5}
     assert preview_of({"a": [1, None]})[0]["json"] == {"a": [1, None]}
-    assert "json" not in preview_of({"a": float("inf")})[0]
     assert "json" not in preview_of({1, 2})[0]
+
+
+def test_numbers_of_numpy_and_those_that_json_lacks_are_kept_in_previews() -> None:
+    np = pytest.importorskip("numpy")
+    value = {"loss": float("nan"), "low": [-math.inf, np.float64("inf")], "acc": np.float32(0.5), "ok": np.bool_(True)}
+
+    assert preview_of(value)[0]["json"] == {"loss": "nan", "low": ["-inf", "inf"], "acc": 0.5, "ok": True}
+    assert "json" not in preview_of({"a": np.complex64(1)})[0]
+    assert preview_of(np.complex64(1))[1] == "np.complex64(1+0j)"
 
 
 def test_tables_are_bounded() -> None:

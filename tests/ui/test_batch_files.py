@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import zipfile
 
 import pytest
@@ -18,6 +19,8 @@ from tests.ui.stage import Stage
 
 def told_of(batch: Batch, what: str) -> dict[str, str]:
     model = BatchModel([job.snapshot for job in batch], axes=batch.axes, spec=batch._spec)
+    for i in model.wanting():
+        model.show(i, batch._kit.preview(batch[i].id))
     told: dict[str, str] = json.loads(answer(batch, model, what, "n1"))
     return told
 
@@ -51,3 +54,20 @@ def test_rows_are_saved_as_parquet(stage: Stage) -> None:
     assert table["loss"] == [0.0, 0.5, 1.0]
     assert table["label"] == ["3", "x", "x"]
     assert table["id"] == [job.id for job in batch]
+
+
+def diverges(n: int) -> dict[str, object]:
+    return {"loss": math.nan if n else 0.5, "lowest": -math.inf if n else 1, "acc": 1.25, "name": "a"}
+
+
+def test_a_job_that_has_diverged_keeps_the_columns_of_its_result(stage: Stage) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    batch = stage.kit.map(diverges, [0, 1])
+    batch.wait(60)
+
+    table = parquet.read_table(io.BytesIO(base64.b64decode(told_of(batch, "parquet")["base64"]))).to_pydict()
+
+    assert list(table) == ["n", "state", "loss", "lowest", "acc", "name", "duration_s", "note", "id"]
+    assert table["loss"][0] == 0.5
+    assert math.isnan(table["loss"][1])
+    assert (table["lowest"], table["acc"], table["name"]) == ([1, -math.inf], [1.25, 1.25], ["a", "a"])

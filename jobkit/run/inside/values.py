@@ -151,12 +151,9 @@ def _array(value: Any, preview: Preview) -> str | None:
     if numpy is None:
         return None
     if isinstance(value, numpy.generic):
-        plain = value.item()
-        if type(plain) in (int, float, bool):
-            inner, summary = _plain_number(plain)
-            preview.update(inner, type=type(value).__name__)
-            return summary
-        return None
+        inner, summary = _plain_number(_number(value))
+        preview.update(inner, type=type(value).__name__)
+        return summary
     if not isinstance(value, numpy.ndarray):
         return None
     shape = f" {TIMES} ".join(f"{n:,}" for n in value.shape)
@@ -168,6 +165,15 @@ def _array(value: Any, preview: Preview) -> str | None:
     if value.ndim == 0:
         return _one_line(preview["text"])
     return f"array {shape} of {value.dtype}"
+
+
+def _number(value: Any) -> float:
+    """Return the number in a NumPy scalar, for JSON. Raises TypeError if there is none."""
+    numpy = sys.modules.get("numpy")
+    plain = value.item() if numpy is not None and isinstance(value, numpy.generic) else None
+    if isinstance(plain, (int, float)):  # also a bool; not a longdouble
+        return plain
+    raise TypeError(f"JSON has no form for a value of type {type(value).__name__}")
 
 
 def png_of(value: Any, dpis: Sequence[int], sides: Sequence[int] = (0,), limit: float = math.inf) -> bytes | None:
@@ -262,9 +268,9 @@ def _plain(value: Any, preview: Preview) -> str | None:
     if kind in (list, tuple, dict) and size <= 2_000:
         # Not plain, or not to be sent (file names that are no UTF-8, integers above 64 bits): the text is there by now.
         with contextlib.suppress(TypeError, ValueError, RecursionError, OverflowError):
-            text = json.dumps(value, allow_nan=False)
+            text = json.dumps(value, default=_number)
             if len(text) <= JSON_LIMIT:
-                plain = json.loads(text)
+                plain = json.loads(text, parse_constant=lambda name: str(float(name)))  # "nan", "inf", "-inf"
                 msgspec.msgpack.encode(plain)
                 preview["json"] = plain
     if size == 0:

@@ -76,6 +76,8 @@ def _parquet(shown: Mapping[str, Any]) -> bytes:
     columns: dict[str, Any] = {}
     for c, (name, kind) in enumerate(shown["columns"]):
         values = [row[2][c] for row in shown["rows"]]
+        if any(map(is_number, values)):  # JSON has no NaN: such cells are text
+            values = [float(value) if value in ("nan", "inf", "-inf") else value for value in values]
         kinds = {float if isinstance(value, int) and not isinstance(value, bool) else type(value) for value in values}
         is_plain = len(kinds - {type(None)}) <= 1
         key = "duration_s" if kind == "duration" else name

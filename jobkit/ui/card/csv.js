@@ -3,7 +3,7 @@
 /** A cell that a spreadsheet takes for a number or a text, whatever a job has put into it: "=..." would be run there. */
 function csvCell(value) {
   const text = value == null ? "" : value === true ? "True" : value === false ? "False" : String(value);
-  const tame = /^[=+\-@\t\r\n]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+  const tame = /^[=+\-@\t\r\n]/.test(text) && Number.isNaN(Number(text)) && text !== "-inf" ? `'${text}` : text;
   return /[",\n\r]/.test(tame) ? `"${tame.replace(/"/g, '""')}"` : tame;
 }
 

@@ -15,7 +15,7 @@ test("what begins like a formula is text, with quotes and commas as well", () =>
 });
 
 test("numbers and other values stay as they are", () => {
-  for (const value of [-1, -0.5, 1e-9, "-1", "-2.5e-3", "+4"]) assert.equal(csvCell(value), String(value));
+  for (const value of [-1, -0.5, 1e-9, "-1", "-2.5e-3", "+4", "nan", "-inf"]) assert.equal(csvCell(value), String(value));
   assert.equal(csvCell(-Infinity), "-Infinity");
   assert.deepEqual([null, true, false, "a", 'b"c', "d,e"].map(csvCell), ["", "True", "False", "a", '"b""c"', '"d,e"']);
 });
