@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jobkit.model import InvalidParams
@@ -58,16 +60,26 @@ def test_other_names_are_refused_with_what_is_allowed(name: Any) -> None:
         ("a.png", "no picture", "text/plain", b"no picture"),
         ("a", {"b": [1, None]}, "application/json", b'{"b": [1, null]}'),
         ("a", 3, "application/json", b"3"),
+        ("a", {"loss": math.nan, "low": -math.inf}, "application/json", b'{"loss": null, "low": "-inf"}'),
+        ("a", {"loss": np.float32(0.5), "n": [np.int64(3)]}, "application/json", b'{"loss": 0.5, "n": [3]}'),
+        ("a", np.float64("nan"), "application/json", b"null"),
+        ("a", "NaN", "text/plain", b"NaN"),
+        ("a", ["NaN"], "application/json", b'["NaN"]'),
     ],
 )
 def test_text_bytes_and_json_are_kept_unchanged(name: str, value: Any, media: str, body: bytes) -> None:
     assert render(name, value) == (media, body)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), lambda: None, [object()], 1j])
+@pytest.mark.parametrize("value", [object(), {1, 2}, lambda: None, 1j, np.complex64(1)])
 def test_values_that_need_a_pickle_are_refused(value: Any) -> None:
     with pytest.raises(InvalidParams, match=r"cannot be kept; allowed are bytes, str, a pathlib\.Path"):
         render("a", value)
+
+
+def test_the_refusal_of_a_container_says_what_is_in_it() -> None:
+    with pytest.raises(InvalidParams, match=r"type dict cannot be kept \(.* a value of type ndarray\);"):
+        render("a", {"b": [np.zeros(3)]})
 
 
 def test_a_path_is_saved_as_its_file(tmp_path: Path) -> None:
@@ -81,7 +93,7 @@ def test_a_path_is_saved_as_its_file(tmp_path: Path) -> None:
 
 
 def test_tables_arrays_and_figures_are_saved_in_standard_formats() -> None:
-    pd, np = pytest.importorskip("pandas"), pytest.importorskip("numpy")
+    pd = pytest.importorskip("pandas")
     import panel  # noqa: F401  # it adds files to Bokeh's output
     from bokeh.plotting import figure
     from matplotlib.figure import Figure

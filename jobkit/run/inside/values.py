@@ -29,6 +29,7 @@ import msgspec
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import shortened
+from jobkit.model.metrics import to_wire
 from jobkit.model.terminal import clean
 from jobkit.run.inside.charts import add_chart, bokeh_html, holoviews_figure, is_bokeh, matplotlib_figure
 from jobkit.run.inside.lines import cut
@@ -393,14 +394,19 @@ def render(name: str, obj: Any) -> tuple[str, Body]:
     found = _table_file(obj) or _array_file(obj) or _figure_file(obj)
     if found is not None:
         return found
-    with contextlib.suppress(TypeError, ValueError, RecursionError):
-        return "application/json", json.dumps(obj, allow_nan=False).encode()
+    try:
+        text = json.dumps(obj, default=_number)
+        if "NaN" in text or "Infinity" in text:  # which JSON does not have
+            text = json.dumps(json.loads(text, parse_constant=lambda constant: to_wire(float(constant))))
+        return "application/json", text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        why = f" ({error})" if isinstance(obj, (list, tuple, Mapping)) else ""
     draw = getattr(type(obj), "_repr_html_", None)
     html = draw(obj) if callable(draw) else None
     if isinstance(html, str):
         return "text/html", html.encode("utf-8", "backslashreplace")
     raise InvalidParams(
-        f"artifact {name!r}: a value of type {type(obj).__name__} cannot be kept; allowed are {_ALLOWED}", "obj"
+        f"artifact {name!r}: a value of type {type(obj).__name__} cannot be kept{why}; allowed are {_ALLOWED}", "obj"
     )
 
 
