@@ -122,6 +122,46 @@ def test_tables_arrays_and_figures_are_saved_in_standard_formats() -> None:
     assert not re.findall(rb"<script[^>]*\ssrc=|<link\s", html)  # it loads nothing from the network
 
 
+@pytest.mark.parametrize(
+    ("name", "media", "begin"),
+    [
+        ("loss.pdf", "application/pdf", b"%PDF"),
+        ("loss.SVG", "image/svg+xml", b"<?xml"),
+        ("loss.jpg", "image/jpeg", b"\xff\xd8"),
+        ("loss.png", "image/png", b"\x89PNG"),
+        ("loss.txt", "image/png", b"\x89PNG"),
+        ("loss.svgz", "image/png", b"\x89PNG"),
+    ],
+)
+def test_figures_are_saved_in_the_format_of_their_suffix(name: str, media: str, begin: bytes) -> None:
+    from matplotlib.figure import Figure
+
+    for drawn in (figure := Figure(), figure.add_subplot()):
+        found, body = render(name, drawn)
+
+        assert found == media
+        assert isinstance(body, bytes)
+        assert body.startswith(begin)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "media", "begin"),
+    [
+        ("a.jpg", "RGB", "image/jpeg", b"\xff\xd8"),
+        ("a.jpg", "RGBA", "image/png", b"\x89PNG"),  # JPEG has no alpha
+        ("a.gif", "P", "image/gif", b"GIF8"),
+        ("a.svg", "RGB", "image/png", b"\x89PNG"),
+        ("a", "RGB", "image/png", b"\x89PNG"),
+    ],
+)
+def test_images_are_saved_in_the_format_of_their_suffix(name: str, mode: str, media: str, begin: bytes) -> None:
+    images = pytest.importorskip("PIL.Image")
+
+    found, body = render(name, images.new(mode, (4, 4)))
+
+    assert (found, body[: len(begin)]) == (media, begin)  # type: ignore[index]
+
+
 def test_bounds_include_kept_artifacts_and_allow_replacing_one() -> None:
     bounds = Bounds(count=2, each_bytes=10, total_bytes=15)
 

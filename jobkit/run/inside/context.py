@@ -165,7 +165,8 @@ class Context:
         Args:
             name: 1 to 200 printable characters, no path separators. What was saved under it before is replaced.
             obj: bytes, text or a `Path` as they are; a DataFrame as Parquet (CSV without pyarrow); figures and images
-                as PNG, interactive ones as one HTML file; NumPy arrays as .npy; plain values as JSON.
+                as the suffix of the name says, else as PNG, interactive ones as one HTML file; NumPy arrays as .npy;
+                plain values as JSON.
 
         Raises:
             InvalidParams: (a ValueError) a name or a kind of value that is not allowed, or too large or too many.

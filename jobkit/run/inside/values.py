@@ -188,13 +188,9 @@ def png_of(value: Any, dpis: Sequence[int], sides: Sequence[int] = (0,), limit: 
 
 
 def _pngs(value: Any, dpis: Sequence[int], sides: Sequence[int]) -> Iterator[bytes]:
-    figures, images = sys.modules.get("matplotlib.figure"), sys.modules.get("PIL.Image")
-    figure = value if figures is None or isinstance(value, figures.Figure) else getattr(value, "figure", None)
-    if figures is not None and isinstance(figure, figures.Figure):
-        for dpi in dpis:
-            target = io.BytesIO()
-            figure.savefig(target, format="png", dpi=dpi, bbox_inches="tight")
-            yield target.getvalue()
+    images = sys.modules.get("PIL.Image")
+    if (figure := _matplotlib_of(value)) is not None:
+        yield from (_drawn(figure, "png", dpi) for dpi in dpis)
     elif images is not None and isinstance(value, images.Image):
         for side in sides:
             image = value
@@ -210,6 +206,20 @@ def _pngs(value: Any, dpis: Sequence[int], sides: Sequence[int]) -> Iterator[byt
         draw = getattr(type(value), "_repr_png_", None)
         if callable(draw) and isinstance(png := draw(value), (bytes, bytearray)):
             yield bytes(png)
+
+
+def _matplotlib_of(value: Any) -> Any:
+    """Return a figure of matplotlib, also that of axes; None for other values."""
+    figures = sys.modules.get("matplotlib.figure")
+    if figures is None:
+        return None
+    figure = value if isinstance(value, figures.Figure) else getattr(value, "figure", None)
+    return figure if isinstance(figure, figures.Figure) else None
+
+
+def _drawn(figure: Any, kind: str, dpi: int) -> bytes:
+    figure.savefig(target := io.BytesIO(), format=kind, dpi=dpi, bbox_inches="tight")
+    return target.getvalue()
 
 
 def _figure(value: Any, preview: Preview) -> str | None:
@@ -391,7 +401,7 @@ def render(name: str, obj: Any) -> tuple[str, Body]:
                 f"artifact {name!r}: {str(path)!r} is not a file (to keep a directory, pack it first)", "obj"
             )
         return mimetypes.guess_type(path.name)[0] or _guessed(name, "application/octet-stream"), path
-    found = _table_file(obj) or _array_file(obj) or _figure_file(obj)
+    found = _table_file(obj) or _array_file(obj) or _figure_file(name, obj)
     if found is not None:
         return found
     try:
@@ -443,11 +453,20 @@ def _array_file(obj: Any) -> tuple[str, bytes] | None:
     return "application/x-npy", target.getvalue()
 
 
-def _figure_file(obj: Any) -> tuple[str, bytes] | None:
-    """Pictures as PNG in full size; what is interactive as one HTML file that opens without a network."""
+def _figure_file(name: str, obj: Any) -> tuple[str, bytes] | None:
+    """Pictures in full size, as the suffix of the name says, else PNG; what is interactive as one HTML file."""
     obj = holoviews_figure(obj) or obj
     html = bokeh_html(obj)
     if html is not None:
         return "text/html", html.encode("utf-8", "backslashreplace")
+    media, is_packed = mimetypes.guess_type(name)
+    kind, figure, images = Path(name).suffix.lower(), _matplotlib_of(obj), sys.modules.get("PIL.Image")
+    if media and not is_packed:
+        if figure is not None and kind[1:] in figure.canvas.get_supported_filetypes():
+            return media, _drawn(figure, kind[1:], 150)
+        if images is not None and isinstance(obj, images.Image):
+            with contextlib.suppress(KeyError, OSError, ValueError):  # a format that PIL only reads, or without alpha
+                obj.save(target := io.BytesIO(), format=images.registered_extensions()[kind])
+                return media, target.getvalue()
     png = png_of(obj, dpis=(150,))
     return None if png is None else ("image/png", png)
