@@ -152,6 +152,17 @@ def test_jobs_that_are_new_or_were_missed_are_asked_for() -> None:
     assert list(timeline.unknown) == ["a"]
 
 
+def test_a_job_that_is_deleted_during_its_read_stays_away() -> None:
+    timeline = loaded()
+    timeline.take(started("a", 2, 1))
+    assert timeline.to_read(10) == ["a"]
+    timeline.take(event("a", 4, "deleted", 3))
+
+    timeline.learn([ran("a", 1, 2)], T0)
+
+    assert not timeline.all_bars()
+
+
 def test_events_of_a_job_during_its_read_are_not_lost() -> None:
     for query in (Query(), Query(states=("running",))):
         timeline = TimelineModel(query=query)

@@ -146,6 +146,7 @@ class TimelineModel:
         """Arguments that equal them are not named."""
         self.colours = TaskColours()
         self._reading: set[str] = set()
+        self._deleted: set[str] = set()  # of those, meanwhile
         self._foreign: dict[str, None] = {}
         self.load((), None)
 
@@ -198,6 +199,7 @@ class TimelineModel:
         known = self.jobs.get(event.job_id)
         if event.type is EventType.DELETED:
             self.unknown.pop(event.job_id, None)
+            self._deleted |= self._reading & {event.job_id}
             if known is not None or not self.is_narrow:
                 self._drop(event.job_id)
             return
@@ -225,8 +227,10 @@ class TimelineModel:
 
     def learn(self, snapshots: Iterable[JobSnapshot | None], now_ms: int) -> None:
         """Add jobs that were unknown, as they were read; None for deleted ones."""
-        self._reading = set()
+        deleted, self._deleted, self._reading = self._deleted, set(), set()
         for snapshot in filter(None, snapshots):
+            if snapshot.id in deleted:
+                continue
             # What happened while it was read may be missing in it: then it is to be read once more.
             if self.unknown.get(snapshot.id, 0) <= snapshot.seq:
                 self.unknown.pop(snapshot.id, None)
