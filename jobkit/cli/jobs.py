@@ -292,7 +292,7 @@ def watch(job_id: str, as_json: bool) -> int:
 @id_argument
 @click.option("--follow", "-f", "is_following", is_flag=True, help="Follow the log until the job ends.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Print only the last N lines.")
-@click.option("--all", "-a", "is_whole", is_flag=True, help="Print the whole log, also the middle of a long one.")
+@click.option("--all", "-a", "is_whole", is_flag=True, help="Print the whole log, also of a long or fast job.")
 @click.option("--grep", "search", default="", metavar="TEXT", help="Print only lines with TEXT; case is ignored.")
 @click.option("--level", type=click.Choice(["info", "warning", "error"]), help="Only lines of this level or above.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobkit.model import LogLine
 from jobkit.model.terminal import clean
-from jobkit.run.inside.lines import BURST_CHARS, BURST_LINES, LINE_LIMIT, LineBuffer, Splitter
+from jobkit.run.inside.lines import BURST_CHARS, BURST_LINES, LINE_LIMIT, TAIL_LINES, LineBuffer, Splitter
 from jobkit.run.process.output import OutputPipe
 
 
@@ -110,7 +110,7 @@ def test_a_burst_passes_whole_and_a_flood_keeps_head_and_tail() -> None:
         buffer.add(LogLine(str(i)))
     kept = buffer.take(50)
 
-    assert len(kept) < 100
+    assert len(kept) < TAIL_LINES + 20
     assert (kept[0].text, kept[-1].text) == ("0", "99999")
     assert [line.text for line in kept if line.source == "jobkit"] == [
         f"… {100_000 - len(kept) + 1:,} lines left out …"
@@ -139,6 +139,33 @@ def test_lines_that_one_buffer_dropped_are_counted_by_the_next() -> None:
     assert sum(line.count for line in second.take(0)) == 200_000
 
 
+def test_the_last_lines_of_a_flood_are_whole_whenever_it_ends() -> None:
+    first, second, now = LineBuffer(0), LineBuffer(0), 0
+    rng, texts, n = random.Random(7), [], 0
+    for _ in range(200):
+        now += 50
+        for _ in range(rng.randrange(0, 2_000)):
+            first.add(LogLine(str(n), now))
+            n += 1
+        for line in first.take(now):
+            second.add(line)
+        texts += [line.text for line in second.take(now)]
+
+        assert texts[-TAIL_LINES:] == [str(i) for i in range(max(0, n - TAIL_LINES), n)]
+
+
+def test_the_last_lines_of_a_flood_that_comes_in_small_portions_are_whole() -> None:
+    buffer = LineBuffer(0)
+    pipe = OutputPipe("stdout", buffer, None)
+    for n in range(0, 20_000, 10):
+        pipe.add(b"".join(b"%d\n" % i for i in range(n, n + 10)))
+    pipe.flush(is_last=True)
+
+    lines = buffer.take(0)
+    assert [line.text for line in lines][-TAIL_LINES:] == [str(i) for i in range(20_000 - TAIL_LINES, 20_000)]
+    assert sum(line.count for line in lines) == 20_000
+
+
 def test_the_allowance_refills_after_a_pause() -> None:
     buffer, now = LineBuffer(0), 0
     rng = random.Random(5)
@@ -149,7 +176,7 @@ def test_the_allowance_refills_after_a_pause() -> None:
             buffer.add(LogLine("x", now))
         total += len(buffer.take(now))
 
-    assert total <= BURST_LINES + 10 * 2_000 + 200 * 22
+    assert total <= BURST_LINES + 10 * 2_000 + 200 * (TAIL_LINES + 11)
 
 
 def test_colours_last_until_they_are_ended_also_in_later_lines() -> None:

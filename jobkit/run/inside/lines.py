@@ -21,6 +21,8 @@ PARTIAL_MS, REDRAWN_MS = 40, 1_000
 #: Lines that pass at once, and per second after that. A burst of a few thousand (a printed table) is kept whole; a
 #: flood is thinned before it costs the worker anything.
 BURST_LINES, LINES_PER_S = 5_000, 2_000
+#: So many lines follow each gap, whatever the rate: those before an error, or before the job was killed, are there.
+TAIL_LINES = 100
 #: Characters that wait at once. The store keeps a megabyte of a log.
 BURST_CHARS = 500_000
 
@@ -136,14 +138,16 @@ class LineBuffer:
         return self._dropped > 0
 
     def add(self, line: LogLine) -> None:
-        share, size = max(20.0, self._allowance) / 2, len(line.text)
+        share, size = self._allowance / 2, len(line.text)
         self.size += size
-        if len(self._head) < share and not self._tail and self._head_size + size <= BURST_CHARS / 2:
+        if len(self._head) < max(10.0, share) and not self._tail and self._head_size + size <= BURST_CHARS / 2:
             self._head.append(line)
             self._head_size += size
             return
         self._tail.append(line)
-        while len(self._tail) > share or (self.size - self._head_size > BURST_CHARS / 2 and len(self._tail) > 1):
+        while len(self._tail) > max(TAIL_LINES, share) or (
+            self.size - self._head_size > BURST_CHARS / 2 and len(self._tail) > 1
+        ):
             dropped = self._tail.popleft()
             self.size -= len(dropped.text)
             self._dropped += dropped.count

@@ -14,6 +14,8 @@ from jobkit.run.inside.log_tee import LoopLog
 _REPORT, _REPORT_BYTES = b"Fatal Python error: ", 64_000
 #: A line may also begin where a text bar returns to draw itself anew.
 _LINE_ENDS = b"\n", b"\r"
+#: Of a flood, so much is split into lines each time.
+_NEWEST_BYTES = 65_536
 #: A line that is longer goes to the log in pieces.
 _PIECE_BYTES = 65_536
 
@@ -31,7 +33,7 @@ class OutputPipe:
         self._splitter = Splitter()
         self._held = b""  # a report, or the begun line that may become one
         self._ends_line = True  # what has been passed on so far
-        self._newest = b""  # of a flood, the portion that is shown
+        self._newest = b""  # of a flood, the end that is shown
         self._rest = b""  # a line for the log that has no end yet
 
     @property
@@ -88,9 +90,12 @@ class OutputPipe:
             if newline:
                 self._log.add_bytes(whole + newline, mark_of(self._source, at_ms=now_ms()))
         if self._lines.is_flooded:
-            # Only the newest portion will be shown: counting newlines is a hundred times cheaper than splitting.
-            self._lines.skip(self._newest.count(b"\n"))
-            self._newest = data
+            # Only the newest lines will be shown: counting newlines is a hundred times cheaper than splitting.
+            data = self._newest + data
+            at = max(0, len(data) - _NEWEST_BYTES)
+            at = at and (data.find(b"\n", at) + 1 or at)
+            self._lines.skip(data.count(b"\n", 0, at))
+            self._newest = data[at:]
         else:
             self._split(data)
 
