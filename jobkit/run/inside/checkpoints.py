@@ -3,10 +3,10 @@
 The job's own process writes and reads its checkpoints (`jobkit.files.checkpoints`), so a checkpoint is stored when the
 call returns. Its worker only hears of them.
 
-Outside of jobs `python train.py`, or a plain call in a notebook, goes on after it was stopped. Its checkpoints are in
-`jobkit-checkpoints/NAME-DIGEST` of the working directory. The digest is of the function that calls and of its
-arguments, so that a call with others begins anew; on module level, of the script and its arguments. They are sealed
-with a key of this user, so that a folder of another user is not unpickled.
+Outside of jobs `python train.py`, or a plain call in a notebook, goes on from its last checkpoint, also if it had come
+to its end. Its checkpoints are in `jobkit-checkpoints/NAME-DIGEST` of the working directory. The digest is of the
+function that calls and of its arguments, so that a call with others begins anew; on module level, of the script and its
+arguments. They are sealed with a key of this user, so that a folder of another user is not unpickled.
 """
 
 from __future__ import annotations
