@@ -30,6 +30,14 @@ async def fetch(url: str) -> bytes | None:
     return url.encode()
 
 
+def log_curves() -> None:
+    jobkit.log_metrics(3, loss=0.5)
+    jobkit.log_metrics(step=3, loss=0.5)
+    jobkit.log_metrics({"train/loss": 0.5}, step=3, acc=0.9)
+    jobkit.log_metrics({"train/loss": 0.5}, 3)
+    jobkit.log_metrics([3], loss=0.5)  # type: ignore
+
+
 class Train(jobkit.Task, queue="gpu", name="train"):
     """Train a model."""
 

@@ -178,9 +178,10 @@ def test_numbers_of_any_kind_are_kept(inline: Kit, value: Any, kept: float) -> N
             "metric 'a\\nb' is not kept: a name has 1 to 100 printable characters",
         ),
         (
-            lambda: jobkit.log_metrics({"x": 1}, y=1),  # type: ignore[arg-type]  # a mistake
-            "a step of log_metrics is a finite number, not of type dict: its metrics get the next step instead",
+            lambda: jobkit.log_metrics([1], y=1),  # type: ignore[call-overload]  # a mistake
+            "a step of log_metrics is a finite number, not of type list: its metrics get the next step instead",
         ),
+        (lambda: jobkit.log_metrics({"x": {"y": 1}}), "metric 'x' is a number, not dict: this value is not kept"),
         (
             lambda: jobkit.log_metrics(math.inf, y=1),
             "a step of log_metrics is a finite number, not inf: its metrics get the next step instead",
@@ -216,6 +217,26 @@ def test_steps_count_by_themselves(inline: Kit) -> None:
         jobkit.log_metrics(x=4)
 
     assert list(inline.submit(count).metrics()["step"]) == [0, 1, 10, 11]
+
+
+def test_metrics_may_be_a_mapping_in_front_of_the_step(inline: Kit) -> None:
+    def fit_mapped() -> None:
+        jobkit.log_metrics({"a/b": 1})
+        jobkit.log_metrics({"a/b": 2, "step": 5}, step=10)
+        jobkit.log_metrics({"a/b": 3}, 20, c=4)
+        jobkit.log_metrics(step=30, c=5)
+
+    frame = inline.submit(fit_mapped).metrics()
+
+    assert list(frame["step"]) == [0, 10, 20, 30]
+    assert frame[["a/b", "step (metric)", "c"]].fillna(-1).to_numpy().tolist() == [
+        [1, -1, -1], [2, 5, -1], [3, -1, 4], [-1, -1, 5]
+    ]  # fmt: skip
+
+
+def test_two_steps_are_refused() -> None:
+    with pytest.raises(TypeError, match="takes one step and the numbers by name"):
+        jobkit.log_metrics(1, 2)  # type: ignore[call-overload]  # a mistake
 
 
 def test_a_retry_at_once_starts_its_curves_again(inline: Kit) -> None:
