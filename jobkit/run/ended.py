@@ -12,6 +12,7 @@ import contextlib
 import contextvars
 import ctypes
 import importlib.util
+import io
 import platform
 import sys
 import threading
@@ -238,6 +239,11 @@ def _is_missing(name: str) -> bool:
 
 def _unavailable(value: Any, reason: str, allow_pickle: bool) -> str:
     kind, is_async = class_name(value), issubclass(type(value), AsyncIterator)
+    if issubclass(type(value), io.IOBase):
+        return (
+            f"the task returned an open file (of type {kind}), which only the job's own process can use, and which was "
+            "not kept: return its content or its path, or keep a copy with jobkit.current().save(name, path)"
+        )
     if is_async or issubclass(type(value), Iterator):
         instead = "[x async for x in ...]" if is_async else "list(...)"
         return (

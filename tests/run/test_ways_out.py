@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from jobkit.codec import decode
 from jobkit.model import ErrorKind
 from jobkit.run.attempt import Assignment, Outcome
+from jobkit.run.ended import succeeded
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.shared import AsyncRunner, ThreadRunner, run_here
 from tests.support import PORTABLE, until
@@ -418,3 +420,18 @@ async def test_a_stop_after_the_end_changes_nothing(places: Places, heard: Heard
     places.processes.stop("j1", "cancel")
 
     assert (await running).outcome == "succeeded"
+
+
+def test_of_a_file_that_is_returned_only_the_text_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("two\nlines")
+
+    with path.open() as read, path.open("rb") as binary, path.open("a") as written:
+        kept = succeeded({"notes": read}, allow_pickle=True).last()
+        refused = [succeeded(file, allow_pickle=True).last() for file in (binary, written)]
+
+    assert decode(kept.form, kept.body)["notes"].read() == "two\nlines"
+    for outcome, kind in zip(refused, ("BufferedReader", "TextIOWrapper"), strict=True):
+        sentence = (outcome.preview or {})["unavailable"]
+        assert sentence.startswith(f"the task returned an open file (of type {kind}), ")
+        assert "return its content or its path" in sentence
