@@ -133,7 +133,9 @@ async def test_without_slurm_a_pool_says_where_to_run_it(tmp_path: Path, monkeyp
     monkeypatch.setenv("PATH", str(tmp_path))
     launcher = SlurmLauncher("jk-1-gpu", SlurmOptions(folder=str(tmp_path)))
 
-    with pytest.raises(LaunchRefused, match="sbatch was not found on .*: a pool on Slurm runs on a login node"):
+    with pytest.raises(
+        LaunchRefused, match="sbatch was not found on .*: a pool on Slurm runs on a login node.*jobkit down"
+    ):
         await launcher.start([ORDER])
     with pytest.raises(EngineUnavailable, match="squeue was not found on .*: a pool on Slurm runs on a login node"):
         await launcher.list()

@@ -288,7 +288,10 @@ class SlurmLauncher(Launcher):
         try:
             return await run(argv, stdin=stdin, env=_environment())
         except LaunchRefused as error:
-            sentence = f"{error}: a pool on Slurm runs on a login node of the cluster"
+            sentence = (
+                f"{error}: a pool on Slurm runs on a login node of the cluster, with the PATH of jobkit's start (for "
+                "another PATH, `jobkit down` and start jobkit again)"
+            )
             raise (LaunchRefused if argv[0] == "sbatch" else EngineUnavailable)(sentence) from None
 
 
