@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -16,12 +17,13 @@ from typing import Any
 import click
 
 from jobkit.cli import FAILED, as_json_option, out
+from jobkit.client.tables import usage
 from jobkit.client.waits import ARQ_OPTION, pool_infos
 from jobkit.codec import Codec
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home, own_version
 from jobkit.files import FileStore
-from jobkit.model import InvalidParams, JobkitError, JobState
+from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
 from jobkit.pools.info import PoolInfo
 from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
@@ -32,6 +34,7 @@ from jobkit.store.outbox import ArchiveState
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Fleet, WorkerInfo
+from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -232,6 +235,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             *await _records(store, [worker.version for worker in workers], remove_damaged),
             *_workers(workers, queues, fix_workers, arq_queues),
             *await _keys(store, settings, [worker for worker in workers if worker.is_alive]),
+            *_definitions(settings, await store.tasks()),
             *_pools(await pool_infos(store, Codec.from_secret(settings.secret))),
             *_archive(settings, await store.outbox.state()),
             *_without_demo(settings, await store.has_only_arq_workers(workers)),
@@ -359,6 +363,19 @@ async def _keys(store: RedisStore, settings: Settings, workers: Sequence[WorkerI
     names = f"{', '.join(others[:_NAMED])}{', ...' if len(others) > _NAMED else ''}"
     text = f"another key than that of this machine signed the definitions of the tasks {names}"
     return [warn("secret", text, "set the same JOBKIT_SECRET for all workers, and restart them")]
+
+
+def _definitions(settings: Settings, published: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Compare the parameters of the tasks of the modules here with those that workers have published."""
+    with suppress(JobkitError):  # which is another finding
+        registry.load(settings.tasks)
+    for task in registry.all():
+        with suppress(KeyError, SignatureError):
+            other = TaskInfo.from_sealed(task.name, published[task.name], Codec.from_secret(settings.secret))
+            here, there = (f"{task.name}({', '.join(map(usage, info.params))})" for info in (task.info(), other))
+            if here != there:
+                text = f"{here} here is {there} of the worker that started last"
+                yield warn("task", text, "start workers with the same code, or give one of the tasks another name=")
 
 
 def _pools(pools: Sequence[PoolInfo]) -> Iterator[Finding]:

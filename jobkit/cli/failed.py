@@ -10,7 +10,7 @@ import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, age, as_json_option, limit_option, options, out, state_option
-from jobkit.cli.queues import task_info
+from jobkit.cli.queues import read_arguments
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState, UnknownTask
 from jobkit.model.failure import shared
 from jobkit.model.format import params_brief
@@ -187,7 +187,7 @@ def _changes(kit: Kit, ids: Sequence[str], groups: Sequence[FailureGroup], pairs
         return {}
     [task] = tasks
     try:
-        return task_info(kit, task).changes(pairs)
+        return read_arguments(kit, task, lambda info: info.changes(pairs))
     except UnknownTask:
         return kit.checked_changes(task, pairs, ids)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,7 @@ import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, complete, out
 from jobkit.client.tables import Tasks, queue_columns, totals, usage
 from jobkit.client.waits import queue_state
-from jobkit.model import JobEvent
+from jobkit.model import InvalidParams, JobEvent, JobkitError
 from jobkit.model.format import GLYPHS
 from jobkit.model.plain import to_json
 from jobkit.model.table import written
@@ -63,19 +64,35 @@ def _with_schema(info: TaskInfo) -> dict[str, Any]:
 
 
 def task_info(kit: Kit, name: str) -> TaskInfo:
-    """Return the task that workers have published, else that of the modules configured here. Raises UnknownTask."""
-    found = kit.tasks()
-    if name not in found:
-        found = known_tasks(kit)
+    """Return the task of the modules configured here, else that which workers have published. Raises UnknownTask."""
+    found = known_tasks(kit)
     if name not in found:
         raise kit.verbs.unknown_task(name, found)
     return found[name]
 
 
+def read_arguments(kit: Kit, name: str, read: Callable[[TaskInfo], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `read` makes of a task's definition. Raises UnknownTask, or what `read` raises.
+
+    The published one saves the import of the modules here. But it may be that of a worker with other code, which
+    started last: if arguments do not fit it, the definition here decides.
+    """
+    published = kit.tasks().get(name)
+    try:
+        if published is not None:
+            return read(published)
+    except InvalidParams:
+        with suppress(JobkitError):
+            registry.load(kit.settings.task_modules)
+        if registry.known(name) is None:
+            raise
+    return read(task_info(kit, name))
+
+
 def read_call(kit: Kit, name: str, pairs: Sequence[str]) -> tuple[str | Notebook, dict[str, Any]]:
     """Return what to submit, a task by its name or the notebook of a file, and its arguments from `["n=5"]`."""
     if not name.endswith(SUFFIX):
-        return name, task_info(kit, name).parse(pairs)
+        return name, read_arguments(kit, name, lambda info: info.parse(pairs))
     notebook = Notebook(name)
     notebook.check_names([pair.partition("=")[0] for pair in pairs])
     return notebook, registry.task_of(notebook).info().parse(pairs)
