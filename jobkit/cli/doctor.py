@@ -45,6 +45,9 @@ _SKEW_S = 2.0
 #: Fraction of the server's memory limit from which it is reported.
 _FULL = 0.9
 
+#: Characters of a signing key below which it can be guessed.
+_KEY_CHARS = 16
+
 #: Jobs of each state that are read, and damaged records that are named.
 _LOOKED_AT, _NAMED = 500, 10
 
@@ -102,14 +105,8 @@ def examine(remove_damaged: bool = False) -> Iterator[Finding]:
     else:
         if member := settings.membership:
             yield ok("joined", f"{member.machine} at {member.address}, as a {member.role}")
-        elif settings.secret:
-            yield ok("secret", "payloads are signed")
         else:
-            yield warn(
-                "secret",
-                "no signing key, so jobs can only have plain data (no functions, tables or objects)",
-                "set JOBKIT_SECRET to the same long random text for submitters and workers",
-            )
+            yield _secret(settings.secret)
         if missing := settings.missing_guard:
             yield warn(
                 "network",
@@ -121,6 +118,22 @@ def examine(remove_damaged: bool = False) -> Iterator[Finding]:
             if finding.check == "tasks":  # the server's workers have none of those that this machine knows
                 return
     yield from _tasks(settings)
+
+
+def _secret(secret: str) -> Finding:
+    fix = (
+        "set JOBKIT_SECRET to the same long random text for submitters and workers: "
+        'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+    )
+    keys = [key for each in secret.split(",") if (key := each.strip())]
+    if not keys:
+        return warn("secret", "no signing key, so jobs can only have plain data (no functions, tables or objects)", fix)
+    if (shortest := min(map(len, keys))) < _KEY_CHARS:
+        text = (
+            f"a signing key of {out.count(shortest, 'character')} can be guessed, and lets people run code on workers"
+        )
+        return warn("secret", text, fix)
+    return ok("secret", "payloads are signed")
 
 
 def _system() -> Finding:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from jobkit.cli.doctor import _secret
 from jobkit.embedded.home import Home
 from tests.store.server import find_server
 from tests.support import by_default, free_port
@@ -233,6 +234,22 @@ def other_redis(fresh: Terminal, **options: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.mark.parametrize(
+    ("secret", "level", "said"),
+    [
+        ("", "warn", "no signing key"),
+        (" , ", "warn", "no signing key"),
+        ("a", "warn", "a signing key of 1 character can be guessed"),
+        (f"{'k' * 43},short", "warn", "a signing key of 5 characters can be guessed"),
+        ("k" * 43, "ok", "payloads are signed"),
+    ],
+)
+def test_doctor_warns_of_a_signing_key_that_can_be_guessed(secret: str, level: str, said: str) -> None:
+    found = _secret(secret)
+
+    assert (found.level, said in found.text, "token_urlsafe" in found.fix) == (level, True, level == "warn")
 
 
 @pytest.mark.nightly
