@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.asyncio import Redis
@@ -24,7 +25,7 @@ from redis.exceptions import (
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.library import RIGHTS
-from jobkit.store.sentinel import NO_PRIMARY, NotSentinel, UnknownPrimary, open_by_sentinel
+from jobkit.store.sentinel import NO_PRIMARY, NotSentinel, UnknownPrimary, database_of, open_by_sentinel
 
 #: Seconds to open a connection before saying so.
 CONNECT_TIMEOUT_S = 3.0
@@ -99,9 +100,15 @@ def _open(settings: Settings, client: Any, **more: Any) -> Any:
             return client.from_url(member.redis_url, tls=member.tls(), **options, **member.redis_options())
         if settings.scheme == "rediss":
             options["ssl_check_hostname"] = True
-        return client.from_url(settings.url, **options)
+        if settings.scheme != "unix":
+            database_of(urlsplit(settings.url).path.strip("/"))  # redis-py would take another one
+        opened = client.from_url(settings.url, **options)
+        opened.connection_pool.connection_class(**opened.connection_pool.connection_kwargs)  # connects to nothing yet
+        return opened
     except (ValueError, TypeError) as error:
-        raise InvalidParams(f"url {settings.masked_url!r} is not understood: {error}", "url") from None
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        why = f"{settings.scheme}:// has no option {unknown[1]!r}" if unknown else error
+        raise InvalidParams(f"url {settings.masked_url!r} is not understood: {why}", "url") from None
 
 
 def explain(error: Exception, settings: Settings) -> StoreUnavailable:

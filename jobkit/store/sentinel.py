@@ -65,11 +65,18 @@ def open_by_sentinel(url: str, options: dict[str, Any], *, is_async: bool) -> An
     return kind([_address(host) for host in hosts.split(",")], sentinel_kwargs=asked).master_for(
         name,
         **followed,
-        db=int(db or 0),
+        db=database_of(db),
         username=unquote(user) or None,
         password=unquote(password) or None,
         **{**options, **transport},
     )
+
+
+def database_of(text: str) -> int:
+    """Return the number of a database. Raises ValueError for another text."""
+    if text and not text.isdecimal():
+        raise ValueError(f"the database must be a whole number, as in redis://host:6379/0, not {text!r}")
+    return int(text or 0)
 
 
 def _address(host: str) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import psutil
@@ -14,7 +14,7 @@ from redis.exceptions import AuthorizationError, BusyLoadingError, NoPermissionE
 
 import jobkit
 from jobkit.embedded.server import answers
-from jobkit.model import StoreUnavailable
+from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import connect, events, library
 from jobkit.store.connect import explain, open_blocking, open_redis
@@ -389,6 +389,25 @@ def test_every_version_of_redis_py_awaits_replies_without_a_limit_and_gets_nothi
     connection: Any = client.connection_pool.make_connection()
     assert connection.socket_timeout is None
     assert connection.protocol == 2
+
+
+@pytest.mark.parametrize("opens", [open_redis, open_blocking])
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://u:secret@host:6390/abc", "the database must be a whole number, .*, not 'abc'"),
+        ("redis://host/0/1", "the database must be a whole number, .*, not '0/1'"),
+        ("redis+sentinel://host/mymaster/abc", "the database must be a whole number, .*, not 'abc'"),
+        ("redis://host/0?foo=1", "redis:// has no option 'foo'"),
+        ("rediss://host/0?foo=1", "rediss:// has no option 'foo'"),
+        ("redis+sentinel://host/mymaster?foo=1", r"redis\+sentinel:// has no option 'foo'"),
+        ("redis://host/0?socket_timeout=abc", "Invalid value for 'socket_timeout'"),
+    ],
+)
+def test_an_url_that_redis_py_would_misread_is_refused(opens: Callable[[Settings], Any], url: str, why: str) -> None:
+    with pytest.raises(InvalidParams, match=f"^url .* is not understood: {why}") as caught:
+        opens(Settings(url=url))
+    assert "secret" not in str(caught.value)
 
 
 def test_a_tcp_connection_is_given_up_when_its_other_end_is_gone(server: Server) -> None:
