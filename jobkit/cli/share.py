@@ -39,7 +39,9 @@ from jobkit.store.binary import check_system
 @click.option("--dashboard", "is_page", is_flag=True, help="Share the dashboard, and print a link for a colleague.")
 @click.option("--for", "person", metavar="NAME", help="With --dashboard: name of the colleague. [guest]")
 @click.option("--list", "is_list", is_flag=True, help="List the machines that have joined, and valid words.")
-@click.option("--revoke", "revoked", multiple=True, metavar="NAME", help="Refuse a machine or word from now on.")
+@click.option(
+    "--revoke", "revoked", multiple=True, metavar="NAME", help="Refuse machines, words and colleagues of this name."
+)
 @click.option("--stop", "is_stop", is_flag=True, help="Stop sharing. `jobkit share` goes on with the same machines.")
 @click.option("--json", "as_json", is_flag=True, help="With --list: print JSON; times in UTC.")
 def share(
