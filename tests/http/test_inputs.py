@@ -103,6 +103,13 @@ def test_an_invalid_position_is_a_422_with_its_field(here: Direct, path: str, qu
     assert answer.json()["field"] == list(query)[-1]
 
 
+@pytest.mark.parametrize("query", ["type=foo", "type=logged", "type=started&type=foo"])
+def test_a_stream_of_events_that_never_come_is_a_422(here: Direct, query: str) -> None:
+    answer = here.ask("GET", "/api/events", query)
+
+    assert (answer.status, answer.json()["field"][:4]) == (422, "type")
+
+
 @pytest.mark.parametrize(
     "last", ["00-00", "5-99999999999999999999", "5-99999999999999999", "99999999999999999999-0", "0-0", "x", "5-", "-"]
 )

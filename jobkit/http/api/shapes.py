@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from jobkit.model import (
+    EventType,
     FailureGroup,
     JobSnapshot,
     JobSpec,
@@ -49,6 +50,7 @@ Limit = Annotated[int, Meta(description="Maximum number of results.", ge=1, le=1
 NewId = Annotated[Name, Meta(extra_json_schema={"pattern": "^[0-9a-f]{16,32}$"})]
 Identifier = Annotated[Name, Meta(extra_json_schema={"pattern": ID})]
 State = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
+EventName = Annotated[str, Meta(pattern=f"^({'|'.join(each for each in EventType if each is not EventType.LOGGED)})$")]
 
 
 def doc(text: str, **meta: Any) -> Meta:
@@ -141,7 +143,7 @@ class StreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     job: Annotated[list[Name], doc("Only of these jobs; may be repeated.", max_length=1000)] = []
     task: Annotated[list[Name], doc("Only of these tasks; may be repeated.", max_length=100)] = []
     queue: Annotated[list[Name], doc("Only of these queues; may be repeated.", max_length=100)] = []
-    type: Annotated[list[Name], doc("Only events of these types; may be repeated.", max_length=20)] = []
+    type: Annotated[list[EventName], doc("Only events of these types; may be repeated.", max_length=20)] = []
     progress: Annotated[bool, doc("Also progress, which has no id.")] = True
     last_event_id: LastEventId = ""
 
