@@ -35,6 +35,8 @@ def people(file: str, name: str | None, role: str | None, remove: bool, as_json:
     if name is None:
         if remove or role:
             raise BadInput("give a name: jobkit people FILE NAME")
+        if not Path(file).exists():
+            raise BadInput(f"{file} does not exist; `jobkit people {file} NAME` creates it")
         return _list(accounts, as_json)
     if remove:
         if accounts.pop(name, None) is None:

@@ -32,6 +32,8 @@ def test_users_are_added_listed_and_removed(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("jobkit.people._N", 16)  # hashes that cost little
     file = str(tmp_path / "users.json")
 
+    status, said = run(file)
+    assert (status, "does not exist" in said) == (2, True)
     assert run(file, "ada", "--role", "admin", typed="a long password\n")[0] == 0
     assert run(file, "bob", typed="another password\n")[0] == 0
     assert run(file, "bob", "--role", "own", typed="\n")[0] == 0  # keeps his password
