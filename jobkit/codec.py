@@ -59,7 +59,8 @@ class Subject(msgspec.Struct, frozen=True):
     task: str
 
     def __str__(self) -> str:
-        return f"{self.kind.partition(chr(0))[0]} of job {self.job_id}"
+        kind = "call" if self.kind == "args" else self.kind.partition(chr(0))[0]
+        return f"{kind} of job {self.job_id}"
 
     def bytes(self) -> bytes:
         return "\x00".join((self.kind, self.job_id, self.task)).encode()

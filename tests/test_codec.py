@@ -179,7 +179,7 @@ def refused(codec: Codec, envelope: bytes, message: str, subject: Subject = SUBJ
 
 @pytest.mark.parametrize("envelope", [b"", b"JK1", b"JK1" + bytes(36), BOMB, b"JK2" + bytes(100), b"\x80" * 200])
 def test_bytes_that_are_not_an_envelope_are_refused(envelope: bytes) -> None:
-    refused(CODEC, envelope, "the args of job job1 is not a jobkit payload")
+    refused(CODEC, envelope, "the call of job job1 is not a jobkit payload")
     refused(UNSIGNED, envelope, "is not a jobkit payload")
 
 

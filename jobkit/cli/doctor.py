@@ -354,10 +354,11 @@ def _workers(
     for queue, numbers in queues.items():
         waiting = numbers.get("queued")
         if waiting and queue in unserved:
-            text = f"{waiting} jobs wait in {queue}, and no worker with --arq serves it"
+            text = f"{out.count(waiting, 'waiting job')} in {queue}, and no worker with --arq serves it"
             yield warn("queue", text, f"jobkit worker {ARQ_OPTION}")
         elif waiting and not numbers.get("workers"):
-            yield warn("queue", f"{waiting} jobs wait in {queue}, and no worker serves it", f"jobkit worker -q {queue}")
+            text = f"{out.count(waiting, 'waiting job')} in {queue}, and no worker serves it"
+            yield warn("queue", text, f"jobkit worker -q {queue}")
 
 
 async def _keys(store: RedisStore, settings: Settings, workers: Sequence[WorkerInfo]) -> list[Finding]:

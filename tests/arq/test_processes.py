@@ -328,7 +328,9 @@ def test_a_worker_without_arq_leaves_jobs_of_arqs_client_in_their_queue(bench: B
         done = subprocess.run(command, env=environment(**bench.variables), capture_output=True, text=True, timeout=60)
         return done.stdout
 
-    advice = "2 jobs wait in arq:queue, and no worker with --arq serves it → jobkit worker --arq MODULE.WorkerSettings"
+    advice = (
+        "2 waiting jobs in arq:queue, and no worker with --arq serves it → jobkit worker --arq MODULE.WorkerSettings"
+    )
     assert advice in doctor()
 
     command = [sys.executable, "-m", "jobkit", "worker", "-t", "jobkit.demo", "-q", "arq:queue"]

@@ -232,7 +232,7 @@ class Tokens:
             raise InvalidParams(f"a token needs a scope: some of {', '.join(SCOPES)}", "scope")
         if not 0 < lifetime_s <= _LONGEST_S:
             raise InvalidParams(
-                f"expires must be more than 0 seconds and at most 10 years, not {lifetime_s:g}", "expires"
+                f"expires must be more than 0 seconds and at most 10 years, not {lifetime_s:,.0f} s", "expires"
             )
         for pattern in tasks:
             if not pattern or len(pattern) > 200:
