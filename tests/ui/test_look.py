@@ -16,6 +16,7 @@ from jobkit.model.format import FACES
 from jobkit.ui.timeline.timeline_model import COLOURS
 from jobkit.ui.words import assets
 from tests.ui.stage import Stage
+from tests.ui.conftest import Window
 
 HERE = Path(assets.__file__).parent.parent
 TOKENS = (HERE / "words" / "tokens.css").read_text("utf-8")
@@ -113,6 +114,20 @@ def test_no_module_turns_text_into_markup_or_asks_another_host(path: Path) -> No
 @pytest.mark.parametrize("path", sorted(HERE.rglob("*.css")), ids=lambda path: path.name)
 def test_no_sheet_asks_another_host_or_has_its_own_text_colours(path: Path) -> None:
     css = path.read_text("utf-8")
+
+@pytest.mark.browser
+def test_forced_colours_leave_bars_and_choices_visible(stage: Stage, url: str, window: Window) -> None:
+    stage.progress(stage.running(), 3, 10)
+    page = window.open(url, forced_colors="active")
+    page.wait_for_selector(".row .bar")
+
+    def ground(selector: str) -> Any:
+        return page.locator(selector).first.evaluate("el => getComputedStyle(el).backgroundColor")
+
+    assert ground(".row .bar > i") != ground(".row .bar")
+    assert ground(".tab[aria-current]") != ground(".tab:not([aria-current])")
+    assert ground(".counter[aria-pressed=true]") != ground(".counter[aria-pressed=false]")
+
 
     assert not re.search(r"url\(|@import|https?:", css)
     if path.name != "tokens.css":

@@ -73,7 +73,7 @@ def esm(name: str) -> str:
 def css(name: str) -> str:
     """Return the style sheet of component `name`, with the tokens of both themes; see `theme.py` for changing them."""
     sheets = [sheet for part in (*_BEFORE.get(name, ()), name) if (sheet := f"{part}.css") in _FILES]
-    return "\n".join([_themable(source("tokens.css")), *map(source, (*sheets, "touch.css"))])
+    return "\n".join([_themable(source("tokens.css")), *map(source, (*sheets, "touch.css", "forced.css"))])
 
 
 @cache
