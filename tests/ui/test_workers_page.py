@@ -162,6 +162,20 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
 
 @pytest.mark.nightly
 @pytest.mark.browser
+def test_the_table_of_queues_fits_a_narrow_window(stage: Stage, url: str, window: Window) -> None:
+    stage.submit("train", queue="gpu", resources={"gpu": 4.0})
+    stage.beat("gpu-1", "gpu", has='{"gpu": 1}')
+    page = window.open(f"{url}?page=workers")
+    page.wait_for_selector("td .resource")
+    page.wait_for_selector(".why")
+
+    for width in (390, 640, 768):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.locator(".scroll").first.evaluate("el => el.scrollWidth <= el.clientWidth"), width
+
+
+@pytest.mark.nightly
+@pytest.mark.browser
 def test_a_pool_is_paused_scaled_and_drained(stage: Stage, url: str, window: Window) -> None:
     spec = PoolSpec(name="gpu", engine="local", queues=("gpu",), max=4)
     background.call(stage.store.pools.put("gpu", spec.sealed(stage.kit.codec)))
