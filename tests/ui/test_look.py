@@ -92,9 +92,15 @@ def test_everybody_can_distinguish_the_colours_of_tasks_and_curves(name: str) ->
     for one, other in combinations(series, 2):
         apart = {sight: math.dist(seen(one, sight), seen(other, sight)) for sight in SIGHTS}
         assert min(apart.values()) > 0.05, (one, other, apart)
+def mixed(colour: str, ground: str, share: float) -> str:
+    parts = ((int(colour[i : i + 2], 16), int(ground[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(one * share + two * (1 - share)):02x}" for one, two in parts)
+
+
     for colour in series:
         assert contrast(colour, colours["bg"]) >= 3
-        assert max(contrast(colour, text) for text in ("#ffffff", "#0b1220")) >= 4.5
+        for ground in (colour, mixed(colour, colours["bg"], 0.9)):  # a bar on the timeline that ended, one that runs
+            assert max(contrast(ground, text) for text in ("#ffffff", "#0b1220")) >= 4.5
 
 
 def test_both_themes_name_the_same_colours() -> None:

@@ -258,14 +258,18 @@ class TimelineHead extends View {
     const at = (bar) => names[places.get(bar.lane.join("\n"))];
     this.shown = laneBlocks(seen.filter((bar) => at(bar)), at, now, scale);
     const chosen = this.model.get("selected"), red = this.colour("failed"), ground = this.colour("bg"), hollow = this.colour("line-strong"), text = this.colour("text");
+    const alpha = (each) => (each.quiet ? 0.45 : each.bars.length > 1 || each.bar.outcome === "running" ? 0.9 : 1);
     const fill = (each) => (each.failed ? red : each.quiet ? hollow : this.hues[this.styleOf(each.bar.task)[0]]);
-    const ink = (each) => (each.failed ? "label_failed" : each.quiet ? "label_quiet" : isLight(fill(each)) ? "label_dark" : "label"), labels = this.shown.map((each) => ({each, text: laneLabel(each, scale)})).filter(({text}) => text);
+    const ink = (each) => (each.failed ? "label_failed" : each.quiet ? "label_quiet" : isLight(mixed(fill(each), ground, alpha(each))) ? "label_dark" : "label");
+    const texture = (each) => (each.failed || each.quiet ? 0 : this.styleOf(each.bar.task)[1]);
+    // A texture begins behind the label, which could not be read on it.
+    for (const each of this.shown) each.text = laneLabel(each, scale, texture(each) ? TEXTURED : 0);
+    const plain = (each) => each.left + (each.text ? (each.text.length * LETTER + 8) / scale : 0), labels = this.shown.filter(({text}) => text);
     const isPicked = (each) => each.bars.some((bar) => bar.job === chosen || bar === this.pointer.picked);
     this.columns("bars", this.shown, {y: (each) => each.y, left: (each) => toAxis(each.left), right: (each) => toAxis(each.right), fill,
-      line: (each) => (isPicked(each) ? text : each.bar.outcome === "running" && each.bars.length === 1 ? fill(each) : ground),
-      alpha: (each) => (each.quiet ? 0.45 : each.bars.length > 1 ? 0.75 : each.bar.outcome === "running" ? 0.8 : 1)});
-    for (const kind of LABELS) this.columns(kind, labels.filter(({each}) => ink(each) === kind), {x: ({each}) => toAxis(each.left), y: ({each}) => each.y, text: ({text}) => text});
-    for (let i = 1; i < TEXTURES; i++) this.columns(`texture-${i}`, this.shown.filter((each) => (each.right - each.left) * scale >= TEXTURED && !each.failed && !each.quiet && this.styleOf(each.bar.task)[1] === i), {y: (each) => each.y, left: (each) => toAxis(each.left), right: (each) => toAxis(each.right)});
+      line: (each) => (isPicked(each) ? text : each.bar.outcome === "running" && each.bars.length === 1 ? fill(each) : ground), alpha});
+    for (const kind of LABELS) this.columns(kind, labels.filter((each) => ink(each) === kind), {x: (each) => toAxis(each.left), y: (each) => each.y, text: (each) => each.text});
+    for (let i = 1; i < TEXTURES; i++) this.columns(`texture-${i}`, this.shown.filter((each) => texture(each) === i && (each.right - plain(each)) * scale >= TEXTURED - 1), {y: (each) => each.y, left: (each) => toAxis(plain(each)), right: (each) => toAxis(each.right)});
     const alone = this.shown.filter((each) => each.bars.length === 1);
     this.columns("waits", alone.filter(({bar}) => bar.ready != null && (bar.start - bar.ready) * scale >= 2), {y: (each) => each.y, left: (each) => toAxis(each.bar.ready), right: (each) => toAxis(each.bar.start), fill: (each) => this.pales[this.styleOf(each.bar.task)[0]]});
     this.columns("fails", alone.filter((each) => each.failed && (each.right - each.left) * scale >= 14), {x: (each) => toAxis(each.right - 7 / scale), y: (each) => each.y});

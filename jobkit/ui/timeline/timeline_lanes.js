@@ -85,9 +85,12 @@ function laneBlocks(bars, at, now, scale) {
   return made;
 }
 
-/** Return the text on a block: its job's name, or how many there are, as far as there is room. */
-function laneLabel({bar, bars, left, right, failed}, scale) {
-  const room = Math.floor(((right - left) * scale - (failed ? 22 : 8)) / 6);
+/** Pixels of a letter of a label. */
+const LETTER = 6;
+
+/** Return the text on a block: its job's name, or how many there are, as far as there is room beside `spare` pixels. */
+function laneLabel({bar, bars, left, right, failed}, scale, spare = 0) {
+  const room = Math.floor(((right - left) * scale - (failed ? 22 : 8) - spare) / LETTER);
   if (bars.length > 1) return room >= String(bars.length).length ? String(bars.length) : "";
   return room < 4 || bar.isShared ? "" : bar.name.length > room ? `${bar.name.slice(0, room - 1)}…` : bar.name;
 }

@@ -9,6 +9,7 @@ test("narrow bars become a block with a count, and what failed stands apart", ()
   const at = () => "w", made = laneBlocks([...bars, {start: 1000, end: 9000, outcome: "failed", lane: ["w", 0], task: "a", name: "a long run"}], at, 9000, 0.1);
   assert.deepEqual(made.map((each) => [each.bars.length, each.failed]), [[3, false], [1, true], [1, false], [1, true]]);
   assert.deepEqual(made.map((each) => laneLabel(each, 0.1)), ["", "", "", "a long run"]);
+  assert.equal(laneLabel(made[3], 0.01, 12), "a long…");  // beside a texture
 });
 
 test("the attempts of a job share one lane of its task, which others get afterwards", () => {
