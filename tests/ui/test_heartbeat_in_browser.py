@@ -72,8 +72,8 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
     assert cancel.is_disabled()
     is_away(workers)
     assert pause.is_disabled()
-    for pale in (".jk-table .rows", ".jk-card .head"):
-        assert float(page.locator(pale).evaluate("el => getComputedStyle(el).opacity")) < 1
+    for old in (".jk-table .rows", ".jk-card .head .chip"):
+        assert page.locator(old).evaluate("el => getComputedStyle(el).filter") == "grayscale(1)"
     elapsed, age = text_of(page, ".jk-card .elapsed"), text_of(page, ".status .word")
     page.keyboard.press("c")
     page.wait_for_selector(".jk-banner .away:has-text('Nothing was sent')")

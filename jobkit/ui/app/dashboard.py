@@ -46,8 +46,8 @@ _SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 #: Colour below the pages, which hides the skeleton of `words/skeleton.css`.
 _GROUND = "var(--jk-ground)"
 
-#: What is old is pale: the header sets this while the server is away.
-_PALE = {"opacity": "var(--jk-stale, 1)"}
+#: What is old is grey: the header sets this while the server is away.
+_PALE = {"filter": "var(--jk-stale, none)"}
 
 
 class FrameRow(PlainSheets, pn.Row):

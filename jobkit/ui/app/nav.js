@@ -85,7 +85,7 @@ class Nav extends View {
     const pulse = pulses.get(this.model), status = pulse.isAway ? "reconnecting" : this.model.get("status"), live = status === "live";
     const old = Math.floor((Date.now() - (pulse.isAway ? pulse.heardAt : this.changedAt)) / 1000);
     this.n.status.dataset.status = status;
-    document.documentElement.style.setProperty("--jk-stale", live ? "1" : "0.65");  // of the pages, see dashboard.py
+    document.documentElement.style.setProperty("--jk-stale", live ? "none" : "grayscale(1)");  // of the pages, see dashboard.py
     put(this.n.word, live ? "live" : status === "connecting" && old < 2 ? "" : `${status}${old >= 2 ? `, data ${ticking(old)} old` : ""}`);
   }
 
