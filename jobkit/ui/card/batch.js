@@ -161,7 +161,7 @@ class BatchCard extends LiveCard {
     n.grid.style.setProperty("--columns", widths.join(" "));
     n.grid.style.setProperty("--least", `${places.length * 96}px`);
     n.head.replaceChildren(...places.map((c) => [...columns[c], c]).map(([name, kind, c]) => h("button", {class: this.numeric[c] ? "num" : "", role: "columnheader", title: `Sort by ${name}`, "data-c": c,
-      onclick: () => { this.sort = this.sort && this.sort[0] === c ? (this.sort[1] > 0 ? [c, -1] : null) : [c, 1]; this.sorted(); }}, h("span", {text: ["arg", "value"].includes(kind) ? name : kind === "note" && !isList ? "" : name[0].toUpperCase() + name.slice(1)}), h("i"))));
+      onclick: () => { this.sort = this.sort && this.sort[0] === c ? (this.sort[1] > 0 ? [c, -1] : null) : [c, 1]; this.sorted(); }}, h("span", {text: ["arg", "value"].includes(kind) ? name : name[0].toUpperCase() + name.slice(1)}), h("i"))));
     this.sorted();
   }
 

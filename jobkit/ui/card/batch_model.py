@@ -437,12 +437,13 @@ class BatchModel:
         return [i, face, cells, progress, iso(started)]
 
     def note_of(self, i: int) -> str:
-        """Return one line about a job: its error, or its message; in a list why it has not succeeded."""
+        """Return one line about a job: its error, or its message unless it succeeded; in a list why it has not."""
         snapshot = self.snapshots[i]
         if self.is_list:
             return ended_text(snapshot) if snapshot.state in (JobState.FAILED, JobState.CANCELLED) else ""
-        is_wrong = snapshot.state is not JobState.SUCCEEDED and snapshot.error is not None
-        return str(snapshot.error) if is_wrong else snapshot.shown_message
+        if snapshot.state is JobState.SUCCEEDED:
+            return ""
+        return snapshot.shown_message if snapshot.error is None else str(snapshot.error)
 
     def plot(self, chosen: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """See `batch_plot.layout`; None if there is nothing to plot."""
