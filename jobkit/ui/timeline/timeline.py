@@ -370,6 +370,7 @@ def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) ->
         x_range=x_range,
         y_range=FactorRange(factors=[], name=f"{name}-y"),
         x_axis_type="datetime",
+        stylesheets=[":host(:focus-visible) { outline: 2px solid var(--jk-accent); outline-offset: -2px; }"],
     )
     plot.add_tools(pan, wheel)
     plot.toolbar.active_drag = pan

@@ -16,6 +16,9 @@ class Pointer {
     const el = globalThis.Bokeh?.index?.find_one?.(this.head.lanes)?.el;
     if (!el || el === this.el) return;
     this.el = el;
+    el.style.setProperty("--jk-accent", this.head.colour("accent"));
+    // Of Bokeh's own layers below the pointer each is a stop of the Tab key, those of charts without any key, too.
+    for (const plot of [this.head.lanes, ...Object.values(this.head.charts)]) globalThis.Bokeh.index.find_one(plot)?.canvas_view?.events_el.removeAttribute("tabindex");
     Object.entries({tabindex: "0", role: "application", "aria-label": LANES_LABEL}).forEach(([name, value]) => el.setAttribute(name, value));
   }
 
