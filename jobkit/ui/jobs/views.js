@@ -16,7 +16,7 @@ class Views {
     n.columns = HIDEABLE.map(([name, word]) => h("label", null, h("input", {type: "checkbox", "data-name": name, onchange: () => this.choose()}), word));
     n.menu = h("div", {class: "menu", role: "dialog", "aria-label": "Saved views", hidden: true, onkeydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); this.open(false); n.button.focus(); } }},
       n.own, n.ready, n.save, n.problem, h("fieldset", null, h("legend", {text: "Columns"}), n.columns));
-    table.box.el.append(n.button, n.menu);
+    table.box.n.hint.before(n.button, n.menu);  // in the order in which they are seen
     table.on({views: () => this.told(), hidden: () => this.showColumns()});
     table.listen(document, "pointerdown", (event) => { if (!event.composedPath().some((el) => el === n.menu || el === n.button)) this.open(false); });
     this.showColumns();
