@@ -42,8 +42,8 @@ class Schedules extends FeedPage {
 
   row({name}) {
     const n = {...spans({task: "mono muted task", sentence: "sentence", cron: "mono muted", exact: "muted exact", act: "act"}), next: h("b", {class: "next"}),
-      bars: h("span", {class: "bars", role: "list", "aria-label": "Last runs"}), more: h("div", {class: "more", hidden: true})}, row = {n};
-    n.name = h("button", {class: "name", "aria-expanded": "false", text: name, onclick: () => { row.open = !row.open; this.showMore(row); }});
+      bars: h("span", {class: "bars", role: "list", "aria-label": "Last runs", onkeydown: stepFocus}), more: h("div", {class: "more", hidden: true})}, row = {n};
+    n.name = h("button", {class: "name", "aria-expanded": "false", title: name, onclick: () => { row.open = !row.open; this.showMore(row); }}, h("span", {text: name}));
     row.el = h("div", {class: "schedule", role: "listitem", "data-name": name}, h("div", {class: "line"}, h("div", {class: "what"}, n.name, n.task), h("div", {class: "when"}, n.sentence, n.cron), h("div", {class: "due"}, n.next, n.exact), n.bars, n.act), n.more);
     return row;
   }
@@ -65,8 +65,10 @@ class Schedules extends FeedPage {
     const bars = [...runs].reverse().map((run) => {
       const height = run.job_id ? Math.max(4, Math.round(24 * (run.seconds || 0) / most)) : 4, label = runText(run);
       const props = {class: `run${run.job_id ? "" : " none"}`, role: "listitem", "data-face": faceOf(run), title: label, "aria-label": label, style: `--h: ${height}px`};
-      return run.job_id ? h("button", {...props, onclick: () => ask(this.model, "open", {id: run.job_id})}) : h("span", props);
+      return run.job_id ? h("button", {...props, tabindex: -1, onclick: () => ask(this.model, "open", {id: run.job_id})}) : h("span", props);
     });
+    const newest = bars.findLast((bar) => bar.tagName === "BUTTON");
+    if (newest) newest.tabIndex = 0;
     n.bars.replaceChildren(...Array.from({length: RUN_BARS - bars.length}, () => h("i", {class: "run empty", "aria-hidden": "true"})), ...bars);
   }
 
@@ -236,6 +238,15 @@ class ScheduleForm extends Fields {
     this.n.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), timesOf(reply.next)] : [h("p", {class: "muted", text: "Appear here while you type."})]));
     this.page.tick();
   }
+}
+
+/** Move the focus among the bars of a schedule, of which one is a stop of the Tab key, with the arrow keys. */
+function stepFocus(event) {
+  const bars = [...event.currentTarget.querySelectorAll("button")], step = {ArrowRight: 1, ArrowLeft: -1}[event.key], to = bars[bars.indexOf(event.target) + step];
+  if (!to) return;
+  event.preventDefault();
+  [event.target.tabIndex, to.tabIndex] = [-1, 0];
+  to.focus();
 }
 
 /** Times, each with how far away it is. */
