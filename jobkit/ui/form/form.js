@@ -64,7 +64,7 @@ class Form extends Fields {
     n.form.hidden = n.aside.hidden = !this.tasks.length;
     n.find.hidden = this.tasks.length < 8;
     this.root.classList.toggle("single", this.tasks.length === 1 && !this.isLacking);
-    n.list.replaceChildren(...this.tasks.map((task) => h("button", {class: "task", type: "button", role: "option", "data-name": task.name, onclick: () => { this.saveDraft(); this.choose(task.name); }},
+    n.list.replaceChildren(...this.tasks.map((task) => h("button", {class: "task", type: "button", role: "option", "data-name": task.name, title: `${task.title}\n${task.name}`, onclick: () => { this.saveDraft(); this.choose(task.name); }},
       h("b", {text: task.title}), h("span", {class: "mono muted", text: task.name}))));
     const chosen = this.tasks.find((task) => task.name === this.task?.name), [drafted] = (this.drafts?.newest() || "").split("@");
     if (chosen) this.task = chosen;

@@ -168,7 +168,7 @@ class Workers extends FeedPage {
 
   /** A job that runs, or one that was lost with its worker and its outcome since. */
   job({id, name, args, face, became}, charts) {
-    const named = [name ? this.link(id, name, "job") : h("span", {class: "mono", text: id.slice(0, 8)}), h("span", {class: "mono muted args", text: args})];
+    const named = [name ? this.link(id, name, "job") : h("span", {class: "mono", text: id.slice(0, 8)}), h("span", {class: "mono muted args", text: args, title: args})];
     if (became) return h("li", {class: "became", "data-id": id}, named, h("span", null, face && icon(face), became));
     return h("li", {"data-face": "running", "data-id": id}, named, h("span", {class: "loads"}, charts.map((chart) => chart.el)), h("span", {class: "bar"}, h("i")), h("span", {class: "time"}));
   }
