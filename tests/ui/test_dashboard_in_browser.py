@@ -68,7 +68,7 @@ def test_two_windows_see_the_same_job_from_its_start_to_its_end(stage: Stage, ur
         page.wait_for_selector(".row[data-face=running] .note:has-text('37 %')")
         wait_until(lambda page=page: count(page, "running") == "1", what="the counter")
         assert text_of(page, ".row[data-face=running] .worker") == "gpu-1"
-        assert text_of(page, ".row[data-face=running] .name") == "Train a model n=3"
+        assert text_of(page, ".row[data-face=running] .name").split("\n") == ["Train a model", "n=3"]
     stage.succeed(job, summary="DataFrame 3 × 4")
     for page in (one, two):
         page.wait_for_selector(".row[data-face=succeeded] .note:has-text('DataFrame 3 × 4')")
@@ -396,7 +396,6 @@ def test_what_may_be_old_is_grey_on_every_page_until_the_server_is_back(stage: S
     is_grey = """selector => {
       const inside = (root) => [...root.querySelectorAll("*")].map((el) => el.shadowRoot && find(el.shadowRoot));
       const find = (root) => root.querySelector(selector) || inside(root).find(Boolean);
-      let found = 1;
       for (let node = find(document); node; node = node.parentNode || node.host)
         if (node.nodeType === 1 && getComputedStyle(node).filter !== "none") return true;
       return false;
