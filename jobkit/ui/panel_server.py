@@ -158,8 +158,20 @@ class SessionRefused(OtherPage):
     def __init__(
         self, title: str, sentence: str, lines: Sequence[str] = (), *, status: int = 403, reload_s: int = 0
     ) -> None:
-        values = {"title": title, "sentence": sentence, "lines": lines, "reload_s": reload_s}
+        values = {"title": title, "sentence": sentence, "lines": lines, "reload_s": reload_s, "home": ""}
         super().__init__(status, "refused.html", scripts="'unsafe-inline'" if reload_s else "'none'", **values)
+
+
+class UnknownPage(tornado.web.RequestHandler):
+    """An address that the server does not have: a page with a link to the dashboard."""
+
+    def prepare(self) -> None:
+        path, home = f"/{self.request.path.lstrip('/')}", f"{getattr(self.application, 'prefix', '')}/"
+        sentence = f"This server has no page `{path}`."
+        raise OtherPage(404, "refused.html", title="Not found", sentence=sentence, lines=(), reload_s=0, home=home)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        _write_error(tornado.web.RequestHandler.write_error, self, status_code, **kwargs)
 
 
 def decide_here(settings: Settings) -> AccessDecision | None:
@@ -437,6 +449,7 @@ def _make_http_server(old: Any, application: Any, **options: Any) -> Any:
     return BoundedServer(application, **{**bounds, **options})
 
 
+    application.settings.setdefault("default_handler_class", UnknownPage)
 def serves_jobkit(application: Any) -> bool:
     """Return whether a server of Bokeh's has pages with jobkit: its code is loaded, or a page's text names it."""
     if "jobkit.http" in sys.modules or "jobkit.ui.access.session" in sys.modules:

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import panel as pn
 import pytest
@@ -190,6 +192,18 @@ def test_a_session_without_a_rendered_page_asks_no_cdn(stage: Stage, serve: Serv
 
 
 @pytest.mark.parametrize("shown", [pn.pane.Markdown("A text"), pn.widgets.Button()])
+def test_a_server_answers_the_check_of_an_open_page_and_leads_from_an_unknown_address_home(url: str) -> None:
+    with urlopen(Request(url, method="HEAD")) as answer:
+        assert answer.status == 200
+
+    with pytest.raises(HTTPError) as unknown:
+        urlopen(f"{url}/gone")
+
+    with unknown.value as answer:
+        assert answer.status == 404
+        assert '<a href="/">' in answer.read().decode()
+
+
 def test_a_document_with_a_widget_or_pane_of_panel_gets_the_scripts_that_it_is_made_of(
     shown: pn.viewable.Viewable,
 ) -> None:
