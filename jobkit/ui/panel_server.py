@@ -342,6 +342,10 @@ def _check_host(handler: Any) -> None:
         raise SessionRefused("Unknown address", f"{unknown_host(host)}.", status=421)
 
 
+async def _check_page(_old: Any, self: Any, *_: Any) -> None:
+    """Answer a HEAD request, with which an open page checks whether its server is back."""
+
+
 async def _prepare(old: Any, self: Any) -> None:
     _check_host(self)
     _remember(self)
@@ -445,11 +449,11 @@ def _make_http_server(old: Any, application: Any, **options: Any) -> Any:
     if not serves_jobkit(application):
         return old(application, **options)
     packed.add_routes(application)
+    application.settings.setdefault("default_handler_class", UnknownPage)
     bounds = {"idle_connection_timeout": HEADER_S, "body_timeout": BODY_S, "max_body_size": BODY_BYTES}
     return BoundedServer(application, **{**bounds, **options})
 
 
-    application.settings.setdefault("default_handler_class", UnknownPage)
 def serves_jobkit(application: Any) -> bool:
     """Return whether a server of Bokeh's has pages with jobkit: its code is loaded, or a page's text names it."""
     if "jobkit.http" in sys.modules or "jobkit.ui.access.session" in sys.modules:
@@ -497,6 +501,7 @@ def _base(server: Any) -> str:
 HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
     (ApplicationContext, "create_session_if_needed", _create_session),
     (panels_server.DocHandler, "get_session", _get_session),
+    (panels_server.DocHandler, "head", _check_page),
     (AuthRequestHandler, "prepare", _prepare),
     (AuthRequestHandler, "write_error", _write_error),
     (panels_server.RootHandler, "redirect", _redirect),

@@ -37,6 +37,7 @@ SIGNATURES = {
     "get": ["self", "path", "include_body"],
     "create_session_if_needed": ["self", "session_id", "request", "token"],
     "get_session": ["self"],
+    "head": ["self", "args", "kwargs"],
     "prepare": ["self"],
     "write_error": ["self", "status_code", "kwargs"],
     "redirect": ["self", "url", "permanent", "status"],
@@ -191,7 +192,6 @@ def test_a_session_without_a_rendered_page_asks_no_cdn(stage: Stage, serve: Serv
     assert not [url for url in sheets if url.startswith("http")]
 
 
-@pytest.mark.parametrize("shown", [pn.pane.Markdown("A text"), pn.widgets.Button()])
 def test_a_server_answers_the_check_of_an_open_page_and_leads_from_an_unknown_address_home(url: str) -> None:
     with urlopen(Request(url, method="HEAD")) as answer:
         assert answer.status == 200
@@ -204,6 +204,7 @@ def test_a_server_answers_the_check_of_an_open_page_and_leads_from_an_unknown_ad
         assert '<a href="/">' in answer.read().decode()
 
 
+@pytest.mark.parametrize("shown", [pn.pane.Markdown("A text"), pn.widgets.Button()])
 def test_a_document_with_a_widget_or_pane_of_panel_gets_the_scripts_that_it_is_made_of(
     shown: pn.viewable.Viewable,
 ) -> None:
