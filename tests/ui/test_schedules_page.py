@@ -172,7 +172,12 @@ def test_a_row_is_switched_run_and_opened_and_follows_what_others_do(stage: Stag
 
     page.click(".schedule button:has-text('Run now')")
     page.wait_for_selector(".schedule .run[data-face=succeeded]")
-    page.click(".schedule .run[data-face=succeeded]")
+    page.click(".schedule button:has-text('Run now')")
+    page.wait_for_selector(".schedule .run[data-face=succeeded] >> nth=1")
+    page.focus(".schedule .run[tabindex='0']")  # the newest one is the only stop of the Tab key
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".schedule .run[tabindex='0']:focus").count() == 1
+    page.click(".schedule .run[data-face=succeeded] >> nth=0")
     page.wait_for_selector(".jk-card .title:has-text('Write the report')")
     assert "page=schedules" in page.url
 

@@ -77,7 +77,7 @@ class Schedules extends FeedPage {
     if (!isNew(n.act, [may, state])) return;
     n.act.replaceChildren(...(may ? [
       h("button", {class: "switch", role: "switch", "aria-checked": String(on && !ended), disabled: ended, "aria-label": `${name} fires`, title: ended ? "No runs left" : on ? "Pause" : "Resume", onclick: () => this.act(on ? "pause_schedule" : "resume_schedule", name)}, h("i")),
-      h("button", {class: "btn small", text: "Run now", title: "Run it once now; its next times do not change", onclick: (event) => { event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 1500); this.act("run_schedule", name); }})] : []));
+      h("button", {class: "btn small", text: "Run now", title: "Run it once now; its next times do not change", onclick: ({currentTarget: button}) => { button.disabled = true; setTimeout(() => { button.disabled = false; }, 1500); this.act("run_schedule", name); }})] : []));
   }
 
   /** Next times, last runs and rules of one schedule, below its row. */
