@@ -278,6 +278,13 @@ def test_a_saved_plot_shows_points_of_the_whole_sweep_and_says_how_many() -> Non
     assert max(across) > 95
 
 
+def test_the_note_of_a_job_is_its_message_until_it_succeeds() -> None:
+    states = ("running", "succeeded", "cancelled")
+    model = BatchModel([job(n, state, message="epochs") for n, state in enumerate(states)])
+
+    assert [model.note_of(n) for n in range(3)] == ["epochs", "", "epochs"]
+
+
 def test_a_list_of_jobs_says_why_each_has_not_succeeded() -> None:
     error = JobError(ErrorKind.EXCEPTION, "ValueError", "lr must be > 0")
     model = BatchModel([job(1, "succeeded", "0.5"), job(2, "failed", error=error), job(3, "cancelled")], is_list=True)

@@ -44,7 +44,7 @@ def contrast(one: str, other: str) -> float:
 def grey(colour: str) -> str:
     """Return a colour as the filter `grayscale(1)` shows it, which marks old data."""
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"#{round(0.2126 * r + 0.7152 * g + 0.0722 * b):02x}" + f"{round(0.2126 * r + 0.7152 * g + 0.0722 * b):02x}" * 2
+    return "#" + f"{round(0.2126 * r + 0.7152 * g + 0.0722 * b):02x}" * 3
 
 
 @pytest.mark.parametrize("shown", [str, grey])
