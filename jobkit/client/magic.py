@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import shlex
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.job import Job
@@ -46,7 +47,8 @@ def submit_cell(shell: Any, line: str, cell: str, default_kit: Callable[[], Kit]
         kit = shell.user_ns.get(named)
         if not hasattr(kit, "submit"):
             raise InvalidParams(f"kit={named} must be a variable that holds a kit", "kit")
-    source = shell.transform_cell(cell)
+    empty = takewhile(str.isspace, cell.splitlines(keepends=True))  # first lines, which IPython drops
+    source = "".join(empty) + shell.transform_cell(cell)
     names = read_cell(source, shell.user_ns)
     variables = {each: shell.user_ns[each] for each in names}
     options.setdefault("title", title_of(source))

@@ -118,12 +118,14 @@ def read_cell(source: str, variables: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the variables that the cell uses, in the order of their first read.
 
     Args:
-        source: Python code, already transformed by IPython.
+        source: Python code below the line of the magic, already transformed by IPython.
         variables: the variables of the notebook.
 
     Raises:
-        InvalidParams: not valid Python, or an undefined name; the message has the name and the line.
+        InvalidParams: not valid Python, or an undefined name; the message has the name and the line. The line of the
+            magic is line 1, as in the notebook and in tracebacks.
     """
+    source = f"\n{source}"
     try:
         tree = ast.parse(source, FILE)
         _compiled(ast.parse(source, FILE))

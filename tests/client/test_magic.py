@@ -49,6 +49,17 @@ def test_an_error_in_a_cell_has_its_line(shell: Any) -> None:
     assert job.error.traceback.count(", line ") == 1
 
 
+def test_a_refusal_and_an_error_name_the_line_as_the_notebook_counts_it(shell: Any) -> None:
+    """The line of the magic is line 1, and empty lines below it count."""
+    assert "line 4 of the cell: undefined_thing is not" in refusal(shell, "y", "a = 1\nb = 2\nundefined_thing + 1")
+    assert "line 4 of the cell: a job has no notebook" in refusal(shell, "y", "\na = 1\n!ls")
+
+    job = shell.run_cell_magic("job", "", "\n \n1 / 0")
+    job.wait(60)
+
+    assert job.error.where == "Cell In[1], line 4 in <module>"
+
+
 @pytest.mark.parametrize("is_counted_before", [True, False], ids=["IPython 9.18", "earlier IPython"])
 def test_an_error_names_the_cell_that_was_run_and_has_its_first_line_as_typed(
     shell: Any, monkeypatch: pytest.MonkeyPatch, is_counted_before: bool

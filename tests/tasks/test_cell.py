@@ -46,9 +46,9 @@ def test_a_cell_takes_the_variables_that_it_does_not_define(source: str, names: 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("a = 1\nmissing + a", "line 2 of the cell: missing is not defined"),
-        ("def f():\n    return missing", "line 2 of the cell: missing is not defined"),
-        ("def f(:", "line 1 of the cell: invalid syntax"),
+        ("a = 1\nmissing + a", "line 3 of the cell: missing is not defined"),
+        ("def f():\n    return missing", "line 3 of the cell: missing is not defined"),
+        ("def f(:", "line 2 of the cell: invalid syntax"),
         ("get_ipython().system('ls')", "a job has no notebook around it"),
     ],
 )
