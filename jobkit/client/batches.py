@@ -83,14 +83,17 @@ class BatchVerbs:
             raise checks.unknown_batch(batch_id)
         return unbegun(job)
 
-    async def find_batch(self, prefix: str) -> BatchInfo:
-        """`batch_info` of the batch whose id is `prefix`, or the only one of the newest 10,000 that begins with it."""
+    async def find_batch(self, prefix: str, *, owner: str | None = None) -> BatchInfo:
+        """`batch_info` of the batch whose id is `prefix`, or the only one of the newest 10,000 that begins with it.
+
+        owner: only this user's ids may begin with it; None for all.
+        """
         try:
             return await self.batch_info(prefix)
         except JobNotFound as missing:
             if not checks.is_prefix(prefix):
                 raise
-            found = {info.id: info for info in await self.batch_infos(10_000) if info.id.startswith(prefix)}
+            found = {info.id: info for info in await self.batch_infos(10_000, owner=owner) if info.id.startswith(prefix)}
             return found[checks.only_one(list(found)[:5], prefix, missing)]
 
     async def batch_infos(

@@ -298,13 +298,14 @@ class StudyVerbs:
         return Studies([self.of(job) for job in self._kit.jobs(task=STUDY_TASK, limit=most)])
 
     def open_study(self, study_id: str) -> Study:
-        """Return the study with that id, from whichever process it came.
+        """Return the study whose id is, or begins with, `study_id`, from whichever process it came.
 
         Raises:
-            JobNotFound: it is not kept. InvalidParams: that is the id of a job that is no study.
+            JobNotFound: it is not kept.
+            InvalidParams: that is the id of a job that is no study, or several ids begin so.
         """
         try:
-            job = self._connection.job(checks.job_id(study_id))
+            job: Job = self._kit.get(study_id)
         except JobNotFound:
             raise JobNotFound(
                 f"no study {study_id[:60]!r} is kept here: it was never begun, was removed, or has expired"

@@ -170,7 +170,8 @@ class SubmitVerbs(Listed):
             sampler: proposes the arguments: one of Optuna's; None for TPE.
             metric: name of the metric that the pruner looks at; None for the only one that is logged.
             name: for people; names may repeat.
-            id: of the study. If there is one of this id, it is returned: also without an objective.
+            id: of the study. If there is one of this id, it is returned: also without an objective, and then its first
+                characters (at least 4) are enough.
 
         Raises:
             InvalidParams: an argument is refused; nothing was stored. JobNotFound: no study of this id.

@@ -55,6 +55,7 @@ def test_the_same_id_is_the_same_study(kit: Kit) -> None:
     assert [study.id for study in kit.studies()] == ["tune-1"]
     assert kit.batch_info("tune-1").made == 3
     assert kit.study(id="tune-1").best == made[0].best
+    assert kit.study(id="tune") is kit.study(id="tune-1")
     with pytest.raises(jobkit.JobNotFound, match="no study 'tune-2' is kept here"):
         kit.study(id="tune-2")
     with pytest.raises(jobkit.InvalidParams, match="is the id of a job of valley, which is no study"):

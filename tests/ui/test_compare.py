@@ -126,8 +126,15 @@ def test_a_user_whose_name_reads_like_a_pattern_gets_no_run_of_others(stage: Sta
 
 def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None:
     batch, *jobs = stage.batch({"n": 1}, {"n": 2}, owner="ada")
-    for name, role, is_seen in (("ada", Role.OWN, True), ("zoe", Role.OWN, False), ("zoe", Role.VIEW, True)):
-        session, page = shown_by(stage, Person(name, role), BatchPage, id=batch)
+    stage.batch({"n": 3}, owner="zoe", id=f"{batch[:8]}-of-zoe")
+    for name, role, asked, is_seen in (
+        ("ada", Role.OWN, batch, True),
+        ("ada", Role.OWN, batch[:6], True),
+        ("zoe", Role.OWN, batch, False),
+        ("zoe", Role.OWN, batch[:10], False),
+        ("zoe", Role.VIEW, batch, True),
+    ):
+        session, page = shown_by(stage, Person(name, role), BatchPage, id=asked)
         if is_seen:
             wait_until(lambda page=page: jobs[1] in getattr(page._card, "table", ""), what="the table")
         else:

@@ -193,7 +193,7 @@ class ComparePage(CardPage):
 
 
 class BatchPage(CardPage):
-    """The card of a stored batch, `?page=batch&id=3f0c...`."""
+    """The card of a stored batch, `?page=batch&id=3f0c...`: its id, or the first characters."""
 
     nothing = "No batch", "Open one on the page of jobs: a batch is one row there."
 
@@ -201,11 +201,11 @@ class BatchPage(CardPage):
         kit, access, batch_id = self._session.kit, self._session.access, asked.get("id", "")
         if not batch_id:
             return ""
-        info: BatchInfo = await kit.aio.batch_info(batch_id)
+        info: BatchInfo = await kit.aio.find_batch(batch_id, owner=access.person.only_owner)
         if not access.person.sees(info.spec.owner):
             return str(unknown_batch(batch_id))
         most = MOST_SHOWN if info.made > MOST_SHOWN else None
-        batch: Batch = await kit.aio.batch(batch_id, most)
+        batch: Batch = await kit.aio.batch(info.id, most)
         if access.person.sees_all or info.spec.study:  # all trials are their owner's
             return batch
         return Batch(
