@@ -220,10 +220,14 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         return f"<JobSnapshot {self.label}, seq {self.seq}>"
 
     def elapsed_s(self, now: datetime) -> float | None:
-        """Return the seconds that the current or last attempt has run at `now`, or None before the first."""
-        if self.started_at is None:
+        """Return the seconds that the current attempt has run at `now`, or the last one ran; None before the first."""
+        ended_at: datetime | None = now
+        if self.state is not JobState.RUNNING:  # it may have ended, or wait since then
+            attempts = attempts_of(self.history)
+            ended_at = (attempts[-1].ended_at if attempts else None) or self.finished_at
+        if self.started_at is None or ended_at is None:
             return None
-        return max(0.0, ((self.finished_at or now) - self.started_at).total_seconds())
+        return max(0.0, (ended_at - self.started_at).total_seconds())
 
     def eta_s(self, now: datetime) -> float | None:
         """Return the estimated seconds left, or None if the job is not running or there is no estimate.

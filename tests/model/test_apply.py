@@ -335,6 +335,18 @@ def test_times_and_progress_of_a_running_job() -> None:
     assert structs.replace(running, state=JobState.SUCCEEDED, done=None).progress == 1.0
 
 
+@pytest.mark.parametrize("state", ["queued", "scheduled"])
+def test_the_run_time_of_a_job_that_waits_again_is_that_of_its_last_attempt(state: str) -> None:
+    begun = event(2, EventType.STARTED, state="running", attempt=1, started=T0 + 2000)
+    ran = after(submitted(), begun, event(3, EventType.RELEASED, state=state))
+    now = datetime.fromtimestamp(T0 / 1000 + 60, UTC)
+
+    assert ran.elapsed_s(now) == 1
+    assert after(ran, event(4, EventType.CANCELLED, state="cancelled", finished=T0 + 4000)).elapsed_s(now) == 1
+    assert after(ran, event(4, EventType.STARTED, state="running", started=T0 + 4000)).elapsed_s(now) == 56
+    assert structs.replace(ran, history=()).elapsed_s(now) is None
+
+
 def test_a_snapshot_is_json_with_the_names_of_the_contract() -> None:
     import json
 
