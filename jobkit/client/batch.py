@@ -26,7 +26,7 @@ from jobkit.client.stop_rules import rule_of
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.client.tables import BATCH_COLUMNS, JOB_COLUMNS, NO_BATCHES, Table, counted
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
-from jobkit.model.batch import MAX_NAME, NO_BATCH, BatchInfo
+from jobkit.model.batch import MAX_NAME, NO_BATCH, BatchInfo, was_stopped
 from jobkit.tasks.params import checked
 from jobkit.tasks.shown import Shown
 
@@ -241,12 +241,12 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
 
     @property
     def stopped_by(self) -> Job[R] | None:
-        """The job for which the `stop_when` rule held, or None."""
+        """The job for which the `stop_when` rule held, or None; also None if nothing was left to cancel."""
         if self._stopped_by is None and self.id and not self._spec.study and self.counts.get("cancelled"):
             with contextlib.suppress(JobkitError):
                 found = self._kit.batch_info(self.id).stopped_by
                 self._stopped_by = next((job for job in self.jobs if job.id == found), None)
-        return self._stopped_by
+        return self._stopped_by if was_stopped(self.counts) else None
 
     def judge_by(self, rule: Callable[[Job[R]], object]) -> None:
         """Apply a rule in this process."""

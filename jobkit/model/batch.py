@@ -19,6 +19,11 @@ MAX_NAME = 200
 OPEN = (JobState.SCHEDULED, JobState.QUEUED, JobState.RUNNING)
 
 
+def was_stopped(counts: Mapping[str, int]) -> bool:
+    """Return True if a rule that held has cancelled jobs, or does so now: if all had ended, it stopped nothing."""
+    return any(counts.get(state) for state in (*OPEN, JobState.CANCELLED))
+
+
 def part_id(batch_id: str, place: int) -> str:
     """Return the id of the job that is submitted first for a place of a batch: always the same one."""
     return hashlib.sha256(f"{batch_id} {place}".encode()).hexdigest()[:16]
@@ -62,8 +67,8 @@ class BatchInfo(msgspec.Struct, frozen=True):
         made: number of its jobs; less than `came` if others do the same work. deleted: number of deleted ones.
         submitted_at: time of its first submit. started_at: of its first start.
         ended_at: time of the last end; None while a job is open.
-        rule: that of `spec`, or a later one. is_stopped: it held, for the job `stopped_by` ("" if not known); or these
-            are trials of a study, whose job `stopped_by` has not succeeded.
+        rule: that of `spec`, or a later one. is_stopped: it held, for the job `stopped_by` ("" if not known), and
+            stopped others (see `was_stopped`); or these are trials of a study, whose job `stopped_by` has not succeeded.
         us, last_us: times of the submits of its first and of its newest job, in microseconds.
         controller: state of the job that runs the study; None for other batches, and if it is not kept.
     """
@@ -90,9 +95,11 @@ class BatchInfo(msgspec.Struct, frozen=True):
         if spec.id != batch_id:
             raise ValueError(f"its spec has the id {spec.id!r:.100}")
         us = int(record["us"])
+        counts = {state: n for state in map(str, JobState) if (n := int(record.get(state, 0))) > 0}
+        is_stopped = "stopped" in record and was_stopped(counts)
         return cls(
             spec,
-            {state: n for state in map(str, JobState) if (n := int(record.get(state, 0))) > 0},
+            counts,
             int(record.get("came", 0)),
             int(record.get("n", 0)),
             int(record.get("deleted", 0)),
@@ -100,8 +107,8 @@ class BatchInfo(msgspec.Struct, frozen=True):
             instant(record.get("first")),
             instant(record.get("ended")),
             record.get("rule", ""),
-            "stopped" in record,
-            record.get("stopped", ""),
+            is_stopped,
+            record.get("stopped", "") if is_stopped else "",
             us,
             int(record.get("last", us)),
         )

@@ -17,6 +17,7 @@ from jobkit.client.stop_rules import apply_rule
 from jobkit.model import JobSpec
 from jobkit.model.batch import BatchSpec
 from jobkit.store.values import Submission
+from jobkit.ui.jobs.batch_rows import cells
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -87,12 +88,24 @@ def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(
     assert found.counts == {"succeeded": 1, "cancelled": 29}
 
 
+def test_a_rule_that_holds_when_all_jobs_have_ended_has_stopped_nothing(kit: Kit) -> None:
+    made = kit.map(int, ["1", "2"])
+    made.wait(60)
+    made.stop_when(lambda job: job.result() == 2)
+    jobkit.wait(kit.jobs(task="apply_rule"), 60)  # of sync:// there is none: the rule has been applied here
+
+    info = kit.batch_info(made.id)
+    assert (made.stopped_by, kit.batch(made.id).stopped_by) == (None, None)
+    assert (info.is_stopped, info.stopped_by, cells(info)["note"]) == (False, "", "2 succeeded")
+
+
 def test_a_rule_can_be_given_later_and_counts(kit: Kit) -> None:
     made = kit.map(int, ["1", "x", "y", *["2"] * 40])
     made.stop_when("2 failed")
     assert made.wait(60)
     info = kit.batch_info(made.id)
-    assert (info.rule, info.is_stopped) == ("stops when 2 jobs have failed", True)
+    assert info.rule == "stops when 2 jobs have failed"
+    assert info.is_stopped == ("cancelled" in info.counts)  # of sync:// all had ended
     assert kit.delete_batch(made.id) == 43
     assert kit.batches() == []
 
