@@ -69,7 +69,7 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     progress: float = from_snapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts: Mapping[str, int] = from_snapshot("counts", "Number of jobs by state; states without a job are left out.")
 
-    _internal = frozenset({"judge", "judge_by", "listen", "problem", "take_jobs"})
+    _internal = frozenset({"judge", "judge_by", "listen", "problem", "rule_problem", "take_jobs"})
 
     def __init__(
         self,
@@ -248,6 +248,14 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
                 self._stopped_by = next((job for job in self.jobs if job.id == found), None)
         return self._stopped_by if was_stopped(self.counts) else None
 
+    @property
+    def rule_problem(self) -> str:
+        """The error of its `stop_when` rule, which raised: "TypeError: ..."; "" if it did not."""
+        if self.problem is None and self.id and not self._spec.study:
+            with contextlib.suppress(JobkitError):
+                return str(self._kit.batch_info(self.id).rule_problem)
+        return "" if self.problem is None else f"{type(self.problem).__name__}: {self.problem}"
+
     def judge_by(self, rule: Callable[[Job[R]], object]) -> None:
         """Apply a rule in this process."""
         self._rule = rule
@@ -330,6 +338,8 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
                     "the stop_when rule of a batch raised for job %s; the batch goes on without it", job.id
                 )
                 self._rule, self.problem = None, problem
+                if self.id:
+                    self._kit._batches.rule_failed(self)
                 return
             if is_enough:
                 self._rule, self._stopped_by = None, job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from typing import Any
 
@@ -12,10 +13,11 @@ from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
-from jobkit.client.stop_rules import StopRule, judge_of, sends_rules
+from jobkit.client.stop_rules import FUNCTION_RULE, StopRule, judge_of, sends_rules
 from jobkit.client.studies import STUDY_TASK, unbegun
-from jobkit.model import TERMINAL, JobEvent, JobNotFound, JobState, StoreUnavailable
-from jobkit.model.batch import OPEN, BatchInfo
+from jobkit.model import TERMINAL, JobEvent, JobkitError, JobNotFound, JobState, StoreUnavailable
+from jobkit.model.batch import OPEN, RULE_FAILED, BatchInfo
+from jobkit.model.format import shortened
 from jobkit.settings import user_name
 from jobkit.store.batches import subscription
 from jobkit.tasks.params import checked
@@ -93,7 +95,9 @@ class BatchVerbs:
         except JobNotFound as missing:
             if not checks.is_prefix(prefix):
                 raise
-            found = {info.id: info for info in await self.batch_infos(10_000, owner=owner) if info.id.startswith(prefix)}
+            found = {
+                info.id: info for info in await self.batch_infos(10_000, owner=owner) if info.id.startswith(prefix)
+            }
             return found[checks.only_one(list(found)[:5], prefix, missing)]
 
     async def batch_infos(
@@ -130,6 +134,13 @@ class BatchVerbs:
         if judge is not None:
             submitter.send(judge)
         return is_sent
+
+    def rule_failed(self, batch: Batch) -> None:
+        """Keep why the function that is the rule of a batch has failed, unless the batch has another rule since."""
+        with contextlib.suppress(JobkitError):
+            if self._connection.call(self.batch_info, batch.id).rule == FUNCTION_RULE:
+                words = shortened(f"{RULE_FAILED}{batch.rule_problem}", checks.MAX_REASON)
+                self._connection.call(self._connection.store.batches.set_rule, batch.id, words, "")
 
     async def stop_batch(self, batch_id: str, job_id: str) -> bool:
         """Cancel the rest of a batch: its rule held for a job. False if the batch is not kept."""

@@ -27,6 +27,9 @@ _COMES_S = 60.0
 #: Points of priority by which a job that serves others is before them.
 _SOONER = 10
 
+#: Words of a rule that is a function.
+FUNCTION_RULE = "stops when a function holds for a job"
+
 _COUNTED = re.compile(r"(?:([1-9]\d{0,6}) )?(failed|succeeded)")
 
 
@@ -46,7 +49,7 @@ class StopRule(msgspec.Struct, frozen=True):
     def words(self) -> str:
         """Words for people: "stops when 3 jobs have failed"."""
         if self.function is not None:
-            return "stops when a function holds for a job"
+            return FUNCTION_RULE
         if not self.state:
             return ""
         many = "a job has" if self.count == 1 else f"{self.count:,} jobs have"

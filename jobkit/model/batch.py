@@ -15,6 +15,9 @@ from jobkit.model.plain import Record, instant, to_json
 #: Characters of a batch's name.
 MAX_NAME = 200
 
+#: Begin of the words of a rule that has failed; its error follows.
+RULE_FAILED = "failed: "
+
 #: States of jobs that have not ended.
 OPEN = (JobState.SCHEDULED, JobState.QUEUED, JobState.RUNNING)
 
@@ -67,8 +70,9 @@ class BatchInfo(msgspec.Struct, frozen=True):
         made: number of its jobs; less than `came` if others do the same work. deleted: number of deleted ones.
         submitted_at: time of its first submit. started_at: of its first start.
         ended_at: time of the last end; None while a job is open.
-        rule: that of `spec`, or a later one. is_stopped: it held, for the job `stopped_by` ("" if not known), and
-            stopped others (see `was_stopped`); or these are trials of a study, whose job `stopped_by` has not succeeded.
+        rule: that of `spec`, or a later one; or why it failed, see `RULE_FAILED`.
+        is_stopped: it held, for the job `stopped_by` ("" if not known), and stopped others (see `was_stopped`); or
+            these are trials of a study, whose job `stopped_by` has not succeeded.
         us, last_us: times of the submits of its first and of its newest job, in microseconds.
         controller: state of the job that runs the study; None for other batches, and if it is not kept.
     """
@@ -116,6 +120,11 @@ class BatchInfo(msgspec.Struct, frozen=True):
     @property
     def id(self) -> str:
         return self.spec.id
+
+    @property
+    def rule_problem(self) -> str:
+        """The error of its rule, a function that raised: "TypeError: ..."; "" if it has not failed."""
+        return self.rule.removeprefix(RULE_FAILED) if self.rule.startswith(RULE_FAILED) else ""
 
     @property
     def open(self) -> int:

@@ -237,6 +237,7 @@ class BatchDisplay(CellDisplay):
         model = model_of(batch._spec, [job.snapshot for job in batch], self.controller(), self.is_list)
         if self.is_over:
             model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
+            model.rule_problem = batch.rule_problem
             try:
                 while wanting := model.wanting():
                     for i in wanting:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from jobkit.client.batch import Batch
+from jobkit.client.loop import background
+from jobkit.model.batch import RULE_FAILED
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.batch_feed import BatchControl, BatchFeed
 from tests.support import PATIENCE_S, wait_until
@@ -64,4 +66,22 @@ def test_a_batch_ends_with_the_results_that_came_while_its_texts_were_made(
 
     wait_until(lambda: ends, what="the end")
     assert ("loss", "value") in ends[0]
+    control.stop()
+
+
+def test_a_batch_says_that_its_stop_rule_failed_while_its_jobs_go_on_and_at_their_end(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BatchFeed, "LOOK_S", 0.1)
+    batch, job = stage.batch({"n": 1})
+    stage.start(job)
+    told: dict[str, str] = {}
+    control = BatchControl(Actions(stage.kit), lambda whole, _: told.update(whole), stage.kit.batch(batch))
+
+    background.call(stage.store.batches.set_rule(batch, f"{RULE_FAILED}TypeError: no dict", ""))
+    wait_until(lambda: "Its stop rule failed: TypeError: no dict" in told.get("head", ""), what="the alert")
+    stage.succeed(job)
+    wait_until(lambda: json.loads(told["head"])["face"] == "succeeded", what="the end")
+
+    assert "Its stop rule failed: TypeError: no dict" in told["head"]
     control.stop()

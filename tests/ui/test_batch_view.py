@@ -246,12 +246,14 @@ def test_a_saved_batch_holds_bar_plot_and_rows_and_no_markup_of_a_user() -> None
          job(4, "cancelled", params={"n": 4, "method": CANARY})]
     )  # fmt: skip
     model.stopped_by = "00000002"
+    model.rule_problem = f"TypeError: {CANARY}"
 
     html = batch_html(model)
 
     assert "<svg" in html
     assert "✓ 2 succeeded · ✗ 1 failed · ⊘ 1 cancelled" in html
     assert "stopped by the rule at job <code>00000002</code>" in html
+    assert "Its stop rule failed: TypeError" in html
     assert "batch.retry_failed()" in html
     assert CANARY not in html
     assert "<img" not in html

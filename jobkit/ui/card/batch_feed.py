@@ -161,6 +161,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             if idle := sorted(name for name in names if not queues.get(name, {}).get("workers", 0)):
                 alert = no_worker(idle)
         model.alert = alert
+        model.rule_problem = await asyncio.to_thread(lambda: self.batch.rule_problem)
         self.poke()
 
     def flush(self) -> Coroutine[Any, Any, None] | None:
@@ -217,6 +218,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
                 model.show(i, preview)
         stopped_by = self.batch.stopped_by
         model.stopped_by = stopped_by.id[:8] if stopped_by is not None else ""
+        if model.is_terminal:
+            model.rule_problem = self.batch.rule_problem
         name, rows = ("table", model.table()) if is_whole else model.changes()
         whole = {"head": dumps(model.head(now))}
         parts: dict[str, str] = {}

@@ -121,6 +121,7 @@ class BatchModel:
         self.connection = "live"  # see `EventHub.connection`
         self.alert: dict[str, str] | None = None
         self.stopped_by = ""
+        self.rule_problem = ""  # see `Batch.rule_problem`
         self.tasks = {snapshot.spec.task for snapshot in self.snapshots}
         self._differing = Differing(axes)
         self.values: list[str] = []
@@ -262,6 +263,8 @@ class BatchModel:
         ended = sum(counts.get(name, 0) for name in ENDED)
         started, finished = self.span()
         alert = self.alert if self.waiting else None
+        if self.rule_problem:
+            alert = {"level": "warning", "text": f"Its stop rule failed: {self.rule_problem}"}
         # While others run, waiting is usual: a few words say why.
         waits = alert["text"] if alert is not None and alert["level"] == "info" and counts.get("running") else ""
         done = sum(1.0 if s.is_terminal else s.progress or 0.0 for s in self.snapshots)

@@ -60,11 +60,15 @@ def cells(info: BatchInfo) -> dict[str, Any]:
     missing = info.spec.size - info.came
     if missing > 0 and not info.open and info.controller is None:
         words += f"; {missing:,} never submitted"
+    if info.rule_problem:
+        words = f"its stop rule failed; {words}"
+    elif info.is_stopped and not info.spec.study:
+        words = f"stopped by its rule; {words}"
     noun = "trial" if info.spec.study else "job"
     return {
         "batch": {"id": info.id, "size": size, "parts": parts},
         "args": many(info.spec.size, noun) + (f" over {', '.join(info.spec.axes)}" if info.spec.axes else ""),
-        "note": f"stopped by its rule; {words}" if info.is_stopped and not info.spec.study else words,
+        "note": words,
     }
 
 
