@@ -187,9 +187,11 @@ def _changes(kit: Kit, ids: Sequence[str], groups: Sequence[FailureGroup], pairs
         return {}
     [task] = tasks
     try:
-        return read_arguments(kit, task, lambda info: info.changes(pairs))
+        if not (ids and kit.runs_other_code(ids[0])):
+            return read_arguments(kit, task, lambda info: info.changes(pairs))
     except UnknownTask:
-        return kit.checked_changes(task, pairs, ids)
+        pass
+    return kit.checked_changes(task, pairs, ids)
 
 
 @failed.command()

@@ -297,13 +297,13 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         Raises:
             UnknownTask: it was no task but a function or a cell; `rerun` takes changes for those.
         """
-        if self.task not in self._kit.tasks():
+        if self.task not in self._kit.tasks() or self._kit.runs_other_code(self.id):
             raise UnknownTask(
-                f"there is no form for job {self.id}: {self.task!r} is no task with a name; write job.rerun(...) with "
-                "the arguments to change"
+                f"there is no form for job {self.id}: its code is no task with a name; write job.rerun(...) with the "
+                "arguments to change"
             )
         form = ui().TaskForm(self._kit, names=[self.task])
-        form.fill_from(self.snapshot)
+        form.fill_from(self.snapshot, is_other=False)
         return form
 
     @property

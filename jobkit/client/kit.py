@@ -121,7 +121,8 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
             "expected_starts", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_hits",
             "log_slice", "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "queue_reasons",
             "register_pools", "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many",
-            "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs", "waits_for_many",
+            "runs_other_code", "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs",
+            "waits_for_many",
         }
     )  # fmt: skip
 
@@ -237,6 +238,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     rerun = submitting("_repeater", Repeater.rerun)
     rerun_with = submitting("_repeater", Repeater.rerun_with)
     checked_changes = in_thread("_repeater", Repeater.checked_changes)
+    runs_other_code = in_thread("_repeater", Repeater.runs_other_code)
 
     # -- groups of failures -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from jobkit.client.sent import Sent
 from jobkit.client.submit import BoundKit, active_span, new_id
 from jobkit.codec import CLOUDPICKLE, MSGPACK, RAW, Blob, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
-from jobkit.model.errors import NoCheckpoint
+from jobkit.model.errors import NoCheckpoint, SignatureError
 from jobkit.store.values import Submission
 from jobkit.tasks.call import (
     Call,
@@ -215,7 +216,7 @@ class Repeater:
         """
         over = check_submit_options(options or {})
         old = self._snapshot(job_id)
-        plain = self.checked_changes(old.spec.task, changes) if changes else {}
+        plain = self.checked_changes(old.spec.task, changes, [job_id]) if changes else {}
         made = self._repetition(old, self._payload(job_id), owner, plain)
         chosen: dict[str, Any] = {name: getattr(over, name) for name in over.given & _CHANGED}
         chosen |= {"delay_ms": round(over.delay_s * 1000), "at_ms": int(over.at.timestamp() * 1000) if over.at else 0}
@@ -316,8 +317,8 @@ class Repeater:
 
         Raises:
             InvalidParams: a change is refused, or the jobs are of several tasks; nothing was submitted then.
-            UnknownTask: the task's definition is not known here, and the calls do not bring its function, so changes
-                could not be checked.
+            UnknownTask: the jobs were submitted by name, and the task's definition is not known here, so changes could
+                not be checked.
         """
         ids = list(dict.fromkeys(job_ids))
         plain = self._checked_changes(ids, changes) if changes else {}
@@ -363,38 +364,43 @@ class Repeater:
 
         Args:
             changes: by name, or a command line's `["n=5"]`.
-            job_ids: jobs to change. If the task is not known but their calls bring its function, only the names are
-                checked; the job's own process checks the values.
+            job_ids: jobs to change. If the first one does not run the task that is known here, but a function of its
+                own, only the names are checked; the job's own process checks the values.
 
         Raises:
             InvalidParams: one is refused. UnknownTask: the task's definition is not known here.
         """
         infos = self._reader.tasks()
-        info = infos.get(task) or self._info_of_call(task, job_ids, has_texts=not isinstance(changes, Mapping))
+        info = infos.get(task)
+        for job_id in islice(job_ids, 1):
+            spec = self._snapshot(job_id).spec
+            head = self._head_of(spec)
+            is_known = head is None or (head.is_named if info is None else info.is_run_by(spec, head))
+            if not is_known and task not in self._connection.verbs.refused_tasks:
+                info = _own_info(spec, has_texts=not isinstance(changes, Mapping))
         if info is None:
             raise UnknownTask(
                 f"{self._connection.verbs.unknown_task(task, infos)}; so changed arguments cannot be checked here"
             )
         return info.changes(changes)
 
-    def _info_of_call(self, task: str, job_ids: Iterable[str], *, has_texts: bool) -> TaskInfo | None:
-        """Return the arguments of the first job as a definition, None if its call does not bring its function.
+    def runs_other_code(self, job_id: str) -> bool:
+        """Return True if a job ran other code than the task of its name that is known here.
 
-        Args:
-            has_texts: their values come as texts. An argument that was text stays text.
+        Its function came with its call, or is of another module. False if there is no such task.
         """
-        job_id = next(iter(job_ids), "")
-        if not job_id or task in self._connection.verbs.refused_tasks:
-            return None
         spec = self._snapshot(job_id).spec
-        form, body = self._call_of(spec, self._payload(job_id))
-        if form != MSGPACK or (head := read_head(body)).is_named or head.ref:
+        info, head = self._reader.tasks().get(spec.task), self._head_of(spec)
+        return info is not None and head is not None and not info.is_run_by(spec, head)
+
+    def _head_of(self, spec: JobSpec) -> CallHead | None:
+        """Return the head of a job's call; None if it came by arq's client, or cannot be verified."""
+        try:
+            form, body = self._call_of(spec, self._payload(spec.id))
+        except (JobNotFound, SignatureError):  # who runs it again is told so
             return None
-
-        def kind_of(name: str) -> str:
-            return "str" if has_texts and isinstance(spec.params[name], str) and name not in spec.abridged else "any"
-
-        return TaskInfo(task, params=tuple(ParamSpec(name=name, kind=kind_of(name)) for name in spec.params))
+        head = read_head(body) if form == MSGPACK else None
+        return None if head is None or head.ref.startswith(_OF_ARQ) else head
 
     def _checked_changes(self, ids: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
         tasks: set[str] = set()
@@ -424,6 +430,19 @@ class Repeater:
 def _as_other_work(spec: JobSpec) -> JobSpec:
     """Return the record of a job with other arguments or packages: not the same work, and no part of its batch."""
     return replace(spec, once=None, cache_key="", cache_ms=0, batch="", batch_name="")
+
+
+def _own_info(spec: JobSpec, *, has_texts: bool) -> TaskInfo:
+    """Return the arguments of a job as the definition of its function.
+
+    Args:
+        has_texts: values come as texts. An argument that was text stays text.
+    """
+
+    def kind_of(name: str) -> str:
+        return "str" if has_texts and isinstance(spec.params[name], str) and name not in spec.abridged else "any"
+
+    return TaskInfo(spec.task, params=tuple(ParamSpec(name=name, kind=kind_of(name)) for name in spec.params))
 
 
 def _with_contents(blobs: Iterable[Blob], known: Iterable[Blob]) -> tuple[Blob, ...]:

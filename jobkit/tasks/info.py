@@ -13,7 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
-from jobkit.model import InvalidParams, SignatureError
+from jobkit.model import InvalidParams, JobSpec, SignatureError
+from jobkit.tasks.call import CallHead
 from jobkit.tasks.options import JobOptions, effective_options, read_options, write_options
 from jobkit.tasks.params import parse_text
 from jobkit.tasks.signature import Signature
@@ -48,6 +49,15 @@ class TaskInfo(msgspec.Struct, frozen=True, dict=True):
     def signature(self) -> Signature:
         """Its parameters, by name only."""
         return Signature(self.params, var_keyword="kwargs" if self.takes_extra else "")
+
+    def is_run_by(self, spec: JobSpec, head: CallHead) -> bool:
+        """Return True if a job of its name with this call runs this task, not other code of its name.
+
+        A function that travels with its call has no reference; then its arguments must have the same names.
+        """
+        if head.is_named or head.ref or self.ref:
+            return head.is_named or head.ref == self.ref
+        return self.takes_extra or spec.params.keys() == {each.name for each in self.params}
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return keyword arguments for the task from the values of a form or JSON request; the task applies defaults.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -175,6 +176,37 @@ def test_arguments_of_a_function_that_travels_by_value_are_changed_without_a_tas
     assert texts == {"column": "price", "n": 2}
     assert results(kit, came.jobs.values()) == [2.0, 2.0]
     assert kit.checked_changes("mean_price", ["column=5"], [jobs[0].id]) == {"column": "5"}
+
+
+@pytest.mark.parametrize("is_importable", [True, False], ids=["of another module", "by value"])
+def test_changes_are_those_of_the_function_that_failed_even_if_a_task_has_its_name(
+    kit: Kit, is_importable: bool
+) -> None:
+    def by_value(text: object, prefix: str = "- ") -> str:
+        return prefix + text.upper()  # type: ignore[attr-defined]
+
+    by_value.__name__ = "indent"
+    jobkit.task(name="indent")(divide if is_importable else lambda a=1: a)
+    [job] = failed(kit, textwrap.indent if is_importable else by_value, {"text": 1, "prefix": "- "})
+
+    assert kit.runs_other_code(job.id)
+    with pytest.raises(jobkit.UnknownTask, match="there is no form for job"):
+        job.form()
+    with pytest.raises(jobkit.InvalidParams, match="unexpected argument 'a'"):
+        kit.retry_failures(only(kit).id, changes={"a": 3})
+    with pytest.raises(jobkit.InvalidParams, match="unexpected argument 'a'"):
+        kit.rerun_with(job.id, {"a": 3})
+    texts = of_command_line(kit, [job.id], [only(kit)], ["prefix=+ "])
+    came = kit.retry_failures(only(kit).id, changes={**texts, "text": "ABC"})
+    assert results(kit, came.jobs.values()) == ["+ ABC"]
+
+
+def test_a_job_that_runs_the_task_of_its_name_is_known_as_such(kit: Kit) -> None:
+    task = jobkit.task(name="divide")(divide)
+
+    assert not kit.runs_other_code(kit.submit(task, 4, 2).id)
+    assert not kit.runs_other_code(kit.submit("divide", a=4, b=2).id)
+    assert not kit.runs_other_code(kit.submit(len, "abc").id)  # no task has its name
 
 
 def test_a_change_that_the_function_of_a_call_refuses_fails_the_new_job(kit: Kit) -> None:
