@@ -115,6 +115,22 @@ def test_an_address_of_an_unknown_task_says_so_until_another_is_chosen(stage: St
     assert page.locator(".about .trouble").is_hidden()
 
 
+def test_a_job_of_other_code_with_the_name_of_a_task_shows_its_call_and_no_form(
+    stage: Stage, url: str, window: Window
+) -> None:
+    def fit(lr: float = 0.1, data: str = "a") -> str:
+        return data
+
+    stage.publish(FIT)
+    job = stage.kit.submit(fit, data="b")
+    page = window.open(f"{url}?page=submit&again={job.id}", width=1440)
+
+    said = f"Job {job.id[:8]} ran other code than the task fit that is offered here. Run its job again from Python:"
+    page.wait_for_selector(f".about .trouble:has-text('{said}')")
+    assert text_of(page, ".about .trouble .snippet pre") == f'jobkit.connect().get("{job.id}").rerun(lr=..., data=...)'
+    assert page.locator(".jk-form button.submit").is_hidden()
+
+
 def test_a_job_whose_task_has_no_form_shows_its_call_and_no_other_form(stage: Stage, url: str, window: Window) -> None:
     stage.publish(FIT)
     job = stage.submit("mean_price", {"table": "a table", "column": "cost"})

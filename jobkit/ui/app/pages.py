@@ -92,10 +92,11 @@ def submit(session: PageSession) -> TaskForm:
             snapshot = await session.kit.aio.snapshot(job_id)
             if not session.access.sees(snapshot):
                 raise unknown_job(job_id)
+            is_other = await session.kit.aio.runs_other_code(job_id)
         except JobkitError as error:
             logger.info("job %s cannot be run again: %s", job_id, error)
             return
-        session.bridge.push(lambda: form.fill_from(snapshot))
+        session.bridge.push(lambda: form.fill_from(snapshot, is_other=is_other))
 
     session.on_query(fill)
     fill(session.query)

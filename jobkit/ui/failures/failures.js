@@ -162,7 +162,7 @@ class Failures extends FeedPage {
     if (!form.hidden) { form.hidden = true; return; }
     form.hidden = false;
     if (!detail || !detail.params.length) {
-      form.replaceChildren(h("p", {text: detail && detail.id ? `No worker has reported the arguments of ${detail.task}, so they cannot be checked here. Change them from Python: jobkit.connect().get(id).rerun(n=5).` : "Loading…"}), h("button", {class: "btn", type: "button", text: "Close", onclick: () => { form.hidden = true; }}));
+      form.replaceChildren(h("p", {text: detail && detail.id ? `The arguments of this ${detail.task} are not known here, so they cannot be checked. Change them from Python: jobkit.connect().get(id).rerun(n=5).` : "Loading…"}), h("button", {class: "btn", type: "button", text: "Close", onclick: () => { form.hidden = true; }}));
       return;
     }
     const count = row.item.waiting;

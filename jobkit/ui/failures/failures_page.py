@@ -8,6 +8,7 @@ from typing import Any
 import param
 
 from jobkit.client import Kit
+from jobkit.client.loop import background
 from jobkit.model import EventType, FailureGroup, GroupState, InvalidParams, JobEvent, JobSnapshot, Pause, UnknownTask
 from jobkit.model.failure import shared
 from jobkit.model.format import many, params_brief, value_brief
@@ -134,8 +135,15 @@ class GroupFeed(FailuresFeed):
         ids, cursor = await store.failures.jobs(id, limit=max(limit, _COMPARED))
         again, _ = await store.failures.jobs(id, limit=max(limit, _COMPARED), is_repeated=True)
         jobs = [job for job in await store.snapshots(ids) if job is not None]
-        infos = await self.kit.aio.tasks()
-        return detail(group, jobs, set(again), bool(cursor), infos.get(group.task), limit)
+        info = await _info_of(self.kit, group.task, ids)
+        return detail(group, jobs, set(again), bool(cursor), info, limit)
+
+
+async def _info_of(kit: Kit, task: str, ids: Sequence[str]) -> TaskInfo | None:
+    """Return the task of a group with these jobs; None if it is not known here, or if the newest ran other code."""
+    info: TaskInfo | None = (await kit.aio.tasks()).get(task)
+    is_other = info is not None and ids and await kit.aio.runs_other_code(ids[0])
+    return None if is_other else info
 
 
 # -- what can be done --------------------------------------------------------------------------------------------------
@@ -159,7 +167,8 @@ async def _changes(call: ActionCall, group: str) -> dict[str, Any]:
     if not isinstance(fields, Mapping) or not fields:
         return {}
     task = (await call.kit.aio.failure(group)).task
-    info = (await call.kit.aio.tasks()).get(task)
+    ids, _ = await background.call_async(call.kit.verbs.store.failures.jobs(group, limit=1))
+    info = await _info_of(call.kit, task, ids)
     if info is None:
         why = call.kit.verbs.refused_tasks.get(task) or f"task {task!r} is not known here"
         raise UnknownTask(f"{why}; so its arguments cannot be checked; run it from Python")

@@ -87,10 +87,11 @@ class Form extends Fields {
     const wanted = parse(this.model.get("prefill"), null);
     // A form that has just been made may hear of the values before it hears of the tasks; each is filled in once.
     if (!wanted || wanted.n === this.filled || !this.tasks.length) return;
-    if (!this.tasks.some((task) => task.name === wanted.task)) {  // it may still come; the user is told once
+    const isKnown = this.tasks.some((task) => task.name === wanted.task);
+    if (!isKnown || wanted.is_other) {  // it may still come; the user is told once
       if (this.missed === wanted.n) return;
       this.missed = wanted.n;
-      this.showLack(`Task ${wanted.task} is not known here: no worker and no module offers it. ${wanted.job ? "Run its job again from Python:" : "Choose another one."}`, wanted.job && rerunCall(wanted));
+      this.showLack(`${isKnown ? `Job ${wanted.job.slice(0, 8)} ran other code than the task ${wanted.task} that is offered here.` : `Task ${wanted.task} is not known here: no worker and no module offers it.`} ${wanted.job ? "Run its job again from Python:" : "Choose another one."}`, wanted.job && rerunCall(wanted));
       return;
     }
     this.filled = wanted.n;

@@ -60,6 +60,7 @@ class Filled:
         job: id of the job that the values are of, or "".
         kept: names of those of its arguments that `values` does not hold as a whole; they stay as they are in the job
             unless another value is typed.
+        is_other: the job did not run the task, but other code of its name, which has no form.
     """
 
     task: str
@@ -67,6 +68,7 @@ class Filled:
     queue: str = ""
     job: str = ""
     kept: tuple[str, ...] = ()
+    is_other: bool = False
 
 
 class FormModel:

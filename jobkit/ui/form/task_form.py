@@ -81,10 +81,16 @@ class TaskForm(Shown, LivePage):
         """Show the form of `task` with `values` filled in, as a job's `params` give them."""
         self._fill(Filled(task, dict(values), queue))
 
-    def fill_from(self, snapshot: JobSnapshot) -> None:
-        """Show the form of a job's task with the job's arguments filled in, to run it again with changes."""
+    def fill_from(self, snapshot: JobSnapshot, *, is_other: bool | None = None) -> None:
+        """Show the form of a job's task with the job's arguments filled in, to run it again with changes.
+
+        Args:
+            is_other: see `Filled`; None to ask the kit.
+        """
         spec = snapshot.spec
-        self._fill(Filled(spec.task, dict(spec.params), spec.queue, spec.id, spec.abridged))
+        if is_other is None:
+            is_other = self._kit.runs_other_code(spec.id)
+        self._fill(Filled(spec.task, dict(spec.params), spec.queue, spec.id, spec.abridged, is_other))
 
     def _fill(self, filled: Filled) -> None:
         self._filled = filled
