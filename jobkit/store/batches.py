@@ -95,9 +95,8 @@ class BatchStore(StorePart):
         alone: list[tuple[int, str]] = []
         cursor, size = str(below_us or ""), limit + 1
         while True:
-            pairs, end = await self._ns.run("singles", [cursor, size])
-            cursor, size = wire.text(end), min(2 * size, _SINGLES_MOST)
-            jobs = [(int(float(us)), wire.job_id(id)) for id, us in zip(pairs[::2], pairs[1::2], strict=True)]
+            jobs, cursor = await self.singles(size, cursor)
+            size = min(2 * size, _SINGLES_MOST)
             homes = await self.homes([job_id for _, job_id in jobs])
             unlisted = sorted({home for home in homes if home} - infos.keys())  # of an earlier version, or a study
             infos |= {info.id: info for info in await self.infos(unlisted) if info is not None}
@@ -105,6 +104,15 @@ class BatchStore(StorePart):
             rows, next_cursor = merged(alone, infos.values(), limit, below_us, cursor)
             if len(rows) == limit or not cursor:
                 return rows, next_cursor
+
+    async def singles(self, limit: int, below: str = "") -> tuple[list[tuple[int, str]], str]:
+        """Return times of submit (us) and ids of jobs of no batch below a time, newest first, and the next cursor.
+
+        At least `limit`, if there are so many. Jobs of batches are passed over without being read.
+        """
+        pairs, end = await self._ns.run("singles", [below, limit])
+        jobs = [(int(float(us)), wire.job_id(id)) for id, us in zip(pairs[::2], pairs[1::2], strict=True)]
+        return jobs, wire.text(end)
 
     async def homes(self, job_ids: Sequence[str]) -> list[str | None]:
         """Return the id of the batch that each job belongs to, or of the study that it runs.

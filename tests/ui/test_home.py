@@ -155,6 +155,17 @@ def test_a_batch_that_waits_says_what_holds_back_its_next_job(stage: Stage, watc
     assert screen.rows[f"batch {batch}"]["message"] == "no worker serves queue default"
 
 
+def test_jobs_of_no_batch_that_ended_are_shown_while_a_batch_ends_hundreds(stage: Stage, watch: Watch) -> None:
+    single = stage.running()
+    stage.fail(single)
+    batch, *jobs = stage.batch(*({"n": n} for n in range(102)))
+    stage.start(jobs[-1])
+    for job in jobs[:-1]:
+        stage.succeed(job)
+
+    assert watch().order == [f"batch {batch}", single]
+
+
 def test_people_who_see_only_their_own_jobs_have_a_home_of_these(stage: Stage, watch: Watch) -> None:
     mine, other, ended = stage.submit(owner="ada"), stage.submit(owner="bob"), stage.submit(owner="ada")
     stage.start(ended)

@@ -205,14 +205,17 @@ async def _ended(kit: Kit, query: Query) -> tuple[list[JobSnapshot], int | None]
     if query.owner is not None:
         page = await kit.verbs.page(msgspec.structs.replace(ended, batch=("",)))
         return list(page.jobs), page.searched
-    by_age, _ = await store.finder.page(ended)
-    by_end = store.names("expiry", await store.ask("ZREVRANGE", "expiry", 0, _LOOKED_AT - 1))
-    ids = list(dict.fromkeys([*by_age, *by_end]))
-    found = [one for one in await store.finder.candidates(ids) if one is not None and one.job.is_terminal]
-    found.sort(key=lambda one: one.job.finished_at or _NEVER, reverse=True)
-    homes = await store.batches.homes([one.job.id for one in found])
-    alone = [one.job.id for one, home in zip(found, homes, strict=True) if home == ""]
-    return list((await _jobs(kit, alone[: query.limit])).values()), None
+    (by_age, _), by_end, (singles, _) = await asyncio.gather(
+        store.finder.page(ended),
+        store.ask("ZREVRANGE", "expiry", 0, _LOOKED_AT - 1),
+        store.batches.singles(_LOOKED_AT),  # those of the other two may all be of one batch
+    )
+    ids = list(dict.fromkeys([*by_age, *store.names("expiry", by_end), *(job_id for _, job_id in singles)]))
+    homes = await store.batches.homes(ids)
+    alone = [job_id for job_id, home in zip(ids, homes, strict=True) if home == ""]
+    found = [one.job for one in await store.finder.candidates(alone) if one is not None and one.job.is_terminal]
+    found.sort(key=lambda job: job.finished_at or _NEVER, reverse=True)
+    return list((await _jobs(kit, [job.id for job in found[: query.limit]])).values()), None
 
 
 async def _jobs(kit: Kit, ids: Sequence[str]) -> dict[str, JobSnapshot]:
