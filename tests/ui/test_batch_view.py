@@ -119,6 +119,20 @@ def test_the_head_counts_and_tells_rate_and_time_left() -> None:
     assert head["counts"] == [["succeeded", "Succeeded", 5], ["queued", "Queued", 5]]
 
 
+def test_chosen_jobs_are_counted_in_their_title_and_have_the_longest_time_left_of_each() -> None:
+    ended = [job(n, "succeeded", "1") for n in range(3)]
+    slow, fast = (job(n, "running", done=done, total=100.0) for n, done in ((3, 1.0), (4, 50.0)))
+    titled = replace(slow, spec=replace(slow.spec, title="running long"))
+
+    head = BatchModel([*ended, titled, fast]).head(AT + timedelta(seconds=10))
+    unknown = BatchModel([*ended, titled, replace(fast, total=None)]).head(AT + timedelta(seconds=10))
+    alike = BatchModel([*ended, slow, fast]).head(AT + timedelta(seconds=10))
+
+    assert (head["title"], head["eta_s"]) == ("5 jobs of train", pytest.approx(990))
+    assert unknown["eta_s"] is None
+    assert (alike["title"], alike["eta_s"]) == ("5 jobs of train", pytest.approx(990))
+
+
 def words(plot: dict[str, Any], **where: Any) -> list[tuple[str, str]]:
     """Place and text of the words in a plot."""
     found = [(attributes, *rest) for tag, attributes, *rest in plot["shapes"] if tag == "text"]

@@ -233,13 +233,20 @@ class BatchModel:
     def title(self) -> str:
         if self.is_list:
             return many(len(self.snapshots), "job")
+        count, size = len(self.snapshots), self.spec.size
         if len(self.tasks) > 1:
-            return f"{len(self.snapshots):,} jobs of {len(self.tasks)} tasks"
+            return f"{count:,} jobs of {len(self.tasks)} tasks"
         spec = self.snapshots[0].spec if self.snapshots else None
         task = (spec.title or spec.task) if spec else "No jobs"
-        count, size = len(self.snapshots), self.spec.size
+        if spec and not self.spec.id:  # chosen, not submitted together
+            return f"{many(count, 'job')} of {spec.task if self.is_mixed else task}"
         some = f"{count:,} of {size:,} jobs" if count < size else ""
         return " · ".join(filter(None, (self.spec.name, task, some)))
+
+    @property
+    def is_mixed(self) -> bool:
+        """True if its jobs are of several tasks or have several titles, so that the run times of some say nothing."""
+        return len({(snapshot.spec.task, snapshot.spec.title) for snapshot in self.snapshots}) > 1
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         """When the first job was started, and when the last one ended (None until all have)."""
@@ -284,8 +291,7 @@ class BatchModel:
             "failed": counts.get("failed", 0),
             "progress": done / size if size else 1.0,
             "rate": self.rate(now, ended) if ended < size and not self.is_list else "",
-            # The first few jobs may be the short ones: an early guess is worse than none.
-            "eta_s": self._eta.left_s if ended < size and ended >= min(3, size - 1) else None,
+            "eta_s": self._left_s(now, ended),
             "started_at": iso(started),
             "finished_at": iso(finished),
             "stopped_by": self.stopped_by,
@@ -298,6 +304,15 @@ class BatchModel:
             "connection": self.connection,
             "now": iso(now),
         }
+
+    def _left_s(self, now: datetime, ended: int) -> float | None:
+        """Return the seconds until its last job ends: of chosen jobs by their own estimates, if all of them run."""
+        rest = [snapshot for snapshot in self.snapshots if not snapshot.is_terminal]
+        if not self.spec.id and (self.is_mixed or all(job.state is JobState.RUNNING for job in rest)):
+            known = [left for job in rest if (left := job.eta_s(now)) is not None]
+            return max(known, default=None) if len(known) == len(rest) else None
+        # The first few jobs may be the short ones: an early guess is worse than none.
+        return self._eta.left_s if ended < self.size and ended >= min(3, self.size - 1) else None
 
     def best(self) -> list[Any] | None:
         """Return the name of the number that `better` names, or of the first one among the results whose values differ,
