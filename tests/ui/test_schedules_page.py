@@ -12,6 +12,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.people import Person, Role
+from jobkit.model.plain import instant, iso
 from jobkit.schedules.timing import MOST_RUNS
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.task import TaskDef
@@ -75,6 +76,7 @@ def test_late_is_a_fact_with_a_number_and_a_reason(
     [row] = picture([kept(**fields)], workers, NOW_MS)["schedules"]
 
     assert (row["late_s"], row["why"]) == (late_s, why)
+    assert (row["late"] or {}).get("at") == (iso(instant(NOW_MS - int(late_s * 1000))) if late_s else None)
 
 
 def test_typed_text_becomes_arguments_or_an_error_beside_its_field() -> None:

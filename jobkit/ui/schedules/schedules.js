@@ -106,8 +106,9 @@ class Schedules extends FeedPage {
       const late = one.late_s ? one.late_s + (this.now() - this.readAt) / 1000 : one.state === "on" && ahead != null && ahead < -1.5 ? -ahead : 0;
       el.classList.toggle("late", late > 0);
       put(n.next, {paused: "Paused", ended: "Ended", held: "After the previous run"}[one.state] || (late ? [`${duration(late)} late`, one.why].filter(Boolean).join(", ") : ago(-ahead)));
-      put(n.exact, next && one.state !== "ended" ? `${next.text} ${one.tz}` : "");
-      n.exact.title = next ? exact(next.at) : "";
+      const due = one.state === "on" && one.late || next;  // of the run that is said to be late
+      put(n.exact, due && one.state !== "ended" ? `${due.text} ${one.tz}` : "");
+      n.exact.title = due ? exact(due.at) : "";
     }
   }
 

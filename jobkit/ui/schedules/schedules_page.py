@@ -56,6 +56,7 @@ def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime, de
         "state": "paused" if one.is_paused else "ended" if not one.next_ms else "held" if one.holds_for else "on",
         "next": next_times(one, now),
         "late_s": round(late_s, 1),
+        "late": _moment(utc(one.now_ms - round(late_s * 1000)).astimezone(when.shown_zone), now) if late_s else None,
         "why": why or ("" if alive else "no worker"),
         "runs": [_run(run, when, now) for run in one.runs],
     }
@@ -166,7 +167,11 @@ class ScheduleForm(FormModel):
 
 def next_times(schedule: ScheduleSnapshot, now: datetime) -> list[dict[str, Any]]:
     """Return the next five times: the moment, and in words. A paused schedule has those that it would have."""
-    return [{"at": iso(instant(to_ms(at))), "text": moment_text(at, now)} for at in moments(schedule, 5)]
+    return [_moment(at, now) for at in moments(schedule, 5)]
+
+
+def _moment(at: datetime, now: datetime) -> dict[str, Any]:
+    return {"at": iso(instant(to_ms(at))), "text": moment_text(at, now)}
 
 
 def read_given(typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
