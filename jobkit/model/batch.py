@@ -68,8 +68,8 @@ class BatchInfo(msgspec.Struct, frozen=True):
         counts: number of its jobs by state, those of deleted and expired jobs too; states without a job are left out.
         came: number of submits so far; less than `spec.size` while they go on, or if their process died.
         made: number of its jobs; less than `came` if others do the same work. deleted: number of deleted ones.
-        submitted_at: time of its first submit. started_at: of its first start.
-        ended_at: time of the last end; None while a job is open.
+        submitted_at: time of its first submit. started_at: of its first start, of a study that of the job that runs it.
+        ended_at: time of the last end, of a study that of its job; None while a job is open.
         rule: that of `spec`, or a later one; or why it failed, see `RULE_FAILED`.
         is_stopped: it held, for the job `stopped_by` ("" if not known), and stopped others (see `was_stopped`); or
             these are trials of a study, whose job `stopped_by` has not succeeded.

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from jobkit.model import JobState
 from jobkit.model.batch import BatchInfo, BatchSpec
+from jobkit.model.plain import instant
 from jobkit.store import wire
 from jobkit.store.namespace import StorePart
 from jobkit.store.query import Names, fits
@@ -44,8 +45,8 @@ class BatchStore(StorePart):
         studies = [info.id for info in found if info is not None and info.spec.study]
         if not studies:
             return found
-        states = dict(zip(studies, await self._ns.fields(("state",), studies), strict=True))
-        return [info and _run_by(info, states.get(info.id)) for info in found]
+        jobs = dict(zip(studies, await self._ns.fields(("state", "started", "finished"), studies), strict=True))
+        return [info and _run_by(info, jobs.get(info.id)) for info in found]
 
     async def studies(self, job_ids: Sequence[str]) -> list[BatchInfo]:
         """Return the batches of those jobs that run a study and have trials."""
@@ -179,11 +180,12 @@ def subscription(batch_id: str) -> str:
 
 
 def _run_by(info: BatchInfo, raw: list[bytes] | None) -> BatchInfo:
-    """Return the batch of a study with the state of the job that runs it; it has ended when both have."""
+    """Return the batch of a study with state and times of the job that runs it; it has ended when both have."""
     if not raw:
         return info
-    state = JobState(wire.text(raw[0]))
-    return replace(info, controller=state, ended_at=info.ended_at if state.is_terminal else None)
+    state, started, finished = map(wire.text, raw)
+    ended = instant(finished) if info.ended_at and JobState(state).is_terminal else None
+    return replace(info, controller=JobState(state), started_at=instant(started), ended_at=ended)
 
 
 def _info(batch_id: str, record: Mapping[bytes, bytes]) -> BatchInfo:

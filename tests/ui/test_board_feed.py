@@ -16,7 +16,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSnapshot, JobSpec, JobState
 from jobkit.model.people import Person, Role
-from jobkit.model.plain import now_ms, to_ms
+from jobkit.model.plain import iso, now_ms, to_ms
 from jobkit.model.question import OpenQuestion
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query
@@ -168,7 +168,10 @@ def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage
     )
     stage.succeed(study)
     wait_until(lambda: screen.changed[-1]["face"] == "succeeded", what="its end")
-    assert look(Query()).order == look(Query(), "ada").order == [f"batch {study}"]
+    again, job = look(Query()), stage.kit.snapshot(study)
+    assert again.order == look(Query(), "ada").order == [f"batch {study}"]
+    row = again.rows[f"batch {study}"]
+    assert (row["started_at"], row["finished_at"]) == (iso(job.started_at), iso(job.finished_at))
 
 
 def test_a_batch_of_a_later_page_stays_there_while_its_jobs_run(stage: Stage, look: Look) -> None:
