@@ -246,14 +246,16 @@ def test_jobs_that_no_longer_match_leave_the_page(stage: Stage, url: str, window
 
 
 @pytest.mark.nightly
-def test_shift_chooses_a_span_and_the_head_the_page(stage: Stage, url: str, window: Window) -> None:
+def test_shift_chooses_a_span_and_the_head_the_page_and_no_row_moves(stage: Stage, url: str, window: Window) -> None:
     ended(stage, 5)
     page = window.open(url)
     shows(page, [f"Job {n}" for n in (4, 3, 2, 1, 0)])
+    place = page.locator(".row:has-text('Job 3')").bounding_box()
 
     page.click(".row:has-text('Job 3') .name", modifiers=["Control"])
     page.click(".row:has-text('Job 1') .name", modifiers=["Shift"])
     page.wait_for_selector(".bulk:has-text('3 selected')")
+    assert page.locator(".row:has-text('Job 3')").bounding_box() == place
     assert page.locator(".row[aria-selected=true]").count() == 3
     page.keyboard.press("Escape")
     page.locator(".bulk").wait_for(state="hidden")

@@ -97,8 +97,8 @@ class Table extends View {
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
       h("div", {class: "filters"}, n.counters, h("span", {class: "spring"}), this.box.el),
-      this.box.problem, n.notice, this.strip.el, this.bulk.el,
-      h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), n.foot, n.live);
+      this.box.problem, n.notice, this.strip.el,
+      h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), this.bulk.el, n.foot, n.live);  // what is chosen is below the rows, so that it moves none
     this.density(stored("jobkit-compact") === "1");
     this.views = new Views(this);
   }
