@@ -77,7 +77,9 @@ def test_a_card_that_only_looks_shows_the_question_without_a_form(stage: Stage, 
     assert stage.kit.snapshot(job).asking
 
 
-def test_the_jobs_page_counts_the_jobs_that_ask_and_finds_them(stage: Stage, serve: Serve, window: Window) -> None:
+def test_the_jobs_page_counts_cancelled_jobs_and_those_that_ask_if_there_are_any(
+    stage: Stage, serve: Serve, window: Window
+) -> None:
     from jobkit.ui.jobs.job_table import JobTable
 
     quiet, asking = stage.submit("quiet"), stage.submit("asks")
@@ -85,8 +87,11 @@ def test_the_jobs_page_counts_the_jobs_that_ask_and_finds_them(stage: Stage, ser
     stage.start(asking)
     page = window.open(serve(lambda: JobTable(stage.kit)))
     page.wait_for_selector(".row:has-text('quiet')")
-    assert page.locator(".counter[data-name=asking]").is_hidden()
+    for name in ("asking", "cancelled"):
+        assert page.locator(f".counter[data-name={name}]").is_hidden()
 
+    stage.kit.cancel(stage.submit("third"))
+    page.wait_for_selector(".counter[data-name=cancelled]:has-text('1')")
     stage.ask(asking, bool, "Publish?")
     page.wait_for_selector(".row .note:has-text('Asks: Publish?')")
     page.click(".counter[data-name=asking]:has-text('1')")

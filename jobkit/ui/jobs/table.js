@@ -16,8 +16,12 @@ const COUNTERS = [
   ["running", "Running", "running"],
   ["failed", "Failed", "failed"],
   ["succeeded", "Succeeded", "succeeded"],
-  ["asking", "Asking", "info"],  // shown only if there are some
+  ["cancelled", "Cancelled", "cancelled"],
+  ["asking", "Asking", "info"],
 ];
+
+/** Counters that are shown only if there are some. */
+const RARE = ["cancelled", "asking"];
 
 /** The word of a search for jobs in the archive. */
 const IN_ARCHIVE = "in:archive";
@@ -71,7 +75,7 @@ class Table extends View {
     const {n} = this;
     n.counters = h("div", {class: "counters", role: "group", "aria-label": "Filter by state"}, COUNTERS.map(([name, word, face]) => {
       const count = h("b", {text: "–"});
-      const button = h("button", {class: "counter", "data-face": face || "all", "data-name": name, "aria-pressed": "false",
+      const button = h("button", {class: "counter", "data-face": face || "all", "data-name": name, "aria-pressed": "false", hidden: RARE.includes(name),
         onclick: () => this.filter(name)}, face && icon(face), count, h("span", {text: word}));
       button.count = count;
       return button;
@@ -354,13 +358,13 @@ class Table extends View {
   counts(counts) {
     const of = (...names) => names.reduce((sum, name) => sum + (counts?.[name] || 0), 0);
     this.totals = counts;
-    const totals = {"": of(...Object.keys(counts || {})) - of("asking"), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded"), asking: of("asking")};
+    const totals = {"": of(...Object.keys(counts || {})) - of("asking"), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded"), cancelled: of("cancelled"), asking: of("asking")};
     for (const button of this.n.counters.children) {
-      put(button.count, counts ? number(totals[button.dataset.name]) : "–");
-      button.classList.toggle("zero", !totals[button.dataset.name]);
+      const {name} = button.dataset;
+      put(button.count, counts ? number(totals[name]) : "–");
+      button.classList.toggle("zero", !totals[name]);
+      button.hidden = RARE.includes(name) && !totals[name] && this.chosenCounter() !== name;
     }
-    const asking = this.n.counters.lastChild;
-    asking.hidden = !totals.asking && this.chosenCounter() !== "asking";
     this.home.count();
   }
 
