@@ -38,7 +38,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     chart.write_text(f"{assets.source('chart.js')}\nexport {{chartsOf}};\n", "utf-8")
     strip = tmp_path / "strip.mjs"
     text = "\n".join(assets.source(f"{part}.js") for part in ("common", "icons", "search", "strip"))
-    strip.write_text(f"{text}\nexport {{timeTexts, timeWords, withoutTime}};\n", "utf-8")
+    strip.write_text(f"{text}\nexport {{SearchBox, timeTexts, timeWords, withoutTime}};\n", "utf-8")
     log = tmp_path / "log.mjs"
     log.write_text(f"{assets.source('log_reader.js')}\nexport {{LogReader}};\n", "utf-8")
     drafts = tmp_path / "drafts.mjs"

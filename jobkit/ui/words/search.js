@@ -53,15 +53,19 @@ class SearchBox {
     ask(this.model, "search", {text: text.trim()});
   }
 
-  /** Search in a moment, but not for a word that is half typed. */
-  soon(wait = SEARCH_MS) {
+  /** Search in a moment, but not for a word that is half typed. The suggestions for it say whether it is. */
+  soon(waits = 5) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => { if (!this.isHalf()) this.ask(this.n.input.value); }, wait);
+    this.timer = setTimeout(() => {
+      if (this.told.text !== this.n.input.value && waits) this.soon(waits - 1);
+      else if (!this.isHalf()) this.ask(this.n.input.value);
+    }, SEARCH_MS);
   }
 
+  /** Return whether the caret is behind a begun field, or the begun value of one. */
   isHalf() {
-    const {value, selectionStart} = this.n.input, {field, typed, options} = this.told;
-    return /[:,]$/.test(value.slice(0, selectionStart)) || this.isOpen && field && !options.some(({text}) => text === typed);
+    const {value, selectionStart} = this.n.input, {typed, options} = this.told;
+    return /[:,]$/.test(value.slice(0, selectionStart)) || this.isOpen && typed && !options.some(({text}) => text === typed);
   }
 
   show() {
