@@ -168,10 +168,10 @@ def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage
     )
     stage.succeed(study)
     wait_until(lambda: screen.changed[-1]["face"] == "succeeded", what="its end")
-    again, job = look(Query()), stage.kit.snapshot(study)
+    again, controller = look(Query()), stage.kit.snapshot(study)
     assert again.order == look(Query(), "ada").order == [f"batch {study}"]
     row = again.rows[f"batch {study}"]
-    assert (row["started_at"], row["finished_at"]) == (iso(job.started_at), iso(job.finished_at))
+    assert (row["started_at"], row["finished_at"]) == (iso(controller.started_at), iso(controller.finished_at))
 
 
 def test_a_batch_of_a_later_page_stays_there_while_its_jobs_run(stage: Stage, look: Look) -> None:
