@@ -113,8 +113,13 @@ def test_a_viewer_sees_no_pages_with_actions_and_links_to_them_fail(stage: Stage
     dashboard = Dashboard(stage.kit, may_act=False, pages=[*PAGES, Page("boss", "Boss", note, role="admin")])
 
     assert not {"submit", "boss"} & set(pages_of(dashboard))
-    dashboard._follow("?page=submit")
-    assert dashboard.page == "jobs"
+    dashboard._follow("?page=submit&task=train&job=j1")
+    assert (dashboard.page, dashboard._banner.said) == ("jobs", "The page Submit is not for you.")
+    assert json.loads(dashboard._nav.url) == {"search": "?job=j1", "replace": True, "n": 1}
+    dashboard.go("jobs")
+    assert dashboard._banner.said == ""
+    dashboard._follow("?page=nothing-here")
+    assert dashboard._banner.said == "There is no such page."
     dashboard.page = "boss"
     assert dashboard.page == "jobs"
 

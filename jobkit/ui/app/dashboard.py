@@ -152,6 +152,7 @@ class Dashboard(Viewer):
         self._bridge = SessionBridge()
         known = _checked(PAGES if pages is None else pages)
         self._pages = {page.slug: page for page in known if page.is_for(person)} or {_NOTHING.slug: _NOTHING}
+        self._titles = {page.slug: page.title for page in known}
         self._home = next(iter(self._pages))
         self._sessions = {
             slug: PageSession(page, self._access, self._bridge, self) for slug, page in self._pages.items()
@@ -190,6 +191,7 @@ class Dashboard(Viewer):
             margin=0,
         )
         self._banner = Notice(is_banner=True)
+        self._said = {"store": "", "page": ""}  # what is wrong with the store, or with the page that the URL names
         if person.role is not Role.NONE:
             banner = Subscriber(self._stands).start(kit, StoreBannerFeed)
             self._bridge.on_close(banner.stop)
@@ -221,6 +223,7 @@ class Dashboard(Viewer):
         """Turn to a page; one that is not there, or that this person may not see, is left alone."""
         if slug not in self._pages:
             return
+        self._say("page", "")
         if query is not None:
             self._sessions[slug].take(query, is_asked=True)
         if slug == self.page:
@@ -237,15 +240,25 @@ class Dashboard(Viewer):
     def _follow(self, search: str) -> None:
         """Show what a URL asks for: at first, when the browser goes back, when a new session takes over a window."""
         told = {name: values[-1] for name, values in parse_qs(search.removeprefix("?")[:5000]).items()}
-        slug = told.get("page", "")
-        slug = slug if slug in self._pages else self._home
+        slug, job = told.get("page", self._home), told.get("job", "")[:200]
+        refused = self._refusal(slug)
+        self._say("page", refused)
+        if slug not in self._pages:
+            slug, told = self._home, {}
         self._is_following = True  # the browser shows this URL already: it is not sent back
         try:
             self._sessions[slug].take(told)
-            self.param.update(page=slug, job=told.get("job", "")[:200])
+            self.param.update(page=slug, job=job)
         finally:
             self._is_following = False
-        self._search = self._url()
+        self._search = search if refused else self._url()
+        self._write_url(replace=True)
+
+    def _refusal(self, slug: str) -> str:
+        """Return why the URL's page is not shown; "" if it is, or if there is none for this person at all."""
+        if slug in self._pages or _NOTHING.slug in self._pages:
+            return ""
+        return f"The page {self._titles[slug]} is not for you." if slug in self._titles else "There is no such page."
 
     def _url(self) -> str:
         shown = {"page": "" if self.page == self._home else self.page, **self._sessions[self.page].query}
@@ -358,7 +371,12 @@ class Dashboard(Viewer):
 
     def _stands(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
         said = json.loads(whole["picture"])["said"]
-        self._bridge.push(lambda: self._banner.param.update(said=said))
+        self._bridge.push(lambda: self._say("store", said))
+
+    def _say(self, about: str, said: str) -> None:
+        """Show a sentence in the line above all pages; "" for none."""
+        self._said[about] = said
+        self._banner.said = self._said["store"] or self._said["page"]
 
     async def _find_pages(self) -> None:
         """Find the pages that the header names now."""
