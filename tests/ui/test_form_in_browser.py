@@ -321,3 +321,15 @@ def test_what_the_page_does_not_know_as_a_whole_stays_as_it_is_in_the_job(stage:
     assert again.spec.params["names"] == "list of 50"
     assert stage.kit.get(again.id).result().endswith(" 50")
     assert again.spec.abridged == ("names",)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_task_of_a_link_is_in_view_in_the_list_of_many(stage: Stage, url: str, window: Window, width: int) -> None:
+    stage.publish(*(TaskInfo(name=f"task{n:02}", title=f"Task {n}", ref="tests.ui.stage:Stage") for n in range(30)))
+    page = window.open(f"{url}?page=submit&task=task27", width=width)
+    page.wait_for_selector("h2:has-text('Task 27')")
+
+    place = page.locator(".task[aria-selected=true]").bounding_box() or {}
+
+    assert 0 <= place["x"] <= width - place["width"]
+    assert 0 <= place["y"] <= 800 - place["height"]

@@ -81,6 +81,16 @@ class Form extends Fields {
 
   markTask() {
     for (const button of this.n.list.children) button.setAttribute("aria-selected", String(button.dataset.name === this.task?.name && !this.isLacking));
+    this.reveal();
+  }
+
+  /** Scroll the list of tasks, and nothing around it, to the chosen one: down, or on a phone to the right. */
+  reveal() {
+    const {aside, list} = this.n, chosen = list.querySelector('[aria-selected="true"]')?.getBoundingClientRect();
+    if (!chosen) return;
+    const [down, right] = [aside, list].map((el) => el.getBoundingClientRect());
+    aside.scrollTop += Math.max(0, chosen.bottom - down.bottom + 8) + Math.min(0, chosen.top - down.top - 8);
+    list.scrollLeft += Math.max(0, chosen.right - right.right) + Math.min(0, chosen.left - right.left);
   }
 
   prefill() {
