@@ -13,7 +13,7 @@ class Views {
     n.name = h("input", {type: "text", maxlength: 60, placeholder: "Name of this view", "aria-label": "Name of this view", autocomplete: "off"});
     n.save = h("form", {onsubmit: (event) => { event.preventDefault(); this.save(); }}, n.name, h("button", {class: "btn small", text: "Save"}));
     n.problem = h("p", {class: "bad", role: "status"});
-    n.columns = HIDEABLE.map(([name, word]) => h("label", null, h("input", {type: "checkbox", "data-name": name, onchange: () => this.choose()}), word));
+    n.columns = HIDEABLE.map(([name, word]) => h("label", {class: `of-${name}`}, h("input", {type: "checkbox", "data-name": name, onchange: () => this.choose()}), word));
     n.menu = h("div", {class: "menu", role: "dialog", "aria-label": "Saved views", hidden: true, onkeydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); this.open(false); n.button.focus(); } }},
       n.own, n.ready, n.save, n.problem, h("fieldset", null, h("legend", {text: "Columns"}), n.columns));
     table.box.n.hint.before(n.button, n.menu);  // in the order in which they are seen
