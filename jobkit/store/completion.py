@@ -119,9 +119,8 @@ def unknown(query: Query, field: str, counts: Mapping[tuple[str, ...], int]) -> 
         return ""
     close = difflib.get_close_matches(wrong, known, n=1)
     some = ", ".join(value for value, _ in known.most_common(4)) + (", …" if len(known) > 4 else "")
-    return f"No job has the {field} {wrong}" + (
-        f"; did you mean {close[0]}?" if close else f"; there are {some}" if some else ""
-    )
+    there = f"; there {'is' if len(known) == 1 else 'are'} {some}" if some else ""
+    return f"No job has the {field} {wrong}" + (f"; did you mean {close[0]}?" if close else there)
 
 
 def _numbers(field: str, counts: Mapping[tuple[str, ...], int]) -> Counter[str]:

@@ -118,7 +118,7 @@ def read_search(
     try:
         return parse(text, Query(order=order, limit=limit, cursor=cursor), zone).checked(), ""
     except InvalidParams as error:
-        return Query(limit=0), str(error)
+        return Query(limit=0), f"{str(error)[:1].upper()}{str(error)[1:]}"
 
 
 def of_command_line(arguments: Sequence[str]) -> str:

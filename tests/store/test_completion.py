@@ -75,6 +75,7 @@ def test_a_value_that_no_job_has_is_named_with_a_close_one() -> None:
     counts = {("train",): 5, ("score",): 9}
 
     assert unknown(parse("task:trian"), "task", counts) == "No job has the task trian; did you mean train?"
+    assert unknown(parse("owner:x"), "owner", {("ada",): 2}) == "No job has the owner x; there is ada"
     assert (
         unknown(parse("owner:x"), "owner", {("ada",): 2, ("bob",): 3}) == "No job has the owner x; there are bob, ada"
     )

@@ -26,9 +26,9 @@ def test_a_search_text_that_is_refused_finds_nothing_and_says_why() -> None:
     assert (good.states, good.texts, good.order, none) == (("failed",), ("lr=0.003",), "-took", "")
     assert nothing.limit == 0
     assert sentence == (
-        "state must be one of scheduled, queued, running, succeeded, failed, cancelled, waiting, ended, not 'faild'"
+        "State must be one of scheduled, queued, running, succeeded, failed, cancelled, waiting, ended, not 'faild'"
     )
-    assert "order must be one of" in read_search("", order="size")[1]
+    assert "Order must be one of" in read_search("", order="size")[1]
 
 
 SPECS = (
@@ -54,7 +54,7 @@ def test_each_refused_field_gets_its_own_sentence() -> None:
     _, errors = read_form(SPECS, {"lr": {"text": "fast"}, "method": {"value": "magic"}, "sizes": {"text": "1, x"}})
 
     assert set(errors) == {"n", "lr", "method", "sizes"}
-    assert errors["n"] == "n is required: a whole number from 1 to 10"
+    assert errors["n"] == "n is required and must be a whole number from 1 to 10"
     assert "fast" in errors["lr"]
     assert "sizes[1]" in errors["sizes"]
     assert read_form(SPECS, {"n": {"text": "11"}})[1]["n"] == "n must be a whole number from 1 to 10, not 11"

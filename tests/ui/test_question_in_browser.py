@@ -39,7 +39,7 @@ def test_a_question_is_answered_on_the_card(stage: Stage, serve: Serve, window: 
     assert "closes in 1 h" in text_of(page, ".question .since")
     assert page.locator(".question .required").count() == 1
     page.click(".question .btn.primary")
-    page.wait_for_selector(".question .message:has-text('noise is required: a whole number from 0 to 9')")
+    page.wait_for_selector(".question .message:has-text('noise is required and must be a whole number from 0 to 9')")
     page.fill(".question input[inputmode=numeric]", "12")
     page.click(".question button:has-text('right')")
     page.wait_for_selector(".question .message:has-text('noise must be a whole number from 0 to 9, not 12')")

@@ -1,6 +1,6 @@
 // One line of a log with its colours, and what stands between the lines of two attempts: for cards and for the log's page.
 
-const LEVELS = {DEBUG: "DEBG", INFO: "INFO", WARNING: "WARN", ERROR: "ERRO", CRITICAL: "CRIT"};
+const LEVELS = {DEBUG: "DEBUG", INFO: "INFO", WARNING: "WARN", ERROR: "ERROR", CRITICAL: "CRIT"};
 const SOURCES = {stderr: "err", warning: "err", jobkit: "own"};
 
 /** The row of a line. `link` has attributes that make its number a link, `words` is what a search looks for (lower case), and

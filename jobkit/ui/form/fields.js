@@ -271,10 +271,18 @@ const isJsonList = (spec) => spec.kind === "list" && [spec.item, ...(spec.parts 
 /** A value as the text of its field, which is read as that value again. */
 function fieldText(spec, value) {
   if (value == null) return "";
+  if (spec.kind === "duration") return lengthText(value);
   if (typeof value === "string") return ["any", "union"].includes(spec.kind) && parse(value, undefined) !== undefined ? JSON.stringify(value) : value;
   if (!Array.isArray(value)) return typeof value === "object" ? JSON.stringify(value) : String(value);
   const isPlain = !isJsonList(spec) && spec.kind === "list" && value.every((item) => typeof item !== "object" && (typeof item !== "string" || (item && item.trim() === item && !item.includes(",") && !item.startsWith("["))));
   return isPlain ? value.join(", ") : JSON.stringify(value);
+}
+
+/** `1h` for `PT3600S`; what is no length in whole seconds stays as it is. */
+function lengthText(value) {
+  const [found, days, seconds] = /^P(?:(\d+)D)?(?:T(\d+)S)?$/.exec(value) || [], total = (days || 0) * 86400 + Number(seconds || 0);
+  const [unit, size] = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]].find(([, each]) => total >= each && total % each === 0) || ["s", 1];
+  return found ? `${total / size}${unit}` : String(value);
 }
 
 const KIND_WORDS = {time: "time", duration: "duration, like 90, 1h or PT1H30M", uuid: "UUID", decimal: "decimal number", bytes: "base64", int: "whole number", float: "number", bool: "", str: "text", choice: "", path: "path", date: "date", datetime: "date and time", list: "list", dict: "JSON", table: "table", any: "JSON or text"};

@@ -255,7 +255,7 @@ def read_form(
                 _read(spec, {"value": inner}, name, values, errors)
         elif field is None:
             if spec.required and not spec.has_default:
-                errors[spec.name] = f"{spec.name} is required: {describe(spec)}"
+                errors[spec.name] = _missing(spec)
         elif not field.get("kept"):
             _read(spec, field, name, values, errors)
     return values, errors
@@ -291,8 +291,12 @@ def read_field(spec: ParamSpec, field: Mapping[str, Any]) -> Any:
     if _opens_files(spec):
         raise InvalidParams(f"{spec.name} must be given as a file to upload", spec.name)
     if not text and spec.kind in _NEVER_EMPTY and spec.required:
-        raise InvalidParams(f"{spec.name} is required: {describe(spec)}", spec.name)
+        raise InvalidParams(_missing(spec), spec.name)
     return parse_text(spec, text)
+
+
+def _missing(spec: ParamSpec) -> str:
+    return f"{spec.name} is required and must be {describe(spec)}"
 
 
 def refusal(signature: Signature, name: str, field: Mapping[str, Any]) -> str:
