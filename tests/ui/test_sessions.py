@@ -30,6 +30,10 @@ def test_nothing_is_kept_of_a_window_that_was_closed(stage: Stage, slugs: list[s
 
     server = PageServer(make, unused_session_lifetime_milliseconds=1_000)
     try:
+        first = Window(f"http://127.0.0.1:{server.port}/page")
+        wait_until(lambda: first.opened, what="the first session of the process, which Panel keeps")
+        first.close()
+        kept.clear()
         windows = [Window(f"http://127.0.0.1:{server.port}/page?page={slug}&job={job_id}") for slug in slugs]
         wait_until(lambda: all(window.opened for window in windows), what="the windows")
         assert kept
