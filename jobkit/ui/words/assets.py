@@ -73,7 +73,7 @@ def esm(name: str) -> str:
 def css(name: str) -> str:
     """Return the style sheet of component `name`, with the tokens of both themes; see `theme.py` for changing them."""
     sheets = [sheet for part in (*_BEFORE.get(name, ()), name) if (sheet := f"{part}.css") in _FILES]
-    return "\n".join([_themable(source("tokens.css")), *map(source, (*sheets, "touch.css", "forced.css"))])
+    return _pack("\n".join([_themable(source("tokens.css")), *map(source, (*sheets, "touch.css", "forced.css"))]))
 
 
 @cache
@@ -88,6 +88,11 @@ def packed(name: str) -> str:
     """Return a style sheet without comments and most spaces, for HTML that is kept in notebooks."""
     text = re.sub(r"/\*.*?\*/", "", source(name), flags=re.DOTALL)
     return re.sub(r";?\s*([{}\n;])\s*|(?<=:) ", r"\1", text)
+
+
+def _pack(sheet: str) -> str:
+    """Return a style sheet without comments and most spaces, since notebooks keep it."""
+    return re.sub(r"\s*([{}\n])\s*|(?<=[:;]) ", r"\1", re.sub(r"/\*.*?\*/", "", sheet, flags=re.DOTALL))
 
 
 @cache
