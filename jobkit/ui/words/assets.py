@@ -86,13 +86,12 @@ def tokens() -> tuple[dict[str, str], dict[str, str]]:
 @cache
 def packed(name: str) -> str:
     """Return a style sheet without comments and most spaces, for HTML that is kept in notebooks."""
-    text = re.sub(r"/\*.*?\*/", "", source(name), flags=re.DOTALL)
-    return re.sub(r";?\s*([{}\n;])\s*|(?<=:) ", r"\1", text)
+    return _pack(source(name))
 
 
 def _pack(sheet: str) -> str:
     """Return a style sheet without comments and most spaces, since notebooks keep it."""
-    return re.sub(r"\s*([{}\n])\s*|(?<=[:;]) ", r"\1", re.sub(r"/\*.*?\*/", "", sheet, flags=re.DOTALL))
+    return re.sub(r";?\s*(})\s*|\s*([{\n])\s*|(?<=[:;]) ", r"\1\2", re.sub(r"/\*.*?\*/", "", sheet, flags=re.DOTALL))
 
 
 @cache
