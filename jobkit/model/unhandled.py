@@ -7,7 +7,7 @@ from typing import Any
 
 
 def log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error, as an event loop does by default, except two kinds that tell its users nothing new.
+    """Log an error as an event loop does by default, except in two cases.
 
     - A connection broke while a stream closed it: its user has had the error. asyncio logs that of its own future, too.
     - A thread was needed when the interpreter ended.
