@@ -15,7 +15,7 @@ from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
 from jobkit.client.stop_rules import FUNCTION_RULE, StopRule, judge_of, sends_rules
 from jobkit.client.studies import STUDY_TASK, unbegun
-from jobkit.model import TERMINAL, JobEvent, JobkitError, JobNotFound, JobState, StoreUnavailable
+from jobkit.model import TERMINAL, InvalidParams, JobEvent, JobkitError, JobNotFound, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, RULE_FAILED, BatchInfo
 from jobkit.model.format import shortened
 from jobkit.settings import user_name
@@ -36,17 +36,17 @@ class BatchVerbs:
         self._kit, self._connection, self._repeater = kit, connection, repeater
 
     def batch(self, batch_id: str, limit: int | None = None) -> Batch:
-        """The batch with that id, from whichever process it came, live.
+        """The batch with that id or name, from whichever process it came, live.
 
         Args:
-            batch_id: the id, or its first characters (at least 4).
+            batch_id: the id, its first characters (at least 4), or the name (the newest batch that has this name).
             limit: read at most so many of its jobs, the first ones.
 
         Raises:
             JobNotFound: it is not kept. InvalidParams: several ids begin so.
         """
         most = checked("limit", limit, "int", min=1, nullable=True)
-        batch: Batch = Batch(self._kit, None, self._connection.call(self.find_batch, batch_id))
+        batch: Batch = Batch(self._kit, None, self._connection.call(self._find_or_named, batch_id))
         self.load(batch, most or 0)
         return batch
 
@@ -99,6 +99,15 @@ class BatchVerbs:
                 info.id: info for info in await self.batch_infos(10_000, owner=owner) if info.id.startswith(prefix)
             }
             return found[checks.only_one(list(found)[:5], prefix, missing)]
+
+    async def _find_or_named(self, text: str) -> BatchInfo:
+        """Return the batch of an id or a first part of one, else the newest one of this name."""
+        try:
+            return await self.find_batch(text)
+        except (InvalidParams, JobNotFound):
+            if not (isinstance(text, str) and (found := await self.batch_infos(1, name=text))):
+                raise
+            return found[0]
 
     async def batch_infos(
         self, limit: int = 50, *, name: str | None = None, owner: str | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from functools import partial
+from functools import partial, wraps
 from os import PathLike
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -13,9 +14,11 @@ from jobkit.client.executor import JobExecutor
 from jobkit.client.job import Job
 from jobkit.client.studies import Study, begin_study
 from jobkit.client.sweep import MAX_LIMIT, Sweep, sweep_of
+from jobkit.model import InvalidParams
 from jobkit.notebooks.notebook_task import Notebook
 from jobkit.tasks.options import SubmitOptions, takes
 from jobkit.tasks.shown import Listed
+from jobkit.tasks.signature import close_names
 from jobkit.tasks.task_class import Task
 
 P = ParamSpec("P")
@@ -31,6 +34,22 @@ def _notebook_call(
     notebook = Notebook(path)
     notebook.check_names(parameters)
     return notebook, (), parameters
+
+
+def _names_options(verb: Callable[P, R]) -> Callable[P, R]:
+    """Make a verb refuse an option that it does not have with InvalidParams instead of a TypeError."""
+    known = [*inspect.signature(verb).parameters][1:]
+
+    @wraps(verb)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name == "directions":
+                raise InvalidParams("a study has one objective: give direction= and return one number", name)
+            if name not in known:
+                raise InvalidParams(f"unknown option {name!r}{close_names(name, known)}", name)
+        return verb(*args, **kwargs)
+
+    return checked
 
 
 class SubmitVerbs(Listed):
@@ -144,6 +163,7 @@ class SubmitVerbs(Listed):
         """
         return self._submitter.submit_all(task, sweep_of(axes), MAX_LIMIT)
 
+    @_names_options
     def study(
         self,
         objective: Callable[..., Any] | str | None = None,

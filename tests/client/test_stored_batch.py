@@ -42,6 +42,15 @@ def test_a_batch_is_found_again_with_its_name_axes_and_values(kit: Kit) -> None:
     assert kit.batches()[0].values() == [3, 4, 6, 8]
 
 
+def test_a_name_finds_its_newest_batch(kit: Kit) -> None:
+    older, newer = (kit.map(len, ["a"], name="two of a name") for _ in range(2))
+    older.wait(60), newer.wait(60)
+
+    assert kit.batch("two of a name").id == newer.id
+    with pytest.raises(jobkit.JobNotFound, match="no such name"):
+        kit.batch("no such name")
+
+
 def test_a_found_batch_moves_with_its_jobs(queued: Kit) -> None:
     made = queued.options(delay=600).map(len, ["a", "b", "c"])
     found = queued.batch(made.id)

@@ -225,6 +225,8 @@ def bounded(x: Annotated[float, jobkit.Range(0, 1)]) -> float:
         (lambda kit: kit.study(valley, space=SPACE, trials=0), "trials must be a whole number from 1 to 100000"),
         (lambda kit: kit.study(valley, space=SPACE, parallel=1001), "parallel must be a whole number from 1 to 1000"),
         (lambda kit: kit.study(valley, space=SPACE, direction="up"), "direction must be "),
+        (lambda kit: kit.study(valley, space=SPACE, directions=["minimize"] * 2), "a study has one objective"),
+        (lambda kit: kit.study(valley, space=SPACE, trails=3), "unknown option 'trails'.*trials"),
         (lambda kit: kit.study(valley, space={"y": (0, 1)}), r"space\['y'\] does not fit valley: unexpected"),
         (lambda kit: kit.study(valley, space={"kind": ["a"]}), "the space does not fit valley: missing argument 'x'"),
         (lambda kit: kit.study(bounded, space={"x": (0.0, 2.0)}), r"space\['x'\] does not fit bounded: x must be"),

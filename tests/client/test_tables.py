@@ -47,6 +47,19 @@ def test_what_a_kit_lists_prints_as_a_table_and_is_what_it_was(kit: Kit) -> None
     assert json.loads(json.dumps(kit.stats()))["jobs"] == kit.stats()["jobs"]
 
 
+def test_a_list_of_jobs_is_a_frame_with_a_row_a_job(kit: Kit) -> None:
+    batch = kit.map(task(score), [{"n": 1}, {"n": 2}])
+    batch.wait(60)
+
+    frame = kit.jobs(task="score").to_frame()
+
+    assert list(frame.index[:2]) == [job.id for job in kit.jobs(task="score")[:2]]
+    assert list(frame.columns[:5]) == ["n", "lr", "task", "state", "result"]
+    assert set(frame["state"][:2]) == {"succeeded"}
+    assert (frame["duration_s"][:2] >= 0).all()
+    assert kit.jobs(task="no_such").to_frame().empty
+
+
 def fail() -> None:
     raise ValueError("no such thing")
 

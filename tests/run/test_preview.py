@@ -197,3 +197,11 @@ def test_arrays_and_nested_values_show_a_sample() -> None:
     assert nested["json"] == {"a": {"b": [1, {"c": None}]}}
     assert "json" not in odd
     assert "object object" in odd["text"]
+
+
+def test_the_text_of_a_frame_of_polars_names_its_whole_shape() -> None:
+    polars = pytest.importorskip("polars")
+
+    preview, _ = preview_of(polars.DataFrame({"x": range(1_000)}))
+
+    assert "shape: (1_000, 1)" in preview["text"]

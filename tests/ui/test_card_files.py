@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,21 @@ def test_a_saved_table_is_shown_as_a_table(stage: Stage, running: str, tmp_path:
     stage.save(running, "made", "application/vnd.apache.parquet", (tmp_path / "x").read_bytes())
 
     assert told(stage, running, action="show", name="made")["preview"]["table"]["shape"] == [2, 1]
+
+
+def test_of_a_table_that_unpacks_to_gigabytes_only_the_first_rows_are_read(stage: Stage, running: str) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int32()), pa.array(["x" * 1_000]))
+    file = io.BytesIO()
+    parquet.write_table(pa.table({"text": text}), file)  # 1 GB of text in 100 kB
+    stage.save(running, "made", "application/vnd.apache.parquet", file.getvalue())
+
+    shown = told(stage, running, action="show", name="made")["preview"]["table"]
+
+    assert shown["shape"] == [1_000_000, 1]
+    assert len(shown["rows"]) == files.ROWS
+    assert len(file.getvalue()) < 200_000
+    assert pa.default_memory_pool().max_memory() < 200_000_000
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,9 @@ def _frame(value: Any, preview: Preview) -> str | None:
     _put_table(preview, columns, rows, value.shape)
     if arrow is not None and isinstance(value, arrow.Table):
         preview["text"] = _block(str(value.schema))
-    else:
-        preview["text"] = _block(str(value if tuple(value.shape) == tuple(head.shape) else head))
+    else:  # the text of pandas has all rows, that of polars a few, with the shape above
+        is_polars = polars is not None and isinstance(value, polars.DataFrame)
+        preview["text"] = _block(str(value if is_polars or tuple(value.shape) == tuple(head.shape) else head))
     return f"{type(value).__name__} {value.shape[0]:,} {TIMES} {value.shape[1]:,}"
 
 

@@ -1,9 +1,12 @@
 // Values as cells of a CSV file.
 
-/** A cell that a spreadsheet takes for a number or a text, whatever a job has put into it: "=..." would be run there. */
+/**
+ * A cell that a spreadsheet takes for a number or a text, whatever a job has put into it: "=..." would be run there, also
+ * after separators of other locales (";=1+1") and with full-width characters.
+ */
 function csvCell(value) {
   const text = value == null ? "" : value === true ? "True" : value === false ? "False" : String(value);
-  const tame = /^[=+\-@\t\r\n]/.test(text) && Number.isNaN(Number(text)) && text !== "-inf" ? `'${text}` : text;
+  const tame = /^[;\s]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|^[\t\r\n]/.test(text) && Number.isNaN(Number(text)) && text !== "-inf" ? `'${text}` : text;
   return /[",\n\r]/.test(tame) ? `"${tame.replace(/"/g, '""')}"` : tame;
 }
 

@@ -43,6 +43,9 @@ PAGE_LINES = 500
 #: Places of one answer to a search in a log.
 HITS = 20_000
 
+#: Unpacked bytes of the part of a Parquet file that is read for a preview, at most, by the file's own word.
+_UNPACKED_BYTES = 64_000_000
+
 _TEXT_CHARS = 20_000
 
 #: Pictures that an <img> shows and that cannot run anything there.
@@ -164,7 +167,7 @@ def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
         if kind == "application/json":
             return {"json": json.loads(content)}
         if "parquet" in kind and importlib.util.find_spec("pyarrow") is not None:
-            return preview_of(importlib.import_module("pyarrow.parquet").read_table(io.BytesIO(content)))[0]
+            return _head_of_parquet(content)
         if kind.startswith("text/"):
             text = content.decode("utf-8", "replace")
             more = f"\n… {len(text) - _TEXT_CHARS:,} more characters" if len(text) > _TEXT_CHARS else ""
@@ -174,6 +177,20 @@ def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
     except Exception:  # not what its media type says: it can still be saved
         return None
     return None
+
+
+def _head_of_parquet(content: bytes) -> dict[str, Any] | None:
+    """Return the preview of the first rows and columns: a small file may unpack to gigabytes, so no others are read."""
+    arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    file = parquet.ParquetFile(io.BytesIO(content))
+    metadata, names = file.metadata, file.schema_arrow.names
+    if metadata.num_row_groups and metadata.row_group(0).total_byte_size > _UNPACKED_BYTES:
+        return None
+    head = next(file.iter_batches(ROWS, columns=names[:COLUMNS]), None)
+    table = file.schema_arrow.empty_table() if head is None else arrow.Table.from_batches([head])
+    shown: dict[str, Any] = preview_of(table)[0]
+    shown["table"]["shape"] = [metadata.num_rows, len(names)]
+    return shown
 
 
 def _log(kit: Kit, job_id: str) -> dict[str, Any]:

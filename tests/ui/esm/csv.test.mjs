@@ -12,6 +12,9 @@ test("what begins like a formula is text, with quotes and commas as well", () =>
   assert.equal(csvCell("@SUM(1,2)"), `"'@SUM(1,2)"`);
   assert.equal(csvCell("\t=1"), "'\t=1");
   assert.equal(csvCell("\r=1"), `"'\r=1"`);
+  assert.equal(csvCell(";=1+1"), "';=1+1");
+  assert.equal(csvCell(" =1+1"), "' =1+1");
+  assert.equal(csvCell("\uFF1D1+1"), "'\uFF1D1+1");
 });
 
 test("numbers and other values stay as they are", () => {
