@@ -268,6 +268,8 @@ async def _create_session(old: Any, self: Any, session_id: Any, request: Any = N
     """Check the visitor of each page and each websocket before it gets its session, new or not."""
     _begun.add(self)
     session = await old(self, session_id, request, token)
+    if request is None or "Upgrade" not in request.headers:  # else its window may be older, of another session
+        patch.know_components(session.document)
     if request is not None:
         try:
             _check(session.document, request)

@@ -21,10 +21,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache, wraps
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import panel as pn
+from bokeh.document import Document
 from bokeh.document.events import DocumentPatchedEvent
 from bokeh.models import ImportedStyleSheet
 from bokeh.server.views.static_handler import StaticHandler
@@ -230,11 +233,32 @@ class PlainSheets:
         return properties
 
 
+#: Number of component classes that a document's page knows: those that were there before the page was given out.
+_known: WeakKeyDictionary[Document, int] = WeakKeyDictionary()
+
+_numbers = count(1)
+_newest = 0
+
+
+def know_components(document: Document) -> None:
+    """Note that the page of a document will know all component classes of this moment; no-op if a browser has it."""
+    if not _is_shown(document):
+        _known.setdefault(document, _newest)
+
+
 class ComponentHooks(PlainSheets):
     """Mixed into a component of `panel.custom`, before it: methods that Panel calls by private names.
 
-    Without these names a page shows the same, but gets the script and the sheets of each component with its document.
+    Without these names a page shows the same, but gets the script and the sheets of each component with its document,
+    and does not show components whose class is newer than the page.
     """
+
+    _number: ClassVar[int] = 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        global _newest
+        super().__init_subclass__(**options)
+        cls._number = _newest = next(_numbers)
 
     def _module_url(self) -> str:
         """Return where the browser finds the component's script with its sheets; "" if they go with the document."""
@@ -256,7 +280,18 @@ class ComponentHooks(PlainSheets):
         if url := self._module_url():
             # As of a component with a `_bundle` in a file: Panel takes the class from the module's default export.
             properties.update(esm=url, bundle="url", importmap={})
+        # A page gets the definitions of the classes that exist by then. Panel sends the one of a newer class to the
+        # first page alone that shows it (`_data_model__initialized`).
+        is_needed = _is_shown(doc) and self._number > _known.get(doc, 0)
+        properties["_defs"] = [self._data_model] if is_needed else []  # type: ignore[attr-defined]  # the component's
         return properties
+
+
+def _is_shown(document: Any) -> bool:
+    """Return whether a browser may have the page of a document: from then on, only changes reach it."""
+    if document is None:
+        return False
+    return bool(document.roots) if document.session_context is None else sockets_of(document) != []
 
 
 # -- the scripts of a page ---------------------------------------------------------------------------------------------
