@@ -257,6 +257,9 @@ def config_text(home: Home, binary: ServerBinary) -> str:
         "hash-max-listpack-value 1024",
         # Tolerate a client that reads slowly for a moment; disconnect one that never reads.
         "client-output-buffer-limit pubsub 64mb 32mb 60",
+        "client-output-buffer-limit normal 256mb 64mb 60",
+        # All connections together; above this the largest ends.
+        "maxmemory-clients 512mb",
         # Members of the gateway (`jobkit share`) must not become the default user with all its rights: access control
         # lists do not apply to these three. Only the gateway knows the new name of AUTH.
         f"rename-command AUTH {home.login_command()}",

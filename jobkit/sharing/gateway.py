@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -37,7 +38,7 @@ from jobkit.run.shortage import raise_file_limit
 from jobkit.sharing.certificate import own_certificate, server_tls
 from jobkit.sharing.files import FILE_ROUTES
 from jobkit.sharing.members import Member, Members
-from jobkit.sharing.rights import rights_of
+from jobkit.sharing.rights import MemberRole, rights_of
 from jobkit.sharing.shared_files import SharedFiles
 from jobkit.sharing.web import ROUTES
 
@@ -49,6 +50,9 @@ _IDLE_S = 60.0
 
 #: Number of connections that have not logged in yet; the oldest are closed.
 STRANGERS = 200
+
+#: Most connections of Redis that a member may have open: workers of a pool are one member.
+CONNECTIONS = {MemberRole.VIEWER: 64, MemberRole.WORKER: 2000}
 
 #: Most bytes of an HTTP header, and of a body that a handler does not read by itself.
 _HEADER_BYTES, _BODY_BYTES = 16_384, 1_000_000
@@ -70,6 +74,7 @@ _LOGIN_BYTES, _LOGIN_LINES = 400, 7
 
 _NO_LOGIN = b"-NOAUTH this is a jobkit gateway: log in first, with what `jobkit join` was given\r\n"
 _REFUSED = b"-WRONGPASS this machine was revoked, or has not joined\r\n"
+_TOO_MANY = b"-ERR max number of clients reached\r\n"  # the server's own words, which clients know
 _AWAY = b"-LOADING the server of the sharing machine does not answer yet\r\n"
 
 
@@ -80,6 +85,7 @@ class Gateway(HTTPServer):
         self.home = home
         self.members = Members(home)
         self.strangers: dict[IOStream, None] = {}
+        self.connected: Counter[str] = Counter()
         app = Application(
             [*ROUTES, *FILE_ROUTES],
             home=home,
@@ -129,6 +135,16 @@ class Gateway(HTTPServer):
             await self._say(stream, _REFUSED)
             return
         self.strangers.pop(stream, None)
+        if self.connected[user] >= CONNECTIONS[member.role]:
+            await self._say(stream, _TOO_MANY)
+            return
+        self.connected[user] += 1
+        try:
+            await self._forward(stream, member, password, rest)
+        finally:
+            self.connected[user] -= 1
+
+    async def _forward(self, stream: IOStream, member: Member, password: str, rest: bytes) -> None:
         try:
             reader, writer = await self._log_in(member, password)
         except (OSError, ServerReply, JobkitError) as error:

@@ -12,19 +12,24 @@ class MemberRole(StrEnum):
     VIEWER = "viewer"
 
 
-#: Never allowed: what shows keys of other namespaces, or changes or shows the server and other connections. PFMERGE
-#: without a source creates a key that the server does not check.
-_NEVER = ("-@keyspace", "-@dangerous", "-@hyperloglog", "-publish", "-spublish", "-pubsub", "-function")
-
-#: Commands of both roles, beside those of their categories.
+#: Commands of both roles: what jobkit sends and its functions call, and no more. Of a viewer each takes a time that is
+#: bounded by what it reads; so it has none of those that compare or sample (`LCS`, `SINTER`, `SORT`, `ZINTERCARD`).
 _BOTH = (
-    "+exists", "+type", "+ttl", "+pttl", "+pexpiretime", "+pubsub|numsub", "+fcall", "+fcall_ro", "+function|list",
-    "+time", "+info", "+ping", "+echo", "+quit", "+client|id", "+client|setname", "+client|setinfo",
+    "+exists", "+type", "+ttl", "+pttl", "+pexpiretime", "+get", "+getrange", "+strlen", "+hexists", "+hget",
+    "+hgetall", "+hkeys", "+hlen", "+hmget", "+hscan", "+hvals", "+lindex", "+llen", "+lrange", "+scard",
+    "+sismember", "+smembers", "+smismember", "+xinfo|stream", "+xlen", "+xrange", "+xread", "+xrevrange", "+zcard",
+    "+zcount", "+zmscore", "+zrange", "+zrangebyscore", "+zrank", "+zrevrange", "+zrevrangebyscore", "+zscan",
+    "+zscore", "+multi", "+exec", "+discard", "+subscribe", "+unsubscribe", "+pubsub|numsub", "+fcall", "+fcall_ro",
+    "+function|list", "+time", "+info", "+ping", "+echo", "+quit", "+client|id", "+client|setname",
+    "+client|setinfo",
 )  # fmt: skip
 
 #: Further commands of workers. The first worker of a version loads its functions.
 _OF_WORKERS = (
-    "+publish", "+del", "+unlink", "+expire", "+pexpire", "+pexpireat", "+persist", "+rename", "+function|load",
+    "+set", "+del", "+unlink", "+rename", "+persist", "+expire", "+pexpire", "+pexpireat", "+hset", "+hsetnx",
+    "+hdel", "+hincrby", "+hrandfield", "+lpush", "+rpush", "+lset", "+ltrim", "+sadd", "+srandmember", "+srem",
+    "+xadd", "+xdel", "+xtrim", "+zadd", "+zincrby", "+zintercard", "+zpopmin", "+zrandmember", "+zrem",
+    "+zremrangebyrank", "+zremrangebyscore", "+publish", "+function|load",
 )  # fmt: skip
 
 
@@ -35,11 +40,10 @@ def rights_of(role: MemberRole, namespace: str) -> tuple[str, ...]:
     caller.
     """
     keys, channels = f"~jk:{namespace}:*", f"&jk:{namespace}:*"
-    categories = ("-@all", "+@read", "+@pubsub", "+@transaction")
     if role is MemberRole.VIEWER:
         # The last key is the prefix, which each call of a function names.
-        return *categories, *_NEVER, *_BOTH, f"%R{keys}", f"~jk:{namespace}:", channels
-    return *categories, "+@write", *_NEVER, *_BOTH, *_OF_WORKERS, keys, "~jk:libraries", channels
+        return "-@all", *_BOTH, f"%R{keys}", f"~jk:{namespace}:", channels
+    return "-@all", *_BOTH, *_OF_WORKERS, keys, "~jk:libraries", channels
 
 
 def mark_key(namespace: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import msgspec
 import pytest
 import redis
@@ -24,12 +25,12 @@ from jobkit.embedded.server import ask
 from jobkit.joined import Membership
 from jobkit.settings import Settings
 from jobkit.sharing.certificate import own_certificate, server_tls
-from jobkit.sharing.gateway import bind
+from jobkit.sharing.gateway import CONNECTIONS, bind
 from jobkit.sharing.members import Members
 from jobkit.sharing.rights import MemberRole, rights_of
 from jobkit.store.binary import find_server
 from jobkit.store.connect import open_blocking, open_redis
-from jobkit.store.library import call, current
+from jobkit.store.library import call, current, needed
 from jobkit.store.redis import RedisStore
 from tests.sharing.conftest import member_of, run
 from tests.store.server import Server
@@ -110,16 +111,28 @@ FORBIDDEN: tuple[tuple[str, ...], ...] = (
     ("PSUBSCRIBE", "jk:*"),
     ("PUBLISH", "jk:other:all", "x"),
     ("PUBSUB", "CHANNELS"),
+    ("GETDEL", "jk:default:x"),
+    # Work or memory without a bound
+    ("LCS", "jk:default:x", "jk:default:x"),
+    ("SINTER", "jk:default:x", "jk:default:y"),
+    ("SUNION", "jk:default:x", "jk:default:y"),
+    ("ZUNION", "2", "jk:default:x", "jk:default:y"),
+    ("BITCOUNT", "jk:default:x"),
+    ("SETRANGE", "jk:default:x", "1000000", "x"),
+    ("WATCH", "jk:default:x"),
+    ("BLPOP", "jk:default:x", "1"),
 )
 
 #: Commands that a viewer may not send, either.
 OF_WORKERS: tuple[tuple[str, ...], ...] = (
     ("SET", "jk:default:x", "1"),
     ("HSET", "jk:default:h", "state", "failed"),
-    ("GETDEL", "jk:default:x"),
     ("EXPIRE", "jk:default:x", "1"),
     ("DEL", "jk:default:x"),
     ("PUBLISH", "jk:default:none", "x"),
+    ("ZINTERCARD", "1", "jk:default:none"),
+    ("SRANDMEMBER", "jk:default:none", "-1000000"),
+    ("ZRANDMEMBER", "jk:default:none", "-1000000"),
     ("FUNCTION", "LOAD", "REPLACE", "#!lua name=x\nredis.register_function('x', function() return 1 end)"),
     tuple(map(str, call("jk:default:", "rule", ["queue:none", '{"paused":true}']))),
 )
@@ -308,6 +321,52 @@ def test_half_open_and_silent_connections_do_not_end_the_gateway(shared: Setting
             each.close()
 
 
+def test_a_viewer_has_a_bounded_number_of_connections(shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path, MemberRole.VIEWER)
+    with contextlib.ExitStack() as opened:
+        for _ in range(CONNECTIONS[MemberRole.VIEWER]):
+            connection = opened.enter_context(_connected(place, place.tls()))
+            assert _logged_in(place, connection) == b"+OK\r\n"
+        assert b"max number of clients" in _logged_in(place, opened.enter_context(_connected(place, place.tls())))
+    with open_blocking(Settings.load(url=place.url, home=tmp_path)) as client:
+        wait_until(lambda: _answers(client), what="the connections to be counted no more")
+
+
+@pytest.mark.nightly
+def test_the_server_ends_a_viewer_that_asks_for_much_and_reads_nothing(shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path, MemberRole.VIEWER)
+    socket_path = str(Home.at(shared.home).socket)
+    ask(socket_path, "SET", "jk:default:large", "x" * 2_000_000, timeout_s=30)
+    with _connected(place, place.tls()) as connection:
+        assert _logged_in(place, connection) == b"+OK\r\n"
+        connection.sendall(hiredis.pack_command(("GET", "jk:default:large")) * 400)  # type: ignore[arg-type]
+        wait_until(lambda: place.user not in ask(socket_path, "CLIENT", "LIST", timeout_s=30), what="it to be ended")
+    assert ask(socket_path, "DEL", "jk:default:large", timeout_s=30) == 1
+
+
+def test_memory_for_replies_that_nobody_reads_is_bounded(shared: Settings) -> None:
+    socket_path = str(Home.at(shared.home).socket)
+    assert int(ask(socket_path, "CONFIG", "GET", "maxmemory-clients")[1]) == 512 * 2**20
+    assert "normal 0 " not in ask(socket_path, "CONFIG", "GET", "client-output-buffer-limit")[1]
+
+
+def _logged_in(place: Membership, connection: socket.socket) -> bytes:
+    connection.sendall(hiredis.pack_command(("AUTH", place.user, place.password)))  # type: ignore[arg-type]
+    answer = b""
+    while not answer.endswith(b"\r\n"):
+        if not (data := connection.recv(1000)):
+            break
+        answer += data
+    return answer
+
+
+def _answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
 def _is_closed(connection: socket.socket) -> bool:
     connection.settimeout(0.1)
     try:
@@ -352,6 +411,16 @@ def _allowed(place: Membership, home: Path, commands: Sequence[tuple[str, ...]])
 @pytest.mark.parametrize("role", list(MemberRole))
 def test_the_documentation_has_the_rights_of_each_role(role: MemberRole) -> None:
     assert " ".join(rights_of(role, "team")) in (ROOT / "docs/reliability.md").read_text("utf-8")
+
+
+def test_every_command_in_the_code_of_the_store_is_among_those_that_it_needs() -> None:
+    sent = {
+        command
+        for file in (ROOT / "jobkit" / "store").glob("*.py")
+        for command in re.findall(r'(?:\.ask|[\[( ])\(\s*"([A-Z]{3,}(?: [A-Z]+)?)",', file.read_text("utf-8"))
+    }
+    assert len(sent) > 20
+    assert sent - {*needed()} <= {"EXPIRE", "FCALL", "FUNCTION"}
 
 
 @pytest.mark.parametrize("flavour", ["redis", "valkey"])
