@@ -111,7 +111,8 @@ class AttemptNews(msgspec.Struct, frozen=True):
 
     `size_bytes` is the size of `lines` for the log's limit. `typical_s` is the usual run time of the task, `awaits`
     names the jobs that it waits for with its slot lent, `more` has what else its record says about the attempt (see
-    `model.snapshot.progress`); all are sent with the progress.
+    `model.snapshot.progress`); all are sent with the progress. `number` counts the news of an attempt from 1 on: the
+    store takes each number once; 0 for none.
     """
 
     job_id: str
@@ -125,6 +126,7 @@ class AttemptNews(msgspec.Struct, frozen=True):
     awaits: str = ""
     more: Mapping[str, Any] = {}
     metrics: MetricsNews | None = None
+    number: int = 0
 
 
 class ArtifactInfo(msgspec.Struct, frozen=True):

@@ -209,7 +209,7 @@ def progress_args(news: Sequence[AttemptNews]) -> list[Any]:
             fields |= item.more
             numbers = _json(fields)[1:-1]
         lines = _json([line.to_wire() for line in item.lines]) if item.lines else b""
-        args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines)]
+        args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines), item.number]
     return args
 
 
@@ -218,7 +218,7 @@ def measure_args(news: Sequence[AttemptNews]) -> list[Any]:
     args: list[Any] = []
     for item in news:
         if (metrics := item.metrics) is not None:
-            args += [item.job_id, item.token, metrics.how, metrics.stored, metrics.told]
+            args += [item.job_id, item.token, metrics.how, metrics.stored, metrics.told, item.number]
     return args
 
 

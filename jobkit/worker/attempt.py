@@ -116,6 +116,8 @@ class RunningAttempt:
     """When it was last sent (monotonic)."""
     _lines: LineBuffer | None = None
     """Of its log; made with the first line, since most short jobs have none."""
+    _told: int = 0
+    """Number of its newest news."""
     _keeping: asyncio.Task[None] | None = None
     kept: list[Kept] = field(default_factory=list)
     """Artifacts that the store does not know yet."""
@@ -244,6 +246,8 @@ class RunningAttempt:
             self._summary.cancel()
             self._summary, self._summed_at = None, time.monotonic()
             self._more["metrics"] = self.curves.summary().to_wire()
-        news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, dict(self._more), metrics)
+        self._told += 1
+        more = dict(self._more)
+        news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, more, metrics, self._told)
         self._has_numbers = False
         return news

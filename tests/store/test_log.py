@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from jobkit.model import LogLine, LogSlice
+from jobkit.model.metrics import MetricsNews
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed
 
-from .support import claim, ending, lapse, started, worker
+from .support import claim, ending, lapse, snapshot, started, worker
 
 
 def lines(claimed: Claimed, *texts: str) -> AttemptNews:
     return AttemptNews(claimed.spec.id, claimed.token, lines=[LogLine(text, at_ms=1_700_000_000_000) for text in texts])
+
+
+def numbered(claimed: Claimed, n: int, *said: str) -> AttemptNews:
+    metrics = MetricsNews(n, "append", f"line {n}")
+    told = lines(claimed, *(f"{each} {n}" for each in said))
+    return replace(told, has_numbers=True, done=n, metrics=metrics, number=n)
 
 
 def texts(found: LogSlice) -> list[str]:
@@ -89,3 +98,28 @@ async def test_the_log_stays_with_the_ended_job_and_is_deleted_with_it(store: Re
 
     assert texts(kept) == ["one"]
     assert await store.logs("a") == LogSlice(())
+
+
+async def test_news_that_are_sent_again_change_nothing(store: RedisStore) -> None:
+    claimed = await started(store, "a")
+    first, second = (numbered(claimed, n, "before", "after") for n in (1, 2))
+
+    # The worker never saw a reply to the first message, and sends it again with what came since; then the network
+    # delivers the first one late.
+    for news in ([first], [first, second], [first]):
+        assert await store.progress(news) == [True] * len(news)
+
+    assert texts(await store.logs("a")) == ["before 1", "after 1", "before 2", "after 2"]
+    assert (await snapshot(store, "a")).done == 2
+    assert await store.metrics(["a"]) == [[b"line 1", b"line 2"]]
+
+
+async def test_a_new_attempt_counts_its_news_from_one_again(store: RedisStore) -> None:
+    first = await started(store, "a")
+    await store.progress([numbered(first, n, "first") for n in (1, 2)])
+    await lapse(store, "a")
+    [second] = await claim(store, by=worker("w2"))
+
+    await store.progress([numbered(second, 1, "second")])
+
+    assert texts(await store.logs("a")) == ["first 1", "first 2", "second 1"]

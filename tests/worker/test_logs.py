@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support import environment
+from tests.support import environment, wait_until
 from tests.worker import jobs
 from tests.worker.conftest import Bench
 
@@ -29,3 +30,20 @@ def test_the_last_line_is_kept_however_quickly_a_job_prints(bench: Bench, lines:
         env=environment(**bench.variables), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert printed.stdout == "RESULT accuracy 0.93\n"
+
+
+def test_a_log_has_each_line_once_when_the_replies_to_its_lines_are_lost(bench: Bench) -> None:
+    sign = Path(bench.file("go"))
+    job = bench.kit.options(queue="cut", isolation="thread").submit(jobs.everything, path=bench.file(), sign=str(sign))
+    cuts = ",".join(f"progress:before_reply:drop:{n}" for n in (1, 3, 5))  # each is repeated with success
+    command = [sys.executable, "-m", "tests.worker.crew", cuts, "cut"]
+    env = environment(**bench.variables)
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as crew:
+        try:
+            wait_until(lambda: bench.kit.logs(job.id), what="the line to be stored")
+            sign.touch()
+            assert job.wait(60)
+        finally:
+            crew.communicate()
+
+    assert [line.text for line in bench.kit.logs(job.id)] == ["a line"]

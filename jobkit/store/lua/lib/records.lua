@@ -114,6 +114,17 @@ function Records.run_again(old, id)
   if type(old) == 'string' and call('EXISTS', P .. 'job:' .. old) == 1 then try('HSET', P .. 'job:' .. old, 'again', id) end
 end
 
+-- Notes the number of what an attempt says, in the field `name` of its job; returns false if it said that before. `last` is
+-- what the field has: the token and the number of the newest. 0 is no number.
+function Records.is_news(key, name, last, token, n)
+  if n == '0' then return true end
+  if last and string.sub(last, 1, #token + 1) == token .. ' ' and tonumber(n) <= number(string.sub(last, #token + 2)) then
+    return false
+  end
+  call('HSET', key, name, token .. ' ' .. n)
+  return true
+end
+
 -- What the submitter asked for in the spec, or nil.
 function Records.wish(rec, name)
   if not string.find(rec.spec, '"' .. name .. '":', 1, true) then return nil end

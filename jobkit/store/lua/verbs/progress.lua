@@ -1,13 +1,15 @@
 -- Stores news of running attempts. args: for each: id, token, numbers (the inside of a JSON object, or ""), lines (a JSON list,
--- or ""), count of lines, size of lines in bytes. Returns 1 if the token holds.
+-- or ""), count of lines, size of lines in bytes, number among the attempt's news (0 for none). Returns 1 if the token holds.
+-- News that are known already change nothing: a worker repeats what had no reply, and an older message may come after it.
 local LOG_BYTES, LOG_HEAD_BYTES = 1000000, 100000 -- of a job's log are kept, of its beginning
 
 verb('progress', ALSO_WHEN_FULL, function(args)
-  return each(args, 1, 6, 0, function(i)
+  return each(args, 1, 7, 0, function(i)
     local id, token, numbers, lines = args[i], args[i + 1], args[i + 2], args[i + 3]
     local key = P .. 'job:' .. id
-    local rec = call('HMGET', key, 'token', 'seq', 'client', 'state', 'batch')
+    local rec = call('HMGET', key, 'token', 'seq', 'client', 'state', 'batch', 'told')
     if rec[1] ~= token or rec[4] ~= 'running' then return 0 end
+    if not Records.is_news(key, 'told', rec[6], token, args[i + 6]) then return 1 end
     if numbers ~= '' then
       local rev = call('HINCRBY', key, 'rev', 1)
       call('HSET', key, 'p', numbers)
