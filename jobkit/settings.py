@@ -320,6 +320,15 @@ def hub_user() -> str:
     return os.environ.get("JUPYTERHUB_USER", "")
 
 
+#: Returns the name of the logged-in user whose page session calls, "" outside of these. Servers of pages replace it.
+session_user: Callable[[], str] = str
+
+
+def submitter_name() -> str:
+    """Return the name of the user on whose behalf this is called: of a page session's login, else of this process."""
+    return session_user() or user_name()
+
+
 def user_name() -> str:
     """Return the user name of this process, or "". On a JupyterHub it is that of the Hub."""
     if name := hub_user():

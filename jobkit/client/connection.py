@@ -27,7 +27,7 @@ from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, StoreUnavailable
 from jobkit.model.errors import repeating
-from jobkit.settings import Settings, user_name
+from jobkit.settings import Settings, submitter_name
 from jobkit.store.events import EventHub
 from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
@@ -91,7 +91,6 @@ class Connection:
         self.settings = settings
         # Nothing leaves the process of a `sync://` kit, so pickles are harmless.
         self.codec = Codec.from_secret("this process" if settings.scheme == "sync" else settings.secret)
-        self.owner = user_name()
         self.is_closed = False
         self._make_job, self._embedded = make_job, embedded
         self._open_store, self._has_own_space = open_store, has_own_space
@@ -108,6 +107,11 @@ class Connection:
                     self._direct.close()
                 self._senders.close()
             _open.discard(self)
+
+    @property
+    def owner(self) -> str:
+        """Owner of what is submitted now: the logged-in user of the page session that calls, else this process's."""
+        return submitter_name()
 
     @property
     def is_shared(self) -> bool:

@@ -302,7 +302,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         Args:
             params: values as of JSON; checked and coerced by the task's definition.
             options: queue, delay, at, key, tags, priority, timeout, retries, ...
-            owner: who submits; the person at this process unless given.
+            owner: who submits; unless given, the logged-in user of the page session, or this process's user.
         """
         again = partial(self.with_options(options or {}).prepared, name, (), params, owner)
         return self.send(again(), again)
@@ -323,11 +323,12 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         """Submit a task once for each point of a sweep, of which there may be so many; see `map`."""
         rule = StopRule() if sweep.stop_when is None else rule_of(sweep.stop_when)
         self._connection.ensure_open()
+        owner = owner or self._connection.owner
         definition, points = self._definition(task), listed(sweep.points, most)
         spec = BatchSpec(
             self._options_of(definition).id or new_id(), definition.name, len(points),
             "" if definition.title == definition.name else definition.title,
-            named(sweep.name), owner or self.origin.owner, sweep.axes, sweep.seed, rule.words, rule.counted,
+            named(sweep.name), owner, sweep.axes, sweep.seed, rule.words, rule.counted,
         )  # fmt: skip
         like = _template_of(definition, self.over, self.origin).spec
         judge = judge_of(self, spec, rule, like) if rule.function is not None and sends_rules(self) else None
@@ -462,7 +463,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
             if referring is not given:
                 args, kwargs = referring
                 needs = ids_of(referring)
-        origin = replace(self.origin, owner=owner) if owner else self.origin
+        owner = owner or self._connection.owner
+        origin = self.origin if owner == self.origin.owner else replace(self.origin, owner=owner)
         made = prepare(
             task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, made_by=self.facts.name, large=large,
             batch=batch,

@@ -41,6 +41,7 @@ from panel.io.liveness import LivenessHandler
 from panel.io.state import state
 from tornado.template import Loader
 
+from jobkit import settings
 from jobkit.model import JobkitError
 from jobkit.own_machine import (
     OWN,
@@ -186,6 +187,13 @@ def decide_here(settings: Settings) -> AccessDecision | None:
         note = _notes.setdefault(document, _Note())
         note.own_for, note.framed = settings, False
     return decision
+
+
+def login_name() -> str:
+    """Return the name with which the visitor of the current session has logged in; "" without a session or login."""
+    if getattr(state.curdoc, "session_context", None) is None:
+        return ""
+    return str(state.user or "").strip('"')[:200]
 
 
 def forbid_frames() -> None:
@@ -528,3 +536,4 @@ if (session_info := getattr(panels_server, "SessionInfoHandler", None)) is not N
     HOOKS.append((session_info, "prepare", _require_login))
 
 patch.replace_methods(HOOKS)
+settings.session_user = login_name

@@ -21,7 +21,7 @@ from jobkit.http.auth.access import Tokens
 from jobkit.model import JobState
 from jobkit.model.people import Role
 from jobkit.people import Account, read_login, write_login
-from jobkit.settings import Settings
+from jobkit.settings import Settings, user_name
 from jobkit.tasks.registry import task
 from tests.security.people_site import PeopleSite, login_options
 from tests.support import by_default, wait_until
@@ -384,6 +384,29 @@ def test_a_change_of_role_affects_the_next_action_and_then_the_page(
     change(stage, "operate", password="another long password")
     page.wait_for_selector("[name=password]")
     assert page.locator("text=A job").count() == 0
+
+
+def test_jobs_that_a_page_submits_belong_to_the_user_who_has_logged_in(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[str] = []
+
+    def app() -> str:
+        jobs = [stage.kit.submit(divmod, 7, 2), *stage.kit.map(abs, [7, 8])]
+        owners.extend(job.snapshot.spec.owner for job in jobs)
+        return "A page"
+
+    site = PeopleSite(stage.kit, app, **login_options(stage.kit.settings, monkeypatch))
+    try:
+        for name in ("view", "own"):
+            with site.client(name) as http:
+                http.get("/page")
+            assert owners == [name] * 3
+            assert len(stage.kit.batches(owner=name)) == 1
+            owners.clear()
+    finally:
+        site.close()
+    assert stage.kit.submit(divmod, 7, 2).snapshot.spec.owner == user_name()
 
 
 def test_guessing_is_slowed_down(stage: Stage, site: PeopleSite) -> None:

@@ -35,7 +35,7 @@ def judge_here(settings: Settings) -> Callable[[], Person]:
     decision = panel_server.decide_here(settings)
     if decision is None:
         return Person
-    name = str(pn.state.user or "").strip('"')[:200]
+    name = panel_server.login_name()
     if name:
         # A guest of `--oauth-optional` has shown no name that anybody vouches for.
         is_listed = not pn.config.oauth_provider and name != "guest"
