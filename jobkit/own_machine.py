@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -367,6 +368,25 @@ def visitor_of_tornado(request: Any, application: Any) -> RequestSender:
     cookies = {name: morsel.value for name, morsel in request.cookies.items()}
     server = server_of_tornado(application)
     return RequestSender(of_tornado(request), server, str(request.host or ""), tuple(request.headers), cookies)
+
+
+def visitor_of_asgi(scope: Mapping[str, Any]) -> RequestSender:
+    """Return the facts about the sender of an ASGI request. If a page of another site sent it, the connection is
+    unknown: FastAPI servers accept websockets from everywhere, and let every site frame their pages."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    host = headers.get("host", "")
+    origin = urlsplit(headers.get("origin", f"//{host}")).netloc.lower()
+    is_foreign = origin != host.lower() or (
+        headers.get("sec-fetch-site", "") in ("cross-site", "same-site") and headers.get("sec-fetch-dest") != "document"
+    )
+    client, server = scope.get("client"), scope.get("server")
+    connection = ClientConnection()
+    if client and server and server[1] and not is_foreign:
+        connection = ClientConnection(tuple(client), tuple(server))
+    names = frozenset(filter(None, os.environ.get("BOKEH_ALLOW_WS_ORIGIN", "").split(",")))
+    config = ServerConfig(names=names, is_proxied=PROXIED_VARIABLE in os.environ)
+    cookies = {name: morsel.value for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
+    return RequestSender(connection, config, host, tuple(headers), cookies)
 
 
 # -- the token of the printed address ----------------------------------------------------------------------------------

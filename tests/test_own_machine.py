@@ -18,7 +18,15 @@ import pytest
 
 from jobkit import own_machine
 from jobkit.model import JobkitError
-from jobkit.own_machine import ClientConnection, RequestSender, ServerConfig, decide, is_host_among, tcp_peer_uid
+from jobkit.own_machine import (
+    ClientConnection,
+    RequestSender,
+    ServerConfig,
+    decide,
+    is_host_among,
+    tcp_peer_uid,
+    visitor_of_asgi,
+)
 from jobkit.settings import Settings
 
 #: Another user, the one without rights on most systems.
@@ -294,3 +302,31 @@ def test_names_in_bokehs_environment_close_a_server_too(monkeypatch: pytest.Monk
 
     assert server.address == "localhost"
     assert not decide(replace(OWNER, server=server)).is_own
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_own"),
+    [
+        ({}, True),
+        ({"origin": "http://localhost:8000"}, True),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}, True),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-dest": "iframe"}, False),
+        ({"origin": "https://other.example"}, False),
+        ({"origin": "http://localhost:9000"}, False),
+        ({"x-forwarded-for": "127.0.0.1"}, False),
+        ({"host": "other.example:8000"}, False),
+    ],
+)
+def test_an_asgi_request_of_another_site_is_not_our_own(
+    headers: dict[str, str], is_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_machine, "tcp_peer_uid", lambda peer, local: os.geteuid())
+    sent = {"host": "localhost:8000", **headers}
+    scope = {
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+        "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 8000),
+    }
+
+    assert decide(visitor_of_asgi(scope)).is_own == is_own
+    assert not decide(visitor_of_asgi({**scope, "client": ("192.0.2.7", 50_000)})).is_own

@@ -16,9 +16,11 @@ import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -59,6 +61,7 @@ from jobkit.own_machine import (
     to_open,
     to_print,
     unknown_host,
+    visitor_of_asgi,
     visitor_of_tornado,
     why_closed,
 )
@@ -97,6 +100,9 @@ _begun: WeakSet[ApplicationContext] = WeakSet()
 
 #: Errors of page programs that are in the log already.
 _logged: set[str] = set()
+
+#: Sender of the request that the current task of a FastAPI server handles.
+_asgi_sender: ContextVar[RequestSender | None] = ContextVar("jobkit_sender", default=None)
 
 #: Who may put a page into a frame.
 FRAMES = "frame-ancestors 'self'"
@@ -272,9 +278,20 @@ def _check(document: Document, request: Any) -> None:
         raise SessionRefused("No access", sentence_of(decision))
 
 
+class _Scope(dict[str, Any]):
+    """Scope of an ASGI request that can have attributes, as Tornado's requests can."""
+
+
 async def _create_session(old: Any, self: Any, session_id: Any, request: Any = None, token: Any = None) -> Any:
     """Check the visitor of each page and each websocket before it gets its session, new or not."""
     _begun.add(self)
+    if isinstance(request, dict):  # the scope of a websocket of FastAPI
+        request = _Scope(request)
+    sender = getattr(request, _VISITOR, None) or _asgi_sender.get()
+    if sender is not None and request is not None:
+        setattr(request, _VISITOR, sender)
+        if sender.connection.is_local and not sender.server.has_login:
+            _ = sender.connection.uid  # while it is open: a page may ask who opened it when it has been closed
     session = await old(self, session_id, request, token)
     if request is None or "Upgrade" not in request.headers:  # else its window may be older, of another session
         patch.know_components(session.document)
@@ -416,6 +433,25 @@ def _check_origin(old: Any, self: Any, origin: str) -> bool:
     return urlsplit(origin).netloc.lower() == self.request.host.lower() or bool(old(self, origin))
 
 
+async def _get_fastapi_session(old: Any, self: Any, request: Any, session_id: Any) -> Any:
+    """Keep who sent a request for a page to a FastAPI server: Panel hands on another request."""
+    _asgi_sender.set(visitor_of_asgi(request.scope))
+    try:
+        return await old(self, request, session_id)
+    except SessionRefused as refused:
+        exceptions = import_module("starlette.exceptions")
+        raise exceptions.HTTPException(refused.status_code, refused.values["sentence"]) from None
+
+
+async def _open_fastapi_websocket(old: Any, self: Any, socket: Any, token: str) -> Any:
+    _asgi_sender.set(visitor_of_asgi(socket.scope))
+    try:
+        return await old(self, socket, token)
+    except SessionRefused:
+        await socket.close(1008)
+        raise
+
+
 # -- other routes ------------------------------------------------------------------------------------------------------
 
 
@@ -534,6 +570,11 @@ if hasattr(handlers, "autoreload_handle_exception"):  # else the error is in the
     HOOKS.append((handlers, "autoreload_handle_exception", _explain_failure))
 if (session_info := getattr(panels_server, "SessionInfoHandler", None)) is not None:  # from Panel 1.10 on
     HOOKS.append((session_info, "prepare", _require_login))
+
+if "fastapi" in sys.modules and find_spec("bokeh_fastapi"):  # Panel's pages may be a part of a FastAPI server
+    fastapi: Any = import_module("panel.io.fastapi")
+    HOOKS.append((fastapi.BkSessionHandler, "get_session", _get_fastapi_session))
+    HOOKS.append((fastapi.WSHandler, "_async_open", _open_fastapi_websocket))
 
 patch.replace_methods(HOOKS)
 settings.session_user = login_name

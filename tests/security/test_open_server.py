@@ -15,12 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import panel as pn
 import pytest
+from panel.io.state import set_curdoc
 
 from jobkit import own_machine
 from jobkit.client.kit import Kit
+from jobkit.model.people import Role
 from jobkit.settings import Settings
-from jobkit.ui import bounded_server
+from jobkit.ui import JobCard, bounded_server
 from tests.security.people_site import PeopleSite
 from tests.support import ROOT, environment, wait_until
 from tests.test_own_machine import as_stranger, needs_root
@@ -114,6 +117,25 @@ def test_another_user_of_the_machine_gets_one_sentence_on_page_api_and_websocket
     assert "this server belongs to another user of this machine" in jobs.json()["message"]
     assert said == (CLOSE, (1008).to_bytes(2, "big") + b"no access")
     assert page_of(site).status_code == 200
+
+
+def test_a_card_that_is_made_long_after_the_page_is_open_to_its_own_user(stage: Stage) -> None:
+    documents: list[Any] = []
+
+    def app() -> str:
+        documents.append(pn.state.curdoc)
+        return "A page"
+
+    site = PeopleSite(stage.kit, app)
+    try:
+        with site.client() as http:
+            http.get("/page")
+        request = documents[0].session_context.request
+        wait_until(request.connection.stream.closed, what="the end of the page's connection")
+        with set_curdoc(documents[0]):
+            assert JobCard(stage.kit, stage.kit.jobs()[0].id)._access.person.role is Role.ADMIN
+    finally:
+        site.close()
 
 
 @needs_root
