@@ -120,9 +120,6 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             future = Future()
             future.set_exception(error)
         else:
-            awaited = context.waiting([future.job.id])  # a job lends its slot meanwhile
-            awaited.__enter__()
-            future.add_done_callback(lambda _: awaited.__exit__(None, None, None) and None)
             future.add_done_callback(lambda _: mapped_ones.clear())
         if callback is not None:
             future.add_done_callback(callback)

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import suppress
 from functools import partial
-from threading import Condition, Lock, Thread, current_thread
+from threading import Condition, Event, Lock, Thread, current_thread
 from typing import Any, ParamSpec, TypeVar
 
 from jobkit.client import checks
+from jobkit.client.completion import open_ids
+from jobkit.client.handle import slices
 from jobkit.client.job import Job
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.client.verbs import Verbs
@@ -30,10 +32,45 @@ T = TypeVar("T")
 logger = logging.getLogger("jobkit.client")
 
 
+class _LendingEvent(Event):
+    """Event of a call of `concurrent.futures.wait` or `as_completed`; inside a job, waiting for it lends the slot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs = deque[Job[Any]]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if context.active() is None:
+            return super().wait(timeout)
+        for slice_s in slices(timeout):
+            with context.waiting(open_ids(self.jobs)):
+                if super().wait(slice_s):
+                    return True
+        return self.is_set()
+
+
+class _Waiters(list[Any]):
+    """The calls of `concurrent.futures.wait` and `as_completed` that wait for one future, as these functions keep them.
+
+    They hold the locks of all their futures while they add themselves, so no event is set meanwhile.
+    """
+
+    def __init__(self, job: Job[Any]) -> None:
+        super().__init__()
+        self._job = job
+
+    def append(self, waiter: Any) -> None:
+        if not isinstance(waiter.event, _LendingEvent):
+            waiter.event = _LendingEvent()
+        waiter.event.jobs.append(self._job)
+        super().append(waiter)
+
+
 class JobFuture(Future[T]):
     """The future of a job. It is `running()` from the first start of the job on, also while that waits for a retry.
 
-    As everywhere in `concurrent.futures`, `cancel()` has no effect on what runs; `future.job.cancel()` stops it.
+    Inside a job, whoever waits for it lends the slot of that job; so does a callback, until it is called. As everywhere
+    in `concurrent.futures`, `cancel()` has no effect on what runs; `future.job.cancel()` stops it.
 
     Attributes:
         job: the live handle.
@@ -41,6 +78,7 @@ class JobFuture(Future[T]):
 
     def __init__(self, job: Job[T], withdraw: Callable[[JobFuture[Any]], None]) -> None:
         super().__init__()
+        self._waiters = _Waiters(job)
         self.job = job
         self._withdraw = withdraw
         self._begun = Lock()
@@ -77,6 +115,14 @@ class JobFuture(Future[T]):
         with suppress(JobkitError):  # the future has it, too
             self.job.wait(seconds)
         return None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call `fn` with this future when it is done. Inside a job its slot is lent until then."""
+        if not self.done() and context.active() is not None:
+            awaited = context.waiting([self.job.id], blocks=False)
+            awaited.__enter__()
+            super().add_done_callback(lambda _: awaited.__exit__(None, None, None) and None)
+        super().add_done_callback(fn)
 
     def _observe(self, _: JobSnapshot, after: JobSnapshot) -> None:
         if after.state is JobState.RUNNING:

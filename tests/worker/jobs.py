@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import hashlib
 import multiprocessing
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import jobkit
@@ -289,6 +291,35 @@ def wait_in(place: dict[str, str], way: str) -> int:
             thread.start()
             thread.join()
         return sum(int(job.result()) for job in batch)
+
+
+#: Ways to wait for futures of an executor.
+FUTURE_WAYS = ("wait", "as_completed", "asyncio", "callback")
+
+
+@jobkit.task
+def wait_by_futures(place: dict[str, str], way: str) -> int:
+    """Wait for three calls of an executor, which return 1, 2 and 3; return the sum."""
+    with jobkit.connect(**place) as kit, kit.executor() as executor:
+        futures = [executor.submit(count_up.function, n) for n in range(3)]
+        if way == "wait":
+            assert len(concurrent.futures.wait(futures).done) == 3
+        elif way == "as_completed":
+            assert len(list(concurrent.futures.as_completed(futures))) == 3
+        elif way == "asyncio":
+
+            async def gathered() -> list[int]:
+                return await asyncio.gather(*map(asyncio.wrap_future, futures))
+
+            assert sum(asyncio.run(gathered())) == 6
+        else:
+            ended: SimpleQueue[object] = SimpleQueue()
+            for future in futures:
+                future.add_done_callback(ended.put)
+            for _ in futures:
+                ended.get()
+        assert all(future.done() for future in futures)
+        return sum(future.result() for future in futures)
 
 
 @jobkit.task

@@ -34,6 +34,14 @@ def test_every_way_to_wait_lends_the_slot(bench: Bench) -> None:
     assert [job.result(60) for job in outers] == [6] * len(jobs.WAYS)
 
 
+def test_waiting_for_futures_of_an_executor_lends_the_slot(bench: Bench) -> None:
+    bench.worker("-c", "2")
+
+    outers = [bench.kit.submit(jobs.wait_by_futures, bench.place, way) for way in jobs.FUTURE_WAYS]
+
+    assert [job.result(60) for job in outers] == [6] * len(jobs.FUTURE_WAYS)
+
+
 def test_coroutines_that_await_jobs_lend_their_slot(bench: Bench) -> None:
     bench.worker("-c", "1")
 
