@@ -61,6 +61,7 @@ class Settings:
         heartbeat: interval at which a worker renews its leases.
         cancel_grace: time between SIGTERM and SIGKILL of a cancelled job.
         drain: how long a stopping worker waits for its jobs before it gives them back.
+        reply_timeout: a server that sends and takes nothing for this long while a reply is awaited is given up.
         idle_stop: the embedded server stops after this long without clients and jobs.
         result_ttl: how long an ended job is kept.
         max_losses: a job fails after this many of its workers have died while they ran nothing else.
@@ -101,6 +102,7 @@ class Settings:
     heartbeat: float = 5.0
     cancel_grace: float = 10.0
     drain: float = 30.0
+    reply_timeout: float = 15.0
     idle_stop: float = 600.0
     result_ttl: float = 604_800.0
     max_losses: int = 5
@@ -481,6 +483,7 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "keep": (partial(_number, int, 0), "a whole number from 0"),
     "slots": (partial(_number, int, 0, most=10_000), "a whole number from 0 to 10,000"),
     "stream_heartbeat": (partial(_seconds, least=1, most=3600), "1 second to 1 hour"),
+    "reply_timeout": (partial(_seconds, least=0.1, most=3600), "0.1 seconds to 1 hour"),
     "mercure_key": (_key, "text"),
     "archive": (lambda value: _place(_text(value)), "a directory or URL"),
     "archive_files": (lambda value: _size(value), 'a size like "10MB", or 0'),

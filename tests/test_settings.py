@@ -73,6 +73,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_HEARTBEAT": "1.5",
         "JOBKIT_CANCEL_GRACE": "0",
         "JOBKIT_DRAIN": "1",
+        "JOBKIT_REPLY_TIMEOUT": "4s",
         "JOBKIT_IDLE_STOP": "2",
         "JOBKIT_RESULT_TTL": "1e3",
         "JOBKIT_MAX_LOSSES": "1",
@@ -108,6 +109,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert (settings.home, settings.secret, settings.tasks) == (Path("/some/home"), "s1,s2", ("a.b", "c"))
     assert (settings.lease, settings.heartbeat, settings.cancel_grace, settings.result_ttl) == (3, 1.5, 0, 1000)
     assert (settings.slots, settings.max_losses, settings.keep) == (6, 1, 1000)
+    assert settings.reply_timeout == 4
     assert (settings.results, settings.archive) == ("s3://bucket/x", "s3://bucket/y")
     assert settings.archive_files == 2_500_000_000
     assert settings.mlflow == "http://mlflow:5000"

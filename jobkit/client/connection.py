@@ -32,6 +32,7 @@ from jobkit.store.events import EventHub
 from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import DirectSubmit, LoopSenders
+from jobkit.store.silence import Silent
 from jobkit.store.values import Submission, SubmitReply
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ class Connection:
         try:
             value = await verb()
         except ConnectionError as error:
-            if self._embedded is None:
+            if self._embedded is None or isinstance(error.__cause__, Silent):  # frozen: no caller should wait twice
                 raise
             with repeating(error):
                 await asyncio.to_thread(self._started, self._embedded.start_again)

@@ -71,6 +71,7 @@ class LiveJobs:
             if not error.only_reads:
                 raise  # else it is a new namespace of a full server, which can be read
         self._loop = asyncio.get_running_loop()
+        self._hub.is_awaited = self._kept.__len__
         self._stops = [
             self._hub.listen_own(self.take),
             self._hub.on_status(self._status_changed),

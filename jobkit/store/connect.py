@@ -26,6 +26,7 @@ from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.library import RIGHTS
 from jobkit.store.sentinel import NO_PRIMARY, NotSentinel, UnknownPrimary, database_of, open_by_sentinel
+from jobkit.store.silence import watched
 
 #: Seconds to open a connection before saying so.
 CONNECT_TIMEOUT_S = 3.0
@@ -65,10 +66,14 @@ _TLS_FAULTS = (
 def open_redis(settings: Settings) -> Redis:
     """An asyncio client for `settings.url`; nothing is sent yet. Replies are bytes.
 
+    A server that is silent for `settings.reply_timeout` seconds while a reply is awaited is given up.
+
     Raises:
         InvalidParams: the URL cannot be understood.
     """
     client: Redis = _open(settings, Redis)
+    pool: Any = client.connection_pool
+    pool.connection_class = watched(pool.connection_class, settings.reply_timeout)
     return client
 
 

@@ -100,6 +100,7 @@ class EventHub:
             was stopped, or cannot be started.
 
     Attributes:
+        is_awaited: returns whether a job of the own channel has not ended yet.
         stopped: why it is vain to wait, as a sentence: the server is not started again, or permits no channels; ""
             while it runs or may come back.
     """
@@ -118,6 +119,7 @@ class EventHub:
         self._watcher: asyncio.Task[None] | None = None
         self._is_silent = False  # nothing was received since the last question
         self._is_live = False
+        self.is_awaited: Callable[[], object] = bool
         self._acknowledged: set[str] = set()
         self._flushes = 0
         self._flushing: dict[bytes, asyncio.Future[None]] = {}
@@ -283,7 +285,8 @@ class EventHub:
                 self._is_live = False
                 self._end_flushes()
                 self._listeners.tell(STATUS, False)
-            if self._is_silent or self._listeners.topics() <= {self._own, STATUS, HEARD}:
+            is_used = not self._listeners.topics() <= {self._own, STATUS, HEARD} or self.is_awaited()
+            if self._is_silent or not is_used:
                 continue
             with contextlib.suppress(RedisError, OSError):
                 async with self._connecting:

@@ -166,11 +166,13 @@ class _Replies(asyncio.Protocol):
         self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))
         try:
             async with asyncio.timeout(self.connection.socket_timeout):
-                return await self._whole
+                with self.connection:
+                    return await self._whole
         finally:
             self._replies, self._whole = [], None  # an idle connection keeps no payloads
 
     def data_received(self, data: bytes) -> None:
+        self.connection.received += len(data)
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not _MORE:
             self._replies.append(reply)

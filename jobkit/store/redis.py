@@ -348,6 +348,7 @@ class RedisStore(QueueRecords, LogRecords):
 
     async def news(self, after: str, wait_s: float) -> None:
         """Return when there is an event after this id, at the latest after `wait_s`; uses a separate connection."""
+        wait_s = min(wait_s, self.settings.reply_timeout / 2)  # a longer silence is that of a frozen server
         with self.reaching():
             await self.redis.xread({f"{self.prefix}events": after}, count=1, block=max(1, int(wait_s * 1000)))
 
