@@ -131,7 +131,7 @@ def _warn_of_versions(reply: JoinReply) -> None:
     if reply.python != here:
         out.say(
             f"this machine has Python {here} and {reply.machine} {reply.python}: functions that are sent with their "
-            "code may fail here; those of modules run"
+            f"code from there run on workers with Python {reply.python} only; those of modules run here, too"
         )
     if reply.version != __version__:
         out.say(f"this machine has jobkit {__version__} and {reply.machine} {reply.version}: install the same one soon")

@@ -36,7 +36,7 @@ from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
-from jobkit.tasks.call import WITH_ENV, WITH_SEED, Call, LargeParts, call_head, encode_head, marked
+from jobkit.tasks.call import WITH_ENV, WITH_SEED, Call, LargeParts, call_head, encode_head, marked, needed_python
 from jobkit.tasks.code import packer, project_pack
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.option_values import PROJECT_ENV
@@ -168,7 +168,7 @@ def prepare(
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed,
         made=made_by(), batch=batch.id, batch_name=batch.name, isolation=isolation, result_ttl_s=result_ttl_s,
-        traceparent=active_span(), **work,
+        traceparent=active_span(), python=needed_python(head), **work,
     )  # fmt: skip
     return Submission(spec, codec.seal(MSGPACK, encode_head(head), Subject("args", job_id, name)), blobs)
 

@@ -103,7 +103,8 @@ class Waiting(Record, frozen=True):
     """Why a queued job cannot start yet.
 
     Attributes:
-        gate: name of the gate; "res:QUEUE:RESOURCES" if it waits for resources.
+        gate: name of the gate; "res:QUEUE:RESOURCES" if it waits for resources, "py:QUEUE:VERSION" if for a worker
+            with a version of Python.
         before: jobs ahead of it at this gate. held: running attempts that hold a slot.
         n, count, period_ms, is_paused: of the gate. open_ms: milliseconds until the next start if only time blocks it.
         paused_by, paused_ms: who paused it ("" if unknown), and how long ago.
@@ -132,6 +133,8 @@ class Waiting(Record, frozen=True):
         before = f"; {ahead_text(self.before)}" if self.before and not count else ""
         waits = waits_text(count)
         whose = gate_text(self.gate)
+        if self.gate.startswith("py:"):
+            return f"{waits} for a worker with {whose}{before}"
         if self.gate.startswith("res:"):
             if supply is not None and (lacking := supply.lacking(self.use)):
                 most = supply.most.get(lacking, 0)
@@ -225,7 +228,9 @@ def waits_text(count: int) -> str:
 def gate_text(name: str) -> str:
     """Return the gate's name for users: "task train", "queue gpu", or the bare name of a key or resources."""
     kind, _, rest = name.partition(":")
-    return rest if kind == "key" else rest.rpartition(":")[2] if kind == "res" else f"{kind} {rest}"
+    if kind in ("res", "py"):
+        return ("Python " if kind == "py" else "") + rest.rpartition(":")[2]
+    return rest if kind == "key" else f"{kind} {rest}"
 
 
 def rate_text(count: int, period_ms: int) -> str:

@@ -135,6 +135,7 @@ class JobSpec(Record, frozen=True):
         batch, batch_name: id and name of the batch with which it was submitted, or "".
         schedule: name of the schedule that created it, or "". `slot_ms`: its slot; 0 if started by hand.
         is_anonymous: its task's name says nothing of its code, which is a notebook cell or a lambda.
+        python: version of Python ("3.11") of the code that came with it, which no other one reads; "" for none.
     """
 
     id: str
@@ -175,6 +176,7 @@ class JobSpec(Record, frozen=True):
     batch: str = ""
     batch_name: str = ""
     is_anonymous: bool = False
+    python: str = ""
 
     @property
     def timed_as(self) -> str:

@@ -69,13 +69,14 @@ class RedisStore(QueueRecords, LogRecords):
             outbox: jobs for the archive. made: what made results. pools: workers on engines.
             selections: of jobs, under short names. views: saved views of users. told: people to notify.
         serves_arq: its worker runs jobs of arq's client, which others do not claim.
+        runs_any_python: its worker runs each job in the Python of its submitter.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
         super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
-        self.has_left = self.serves_arq = False
+        self.has_left = self.serves_arq = self.runs_any_python = False
         self.finder = JobFinder(self)
         self.schedules = ScheduleStore(self)
         self.failures = FailureStore(self)
@@ -151,6 +152,7 @@ class RedisStore(QueueRecords, LogRecords):
             lent=lent if awaited else None,
             blocked=is_blocked or None,
             arq=self.serves_arq or None,
+            python=None if self.runs_any_python else worker.python or None,
         )
         return [worker.id, free, received, held, options]
 

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.codec import MSGPACK, RAW, Blob, Codec, decode, digest
+from jobkit.codec import CLOUDPICKLE, MSGPACK, RAW, Blob, Codec, decode, digest
 from jobkit.model import InvalidParams, JobSpec, SignatureError
 from jobkit.tasks.code import Packer
 from jobkit.tasks.references import Need, Reference, put_at, put_in, taken_out
@@ -245,6 +245,11 @@ class CallHead(
     def forms(self) -> set[bytes]:
         """Formats of function and arguments."""
         return {self.form, *(part.form for part in self.parts)}
+
+
+def needed_python(head: CallHead) -> str:
+    """Return the version of Python that a worker needs to read the code in a call; "" if any version does."""
+    return head.python if CLOUDPICKLE in head.forms and head.project is None else ""
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -129,7 +129,7 @@ def run_worker(
         from jobkit.worker.walltime import Walltime  # Redis and arq, while the processes of jobs start
         from jobkit.worker.worker import JobWorker
 
-        return JobWorker(
+        worker = JobWorker(
             settings,
             runner,
             queues=queues,
@@ -143,6 +143,8 @@ def run_worker(
             watch=runner.watch,
             revive=revive,
         )
+        worker.store.runs_any_python = is_local
+        return worker
 
     def serve(worker: JobWorker) -> None:
         logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)

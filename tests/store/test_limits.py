@@ -401,3 +401,58 @@ async def test_slots_that_an_older_version_did_not_release_are_freed(store: Redi
     await lapse(store, "a")
 
     assert await ids(store) == ["a"]
+
+
+# -- code of one Python version ---------------------------------------------------------------------------------------
+
+
+def of(python: str) -> WorkerInfo:
+    return WorkerInfo(id=f"w{python}", python=python)
+
+
+async def beat(store: RedisStore, by: WorkerInfo) -> None:
+    await store.renew(by.id, {}, {"queues": "default", "python": by.python})
+
+
+async def test_code_of_another_python_waits_and_blocks_no_job_behind_it(store: RedisStore) -> None:
+    await submit(store, "code", python="3.11")
+    await submit(store, "plain")
+
+    assert await ids(store, by=of("3.12")) == ["plain"]
+
+    assert (await snapshot(store, "code")).state is JobState.QUEUED
+    assert await sentence(store, "code") == "waits for a worker with Python 3.11"
+    [blocked] = await store.blocked(["default"])
+    assert (blocked.count, blocked.waiting and blocked.waiting.sentence(None, 1)) == (
+        1,
+        "1 waits for a worker with Python 3.11",
+    )
+
+
+async def test_an_idle_worker_of_another_python_gets_no_code(store: RedisStore) -> None:
+    other, own = of("3.12"), of("3.11")
+    async with inbox(store, other.id) as box:
+        assert await ids(store, by=other) == []
+        await submit(store, "code", python="3.11")
+        assert await sentence(store, "code") == "waits for a worker with Python 3.11"
+        await submit(store, "plain")
+        assert (await box.job()).spec.id == "plain"
+
+    await beat(store, own)
+    assert await ids(store, by=own) == ["code"]
+
+
+async def test_code_stays_in_its_line_as_long_as_a_worker_with_its_python_lives(store: RedisStore) -> None:
+    await beat(store, of("3.11"))
+    await submit(store, "a", "b", python="3.11")
+
+    assert await ids(store, by=of("3.12")) == []
+    assert await sentence(store, "a") == ""
+    assert await ids(store, by=of("3.11")) == ["a", "b"]
+
+
+async def test_a_worker_that_runs_each_python_takes_all_code(store: RedisStore) -> None:
+    store.runs_any_python = True
+    await submit(store, "old", python="3.9")
+
+    assert await ids(store, by=of("3.12")) == ["old"]

@@ -6,12 +6,14 @@ import importlib
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import redis
 
 import jobkit
+from jobkit.client.waits import waits_for
 from tests.support import wait_until
 
 from . import jobs
@@ -130,3 +132,19 @@ def test_several_processes_are_restarted_and_stopped_together(bench: Bench) -> N
     assert parent.wait(60) == 0
     assert running.result(60) == "done"
     assert bench.alive() == [first[0]] or bench.alive() == []
+
+
+def test_code_waits_for_a_worker_of_its_python_and_no_other_fails_it(bench: Bench) -> None:
+    bench.worker("-t", "tests.worker.other_python")
+    typed = [bench.kit.submit(lambda n=n: n) for n in range(3)]
+    assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
+
+    sentence = "waits for a worker with Python {}.{}".format(*sys.version_info)
+    connection = bench.kit._connection
+    [why, *_] = connection.call(waits_for, connection.store, connection.codec, [typed[0].id])
+    assert why == sentence
+    assert {job.state for job in typed} == {"queued"}
+
+    bench.worker()
+    assert [job.result(60) for job in typed] == [0, 1, 2]
+    assert [job.attempt for job in typed] == [1, 1, 1]

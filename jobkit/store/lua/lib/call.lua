@@ -23,6 +23,7 @@ local known_queue, empty_line -- a queue that this call has registered, and a li
 local ticks -- see `tick`
 local ended, is_settling -- jobs whose followers are still to be settled, see Followers.settle
 local left -- 1 if this call has left something over (see Leftover), so that its caller goes on by `settle`; else 0
+local pythons -- which versions the workers of a queue run, see Limits.park_foreign; looked up when first needed
 local rules -- of the namespace, by gate; read when first needed
 local has_archive -- see Outbox; looked up when first needed
 local changed -- what this call changes in batches, by id, until Batches.flush
@@ -40,7 +41,7 @@ local function begin(keys)
   done, ticks = nil, 0
   known_queue, empty_line = nil, nil
   ended, is_settling, left, steps = {}, false, 0, 0
-  rules, has_archive = nil, nil
+  rules, has_archive, pythons = nil, nil, {}
   changed, waiting, is_pumping = nil, {}, false
 end
 

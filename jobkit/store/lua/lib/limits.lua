@@ -13,8 +13,12 @@
 --
 -- The resources of workers are another kind of gate: jobs wait in `parked:res:{queue}:{what}`, and each claim of a
 -- worker that has such things looks there. `using:{worker}` says what its jobs use.
+--
+-- A job whose code came with it runs in one version of Python (`python` in its spec). A worker of another version leaves it in
+-- its line. If no worker of the queue has that version, the job waits in `parked:py:{queue}:{version}` until one has.
 
 local COUNTED_MOST = 500 -- running attempts that one call looks at
+local LATE_MS = 20000 -- a worker whose last heartbeat is older starts no job
 local FREED_MS = 10000 -- one that was let go and has not started by then may be in a line that no worker serves
 
 local function rule_of(gate)
@@ -75,6 +79,25 @@ function Limits.is_shut(gate, pending, only_reads)
   return false
 end
 
+-- True if a worker that runs code of this version of Python alone (nil: of any) cannot run a job.
+function Limits.is_foreign(rec, python)
+  return python and python ~= '' and (Records.wish(rec, 'python') or python) ~= python
+end
+
+-- True if a living worker of the queue runs code of this version.
+local function has_python(queue, python)
+  local key = queue .. ' ' .. python
+  if pythons[key] == nil then
+    pythons[key] = false
+    for _, id in ipairs(call('ZREVRANGEBYSCORE', P .. 'workers', '+inf', NOW - LATE_MS, 'LIMIT', 0, 500)) do
+      local w = call('HMGET', P .. 'worker:' .. id, 'runs', 'queues', 'stop', 'python')
+      local serves = string.find(',' .. (w[2] or '') .. ',', ',' .. queue .. ',', 1, true)
+      if serves and not w[3] and (w[1] == '' or (w[1] or w[4]) == python) then pythons[key] = true; break end
+    end
+  end
+  return pythons[key]
+end
+
 local function pending_at(name)
   return call('ZCOUNT', P .. 'freed:' .. name, NOW - FREED_MS, '+inf')
 end
@@ -113,6 +136,7 @@ end
 -- What a parked job says of itself.
 local function why_parked(name, gate)
   if string.sub(name, 1, 4) == 'res:' then return 'waits for ' .. gate_text(name) end
+  if string.sub(name, 1, 3) == 'py:' then return 'waits for a worker with Python ' .. string.match(name, '[^:]*$') end
   if gate.paused then return gate_text(name) .. ' is paused' end
   if not gate.n then return 'waits for its rate: ' .. rate_text(gate) .. ' for ' .. gate_text(name) end
   return 'waits for a place of ' .. gate_text(name) .. ' (' .. gate.n .. ' at a time)'
@@ -132,7 +156,7 @@ function Limits.park(rec, name, score, gate)
   call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
   call('ZADD', P .. 'parked:' .. name, score, rec.id)
   call('ZADD', P .. 'held:' .. rec.queue, score, rec.id)
-  call('ZADD', P .. 'gates', 'NX', NOW, name)
+  call('ZADD', P .. 'gates', 'NX', string.sub(name, 1, 3) == 'py:' and 0 or NOW, name) -- 0: looked at with the next heartbeat
   rec.terms = rec.terms or '{}'
   call('HSET', rec.key, 'parked', name, 'terms', rec.terms)
   local message = why_parked(name, gate)
@@ -147,6 +171,14 @@ function Limits.park(rec, name, score, gate)
   elseif call('ZCARD', P .. 'parked:' .. name) == 1 then
     Limits.pump(name)
   end
+end
+
+-- Parks a job whose code no worker of its queue can run. Returns true if it is parked.
+function Limits.park_foreign(rec, score)
+  local python = Records.wish(rec, 'python')
+  if type(python) ~= 'string' or has_python(rec.queue, python) then return false end
+  Limits.park(rec, 'py:' .. rec.queue .. ':' .. python, score or call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id))
+  return true
 end
 
 -- True if a worker ({id, has}: its resources as JSON) has as much left as a job uses.
@@ -292,6 +324,7 @@ local function pump_one(name)
     local rec = first_at(name)
     if not rec or string.sub(name, 1, 4) == 'res:' then return end -- those are looked for, see `bring`
     local gate
+    if string.sub(name, 1, 3) == 'py:' and not has_python(rec.queue, string.match(name, '[^:]*$')) then return end
     for _, one in ipairs(Limits.gates_of(rec)) do gate = one.name == name and one or gate end
     if gate then
       local shut, open_us = Limits.is_shut(gate, pending_at(name))

@@ -91,13 +91,15 @@ end
 function Queue.idlest(queue, rec)
   local use, idle = rec and rec.resources and rec.resources.use, P .. 'idle:' .. queue
   if idle == empty_line then return nil end
-  local ids = call('ZREVRANGE', idle, 0, (use or rec and rec.arq) and 31 or 15)
+  local ids = call('ZREVRANGE', idle, 0, (use or rec and rec.arq) and 31 or rec and Records.wish(rec, 'python') and 255 or 15)
   if #ids == 0 then empty_line = idle end
   for _, id in ipairs(ids) do
-    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has', 'arq')
+    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has', 'arq', 'runs')
     local free, lease_ms = number(w[1]), number(w[2])
     if free <= 0 or lease_ms <= 0 then
       call('ZREM', idle, id)
+    elseif rec and Limits.is_foreign(rec, w[7]) then
+      rec.is_foreign = true
     elseif (not use or Limits.fits({id = id, has = w[5]}, use)) and (w[6] or not (rec and rec.arq)) then
       return {id = id, free = free, lease_ms = lease_ms, queues = w[3], ruled = w[4] == '1'}
     end
@@ -162,6 +164,7 @@ function Queue.ready(rec, since_us, is_new)
     worker = nil
   end
   if rec.resources then return Limits.park(rec, rec.resources.gate, score) end
+  if rec.is_foreign and not worker and Limits.park_foreign(rec, score) then return end
   call('ZADD', P .. 'ready:' .. queue, score, rec.id)
   if not is_new then Queue.tell_lenders() end
   if worker then

@@ -1,7 +1,7 @@
 -- Up to `free` jobs for a worker. args: worker, free, received, held (jobs that it has), {queues, lease_ms, max_losses, ttl_ms, limit, and if there are
 -- such: has (resources by name), weights (by queue), awaited (ids of the jobs that jobs of this worker wait for, the most
 -- urgent first), lent (how many of those may start in the slots that the waiting ones have lent), blocked (its loop stands still), arq (it runs
--- jobs of arq's client; others leave those in their line)}.
+-- jobs of arq's client; others leave those in their line), python (the only version of which it runs code that came with a job)}.
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 --
@@ -46,7 +46,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   end
   -- `rule` notifies all workers that have sent a heartbeat.
   local ruled = known[2] == '1' or ((not known[2] or not known[4]) and call('EXISTS', P .. 'rules') == 1)
-  local me = {id = worker, has = options.has and cjson.encode(options.has)}
+  local me = {id = worker, has = options.has and cjson.encode(options.has), python = options.python}
 
   -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.
   local coming = number(known[1]) - received
@@ -78,6 +78,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   end
 
   local function may_start(rec)
+    if Limits.is_foreign(rec, me.python) then return false end
     return not (ruled or rec.terms) or Damage.guard(rec.id, Limits.admit, rec, nil, me)
   end
 
@@ -122,6 +123,8 @@ verb('claim', ALSO_WHEN_FULL, function(args)
           call('ZREM', P .. 'ready:' .. queue, id)
         elseif rec.arq and not options.arq then
           passed = passed + 1
+        elseif Limits.is_foreign(rec, me.python) then
+          if Damage.guard(id, Limits.park_foreign, rec) then parked = parked + 1 else passed = passed + 1 end
         else
           if ruled or rec.terms then
             is_changed = true
@@ -257,7 +260,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local line = table.concat(queues, ',')
   local is_known = known[7] == tostring(lease_ms) and known[8] == line and known[2] == (ruled and '1' or '0')
   if free > 0 or known[6] ~= '0' or not is_known then
-    call('HSET', key, 'free', free, 'lease', lease_ms, 'queues', line, 'ruled', ruled and 1 or 0)
+    call('HSET', key, 'free', free, 'lease', lease_ms, 'queues', line, 'ruled', ruled and 1 or 0, 'runs', me.python or '')
     if options.arq then call('HSET', key, 'arq', 1) end
   end
   if turns then call('HSET', key, 'turns', cjson.encode(turns)) end

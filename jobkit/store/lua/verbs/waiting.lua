@@ -22,6 +22,7 @@ verb('waiting', READS_ONLY, function(args)
           end
         end
       end
+      if name and string.sub(name, 1, 3) == 'py:' then found = {gate = name, before = before} end
       if resources and resources.gate == name then found = {gate = name, before = before, use = resources.use} end
     end
     return found and cjson.encode(found) or ''
