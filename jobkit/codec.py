@@ -12,6 +12,7 @@ a result call `loads`. The dashboard, the command line and HTTP never do.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -21,11 +22,13 @@ import json
 import pickle
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from jobkit.importable import is_importable, module_of
 from jobkit.model import InvalidParams, SignatureError
 
 MAGIC = b"JK1"
@@ -224,7 +227,31 @@ def decode(form: bytes, body: bytes) -> Any:
     """Return the value of a verified body."""
     if form == RAW:
         return body
-    return _unpack(body) if form in (MSGPACK, FILE) else pickle.loads(body)
+    if form in (MSGPACK, FILE):
+        return _unpack(body)
+    return _Unpickler(io.BytesIO(body)).load() if form == CLOUDPICKLE else pickle.loads(body)
+
+
+#: Classes that this process has sent by value, and those that it has received so.
+_sent: weakref.WeakSet[type] = weakref.WeakSet()
+_received: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads cloudpickles. An instance of a class that was sent from here is of that class, which remains unchanged."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        found = super().find_class(module, name)
+        if name != "_class_setstate" or not module.startswith("cloudpickle"):
+            return found
+
+        def fill(kind: type, state: Any) -> type:
+            if kind not in _sent:
+                _received.add(kind)
+                found(kind, state)
+            return kind
+
+        return fill
 
 
 def is_reference(envelope: bytes) -> bool:
@@ -237,7 +264,7 @@ CodeNames = Callable[[types.CodeType], str]
 
 
 def pickled(value: Any, name_of_code: CodeNames | None = None, *, has_code: bool = False) -> tuple[bytes, bytes]:
-    """Return `(format, body)` of a value as a pickle, or as a cloudpickle if it refers to `__main__` or pickle fails.
+    """Return `(format, body)` of a value as a pickle, or as a cloudpickle if pickle fails or names what no worker has.
 
     Args:
         name_of_code: names the files of code; all `DYNAMIC` unless given.
@@ -248,8 +275,10 @@ def pickled(value: Any, name_of_code: CodeNames | None = None, *, has_code: bool
     """
     if not has_code:
         try:
-            body = pickle.dumps(value, protocol=5)
-            if b"__main__" not in body:  # else by reference to a module that no worker has
+            with io.BytesIO() as file:
+                _ByName(file, protocol=5).dump(value)
+                body = file.getvalue()
+            if b"__main__" not in body:  # an object without a module may be named so
                 return PICKLE, body
         except Exception:  # pickle raises nearly any type; try cloudpickle
             pass
@@ -259,6 +288,15 @@ def pickled(value: Any, name_of_code: CodeNames | None = None, *, has_code: bool
         raise
     except Exception as error:  # cloudpickle raises nearly any type, too
         raise InvalidParams(f"a value of type {type(value).__name__} cannot be pickled: {error}") from None
+
+
+class _ByName(pickle.Pickler):
+    """Raises PicklingError for the functions and classes of modules that no worker has."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if is_importable(module_of(obj)):
+            return NotImplemented
+        raise pickle.PicklingError(f"no worker has the module {obj.__module__}")
 
 
 def _cloudpickled(value: Any, name_of_code: CodeNames | None) -> bytes:
@@ -285,6 +323,13 @@ def pickler() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is types.CodeType:
                 return self._code_reduced(obj)
+            if not is_importable(name := obj.__name__ if isinstance(obj, types.ModuleType) else module_of(obj)):
+                _send_by_value(name)
+            if isinstance(obj, type):
+                reduced = super().reducer_override(obj)
+                if reduced is not NotImplemented and obj not in _received:
+                    _sent.add(obj)
+                return reduced
             if obj is getattr(sys.modules.get("IPython.core.interactiveshell"), "_modified_open", None):
                 return getattr, (builtins, "open")  # the `open` of a notebook would be sent as code
             if isinstance(obj, getattr(sys.modules.get("bokeh.model"), "Model", ())):
@@ -293,7 +338,7 @@ def pickler() -> Any:
                 return _cached, (obj.__wrapped__, obj.cache_parameters())
             if type(obj) is functools.cached_property:  # it holds a lock before Python 3.12
                 return _cached_property, (obj.func, obj.attrname, obj.__doc__)
-            if callable(obj) and not isinstance(obj, _BY_CLOUDPICKLE) and getattr(obj, "__module__", "") == "__main__":
+            if callable(obj) and not isinstance(obj, _BY_CLOUDPICKLE) and not is_importable(name):
                 try:
                     reduced = obj.__reduce_ex__(5)
                 except Exception:  # cloudpickle may be able to, or says why not
@@ -318,6 +363,25 @@ _CACHED = type(functools.lru_cache(lambda: None))
 _BY_CLOUDPICKLE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 
 
+def _send_by_value(module: str) -> None:
+    """Let cloudpickle send what is defined in a module, for as long as the module exists."""
+    import cloudpickle
+
+    loaded = sys.modules.get(module)
+    if not isinstance(loaded, types.ModuleType) or loaded.__name__ != module or module == "__main__":
+        return  # cloudpickle sends it by value anyway
+    if module not in cloudpickle.list_registry_pickle_by_value():
+        cloudpickle.register_pickle_by_value(loaded)
+        weakref.finalize(loaded, _forget, module).atexit = False
+
+
+def _forget(module: str) -> None:
+    import cloudpickle
+
+    with contextlib.suppress(ValueError):
+        cloudpickle.unregister_pickle_by_value(types.ModuleType(module))
+
+
 def _is_importable(function: Any) -> bool:
     """Return True if another process finds exactly this object by its module and name."""
     import cloudpickle
@@ -325,8 +389,8 @@ def _is_importable(function: Any) -> bool:
     name = getattr(function, "__module__", None) or ""
     if name in cloudpickle.list_registry_pickle_by_value():
         return False
-    found: Any = None if name in ("__main__", "__mp_main__") else sys.modules.get(name)
-    if found is None or getattr(found, "__spec__", None) is None:
+    found: Any = sys.modules.get(name)
+    if found is None or not is_importable(name):
         return False
     for part in function.__qualname__.split("."):
         found = getattr(found, part, None)

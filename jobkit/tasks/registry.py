@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, Unpack
 
+from jobkit.importable import module_of
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.tasks.options import TaskOptions, check_options, takes
 from jobkit.tasks.signature import close_names
@@ -166,9 +167,16 @@ def _is_same(one: TaskDef[..., Any], other: TaskDef[..., Any]) -> bool:
         return False
     if getattr(a, "__module__", a) == getattr(b, "__module__", b):
         return True
-    modules = (sys.modules.get(getattr(each, "__module__", None) or "") for each in (a, b))
-    first, second = (os.path.realpath(file) if (file := getattr(m, "__file__", None)) else "" for m in modules)
+    first, second = map(_file_of, (a, b))
     return first == second != ""
+
+
+def _file_of(function: Any) -> str:
+    """Return the file of a function's module; of its code if the module is gone (that of an app's closed session)."""
+    module = sys.modules.get(module_of(function))
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    file = getattr(module, "__file__", None) or getattr(code, "co_filename", "")
+    return os.path.realpath(file) if file and not file.startswith("<") else ""
 
 
 #: The registry of this process.

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Unpack
 
+from jobkit.importable import is_importable, module_of
 from jobkit.model import InvalidParams, UnknownTask
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.tasks.info import TaskInfo
@@ -344,7 +345,7 @@ def shape_of(function: Callable[..., Any]) -> tuple[Any, ...] | None:
     """
     if type(function) is not FunctionType or any(getattr(function, name, None) for name in _MORE):
         return None
-    if "<" not in function.__qualname__ and function.__module__ != "__main__":
+    if "<" not in function.__qualname__ and is_importable(module_of(function)):
         return None
     return function.__code__, function.__name__, function.__qualname__, function.__module__, function.__doc__
 
@@ -368,10 +369,10 @@ def reference(function: Any) -> str:
     if isinstance(function, TaskDef):
         function = function.function
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if not module or not qualname or "<" in qualname or module in ("__main__", "__mp_main__"):
+    if not module or not qualname or "<" in qualname or not is_importable(module):
         return ""
     loaded = sys.modules.get(module)
-    if loaded is None or getattr(loaded, "__spec__", None) is None or "ipykernel" in getattr(loaded, "__file__", ""):
+    if loaded is None or "ipykernel" in getattr(loaded, "__file__", ""):
         return ""
     ref = f"{module}:{qualname}"
     found = lookup(ref)

@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from jobkit.importable import is_importable
 from jobkit.model import InvalidParams
 
 #: Functions of libraries are not searched: their variables mean nothing to the user.
@@ -104,7 +105,7 @@ def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any, str]]:
             yield name, cell.cell_contents, "a variable around it"
         except ValueError:  # not assigned yet
             continue
-    if function.__module__ in (None, "__main__"):
+    if function.__module__ is None or not is_importable(function.__module__):
         where = f"a global of {_program()}"
         for name in sorted(_globals_of(function.__code__)):
             if name in function.__globals__:
