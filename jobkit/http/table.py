@@ -83,7 +83,7 @@ ROUTES = (
     _act("/api/queues/{name}/resume", namespace.resume_queue, 200, shapes.ChangedJson, on="queue", about="all"),
     _act("/api/tasks/{name}/pause", namespace.pause_task, 200, shapes.ChangedJson, on="task", about="owners"),
     _act("/api/tasks/{name}/resume", namespace.resume_task, 200, shapes.ChangedJson, on="task", about="owners"),
-    _act("/api/jobs/{id}/move", jobs.move_job, 200, shapes.JobJson, body=shapes.Move),
+    _act("/api/jobs/{id}/move", jobs.move_job, 200, shapes.JobJson, body=shapes.Move, about="owners"),
     _see("/api/failures", namespace.failures, shapes.FailuresJson, query=shapes.FailureQuery, about="owners"),
     _see("/api/failures/{id}", namespace.failure, shapes.FailureJson, about="owners"),
     _act("/api/failures/{id}/retry", namespace.retry_failures, 202, shapes.RepeatedJson, **_GROUP),

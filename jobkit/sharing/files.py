@@ -60,6 +60,7 @@ class FileHandler(MemberHandler):
         is_served = is_file or is_array or (is_folder and path.endswith("/"))
         if not is_served or not base or not path.startswith(f"{base}/"):
             raise Refused(404, "there is no such file")
+        await asyncio.to_thread(self._files.check_place, path)
         is_read = self.request.method in ("GET", "HEAD") and "upload" not in self.request.query_arguments
         if not is_read and self.member.role is not MemberRole.WORKER:
             raise Refused(403, "this machine has joined to look on, and writes nothing")

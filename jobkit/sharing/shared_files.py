@@ -103,6 +103,13 @@ class SharedFiles:
         if shutil.disk_usage(self.root).free < more + self.reserve_bytes:
             raise Refused(507, _full())
 
+    def check_place(self, path: str) -> None:
+        """Raise Refused (404) if a folder on the way to a path is a link, as it might lead out of the root. Blocks."""
+        folder = path[:-1] if path.endswith("/") else os.path.dirname(path)
+        root = self.root.resolve()
+        if (root / folder).resolve() != root / folder:
+            raise Refused(404, "there is no such file")
+
     def opened(self, path: str) -> BufferedReader:
         """Return an opened file. Raises Refused (404) if there is none."""
         try:

@@ -85,7 +85,7 @@ TABLE = {
     "DELETE /api/jobs/{id}": acts(204),
     "POST /api/jobs/{id}/cancel": acts(202),
     "POST /api/jobs/{id}/retry": acts(502),  # a stage keeps no signed arguments
-    "POST /api/jobs/{id}/move": acts(200),
+    "POST /api/jobs/{id}/move": acts(200, 403),
     "GET /api/jobs/{id}/question": LOOK_AT_ONE,
     "POST /api/jobs/{id}/question": acts(200),
     "GET /api/jobs/{id}/result": LOOK_AT_ONE,

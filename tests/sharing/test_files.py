@@ -289,6 +289,20 @@ def test_a_link_in_the_folder_of_a_job_is_not_followed(server: FileServer, tmp_p
     assert b"secret" not in said
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_link_in_the_place_of_a_jobs_folder_is_not_followed(server: FileServer, tmp_path: Path, method: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "result.1").write_text("of another program")
+    (server.root / FOLDER).parent.mkdir(parents=True)
+    (server.root / FOLDER).symlink_to(outside)
+
+    for path in (PATH, f"{FOLDER}/"):
+        where = f"{path}?upload={secrets.token_hex(16)}&sha256={'0' * 64}" if method == "PUT" else path
+        assert ask(server, method, where, body=b"x" if method == "PUT" else b"")[0] in (404, 405)
+    assert {each.name for each in outside.iterdir()} == {"result.1"}
+
+
 def test_a_viewer_reads_and_writes_nothing(server: FileServer, cache: Path) -> None:
     server.files(cache).write(PATH, [b"content"])
     viewer = server.files(cache, "viewer")
