@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.files import log_reader
 from jobkit.files.log import LogFile, mark_of, pieces_of
 from jobkit.http.tornado_app import LOG_ADDRESS
 from jobkit.model import LogLine
@@ -18,11 +20,12 @@ from jobkit.model.people import Person, Role
 from jobkit.store.values import AttemptNews
 from jobkit.ui import Dashboard
 from jobkit.ui.access.actions import Actions
+from jobkit.ui.card import job_feed
 from jobkit.ui.card.card_html import card_html
 from jobkit.ui.card.downloads import answer
 from jobkit.ui.card.log_lines import line_html
 from jobkit.ui.log.log_view import LogControl
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
@@ -90,6 +93,32 @@ def test_hits_are_places_in_the_whole_log(stage: Stage, running: str, tmp_path: 
     assert "search" in refused["problem"]
 
 
+def test_the_answer_to_a_repeated_question_is_not_thrown_away(
+    stage: Stage, running: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(stage, running, "hello")
+    begun, go_on, texts = threading.Event(), threading.Event(), list[str]()
+
+    def slow(*given: Any) -> str:
+        if not begun.is_set():
+            begun.set()
+            go_on.wait(PATIENCE_S)
+            return answer(*given)
+        return "{}"
+
+    monkeypatch.setattr(job_feed, "answer", slow)
+    control = LogControl(Actions(stage.kit), lambda whole, parts: texts.append(whole.get("page", "")))
+    control.follow(running)
+    wait_until(lambda: control.model is not None, what="the job")
+    control.do("log-lines", {"action": "log-lines", "name": "1", "n": "1"})
+    assert begun.wait(PATIENCE_S)
+    control.do("log-lines", {"action": "log-lines", "name": "1", "n": "2"})
+    go_on.set()
+
+    wait_until(lambda: any("hello" in text for text in texts), what="the answer")
+    control.stop()
+
+
 @pytest.mark.parametrize(("name", "is_answered"), [("ada", True), ("eve", False)])
 def test_a_log_is_read_for_those_who_may_see_its_job(stage: Stage, running: str, name: str, is_answered: bool) -> None:
     texts: list[str] = []
@@ -120,9 +149,10 @@ def test_a_saved_card_shows_colours_and_no_markup_of_a_job() -> None:
 
 @pytest.mark.browser
 def test_a_log_of_many_lines_is_searched_linked_and_narrowed(
-    stage: Stage, url: str, window: Window, running: str, tmp_path: Path
+    stage: Stage, url: str, window: Window, running: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The document has only lines that are seen; the rest is on the server."""
+    """The document has only lines that are seen; the rest is on the server, which searches in parts."""
+    monkeypatch.setattr(log_reader, "SEARCH_BYTES", 200_000)
     file = in_file(stage, running, tmp_path / "log", 300_000)
     stage.log(running, "news")
     page = window.open(f"{url}?page=log&id={running}")

@@ -249,7 +249,8 @@ class JobFeed(SharedFeed[Subscriber]):
 class CardControl(Control):
     """The control of one job's card.
 
-    `NEWEST` has the requests of which only the newest is answered, each with the text that takes the answer.
+    `NEWEST` has the requests of which only the newest is answered, each with the text that takes the answer. The
+    browser repeats a request under the same name.
 
     Args:
         access, put, on_end: as of `Control`. window_s: as of `JobFeed`.
@@ -355,7 +356,7 @@ class CardControl(Control):
     async def _fetch(self, job_id: str, asked: Mapping[str, Any]) -> None:
         text = await asyncio.to_thread(answer, self._kit, job_id, asked)
         action = str(asked.get("action"))
-        is_newest = action not in self.NEWEST or asked is self._newest[action][1]
+        is_newest = action not in self.NEWEST or asked.get("name") == self._newest[action][1].get("name")
         if job_id == self.job_id and is_newest:
             self._put({self.NEWEST.get(action, "file"): text}, {})
 

@@ -2,7 +2,7 @@
 
 const CHUNK = 500;     // lines of one answer (downloads.py)
 const KEPT = 20_000;   // lines that the browser holds
-const ANSWER_MS = 4000;  // after which an answer is asked for again
+const ANSWER_MS = 4000;  // after which a question is repeated; its answer is taken however late it comes
 
 class LogReader {
   /** `ask(asked)` sends a request and returns whether it was sent; `changed()` is called when there are other lines. */
@@ -41,21 +41,22 @@ class LogReader {
 
   /** Ask for the first line from place `from` to `to` that is not here. */
   need(from, to) {
-    if (this.pending && Date.now() - this.pending.at < ANSWER_MS) return;
     for (let i = Math.max(0, from); i < Math.min(to, this.count); i++) {
       const n = this.numberAt(i);
       if (this.lines.has(n)) continue;
       // All lines are read in fixed portions, so that scrolling back reads none twice in part.
+      // Lines of a level are read as part of the log, too: the server would search all of it for others behind them.
       const after = this.numbers ? n - 1 : Math.max(n - 1 - (n - 1) % CHUNK, i >= this.gapAfter ? this.gapAfter + this.dropped : 0);
-      return this.want({after, level: this.level, n});
+      if (this.pending && (this.pending.after === after || Date.now() - this.pending.at < ANSWER_MS)) return;
+      return this.want({after, level: "", n});
     }
   }
 
   /** Ask for the newest lines, of those behind the last known one. */
-  tail() { if (!this.pending || Date.now() - this.pending.at > ANSWER_MS) this.want({after: this.isKnown ? this.total : null, level: "", newest: true}); else this.isBehind = true; }
+  tail() { if (!this.pending) this.want({after: this.isKnown ? this.total : null, level: "", newest: true}); else this.isBehind = true; }
 
   want(asked) {
-    this.pending = {...asked, at: Date.now(), name: String(++LogReader.asked)};
+    this.pending = {at: Date.now(), name: String(++LogReader.asked), ...asked};
     const {after, level, name, newest} = this.pending;
     if (!this.ask({name, level, ...(after != null && {after}), ...(newest && {newest})})) this.pending = null;
     clearTimeout(this.waiting);
@@ -63,10 +64,11 @@ class LogReader {
     this.waiting.unref?.();
   }
 
-  /** No answer came: the page's connection was cut, for instance. */
+  /** Repeat the question: the page's connection was cut, for instance. Under the same name, since the answer may only be late. */
   again() {
-    this.pending = null;
-    if (this.isKnown) this.changed(); else this.tail();
+    const {pending} = this;
+    this.changed();  // other lines may be in sight by now
+    if (this.pending === pending) this.want(pending);
   }
 
   close() { clearTimeout(this.waiting); }

@@ -267,12 +267,11 @@ class LogView extends View {
     } else if (question.at === "level") {
       this.lines.numbers = sofar.numbers;
       this.again();
-      if (this.back) { this.list.show(this.lines.placeOf(this.back), 0.5); this.back = 0; }
+      if (this.back && sofar.numbers.length) { this.list.show(this.lines.placeOf(this.back), 0.5); this.back = 0; }
       if (!told.cursor && this.words) this.ask({search: this.words, level: this.lines.level, at: "words"});
     } else {
-      const isFirst = !this.hits;
       this.hits = {...sofar, isAll: !told.cursor};
-      if (isFirst && sofar.numbers.length) this.pick(this.nearest());
+      if (this.hit < 0 && sofar.numbers.length) this.pick(this.nearest());
       this.showFound();
     }
   }

@@ -49,7 +49,7 @@ test("lines of a level are asked for from the first one that is missing", () => 
   made.numbers = [7, 70, 700];
   assert.deepEqual([made.count, made.numberAt(1), made.placeOf(8)], [3, 70, 1]);
   made.need(1, 3);
-  assert.deepEqual([sent[1].after, sent[1].level], [69, "error"]);
+  assert.deepEqual([sent[1].after, sent[1].level], [69, ""]);  // near them, and not by a search of the whole log
 });
 
 test("a log whose lines have got other numbers is read anew", () => {
@@ -71,4 +71,15 @@ test("an answer to an earlier question changes nothing", () => {
   made.tail();
   assert.equal(made.take({name: "0", lines: [], total: 5, dropped: 0, gap_after: 0}), false);
   assert.deepEqual([made.total, changes.length, sent.length], [0, 0, 1]);
+});
+
+test("an answer is taken however late it comes, and its question is repeated meanwhile", (context) => {
+  context.mock.timers.enable({apis: ["setTimeout", "Date"]});
+  const {made, sent, answer} = reader();
+  made.tail();
+  for (let i = 0; i < 5; i++) { context.mock.timers.tick(4200); made.tail(); made.need(0, 10); }
+  assert.ok(sent.length > 3);
+  assert.deepEqual(new Set(sent.map(({name}) => name)).size, 1);
+  answer([1], {total: 1, dropped: 0, gap_after: 0});
+  assert.equal(made.at(0).text, "line 1");
 });
