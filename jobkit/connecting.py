@@ -105,7 +105,7 @@ def open_kit(settings: Settings) -> Kit:
         from jobkit.client.kit import Kit
 
         return Kit(settings, keep_pools=partial(_keep_pools, settings))
-    from jobkit.embedded.launch import ensure_running, revive, secret_of, want_workers
+    from jobkit.embedded.launch import ensure_running, keyed, revive, want_workers
 
     start = partial(ensure_running, settings, only_looks=True)
     served = start(meanwhile=partial(import_module, "jobkit.client.kit"))
@@ -118,7 +118,7 @@ def open_kit(settings: Settings) -> Kit:
         partial(start, revives=True),
         partial(revive, settings),
         partial(want_workers, settings),
-        partial(secret_of, settings),
+        keyed,
     )
     return Kit(served, embedded=embedded, keep_pools=partial(_keep_pools, settings))
 

@@ -34,7 +34,7 @@ START_METHODS = ("auto", "fork", "spawn")
 LOG_FORMATS = ("text", "json")
 MADE_BY = ("all", "no-diff", "off")
 #: Not allowed in `pyproject.toml`, which other people can read.
-_PRIVATE = frozenset({"home", "secret", "mercure_jwt", "mercure_key"})
+_PRIVATE = frozenset({"home", "secret", "token_secret", "mercure_jwt", "mercure_key"})
 
 #: Settings of an external hub, which other publishers have under these names, too.
 _SHARED = frozenset({"mercure_url", "mercure_jwt"})
@@ -52,6 +52,8 @@ class Settings:
         secret: key that signs payloads (`JOBKIT_SECRET`, or the content of the file `JOBKIT_SECRET_FILE`). Several are
             comma-separated: the first signs, all verify. If empty: the embedded server's own key, or unsigned plain
             data on a remote Redis.
+        token_secret: key of API tokens, logins and the own hub, which no worker needs (`JOBKIT_TOKEN_SECRET`). If it is
+            empty: the embedded server's own key, or one derived from `secret`. Several as for `secret`.
         namespace: prefix of every key and channel.
         tasks: modules to import for their tasks.
         routing: task-name pattern to queue; the first match wins.
@@ -77,7 +79,8 @@ class Settings:
         public_url: public URL of the HTTP API if it is behind a proxy.
         mercure_url: URL of an external Mercure hub to publish job updates to (also `MERCURE_URL`).
         mercure_jwt: token for that hub (also `MERCURE_JWT`).
-        mercure_key: key of the tokens of the own hub, for publishers that have one; derived from `secret` if empty.
+        mercure_key: key of the tokens of the own hub, for publishers that have one; if empty, derived as keys of
+            API tokens are.
         notify: webhooks, commands and addresses for events (`[[tool.jobkit.notify]]`; in the environment a JSON list).
         otel: workers report every ended job to OpenTelemetry.
         mlflow: tracking URI of MLflow, in which every ended job becomes a run; "" for none.
@@ -93,6 +96,7 @@ class Settings:
     url: str = "local://"
     home: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir("jobkit")))
     secret: str = field(default="", repr=False)
+    token_secret: str = field(default="", repr=False)
     namespace: str = "default"
     tasks: tuple[str, ...] = ()
     routing: Mapping[str, str] = field(default_factory=dict)
@@ -200,12 +204,20 @@ class Settings:
                 "namespace",
             )
         results = self.results or member.files_url
-        return replace(self, namespace=member.namespace, secret=member.secret, results=results)
+        # Not the key of payloads, which other members know.
+        return replace(
+            self, namespace=member.namespace, secret=member.secret, token_secret=member.password, results=results
+        )
 
     @property
     def membership(self) -> Membership | None:
         """The membership in the joined place that the URL names; None for other URLs."""
         return membership_of(self.url, self.home) if self.scheme == "joined" else None
+
+    @property
+    def login_secret(self) -> str:
+        """The secret from which keys of tokens and logins are derived; "" if there is none."""
+        return self.token_secret or self.secret
 
     @property
     def only_reads(self) -> str:

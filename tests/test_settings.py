@@ -94,6 +94,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_STREAMS_PER_SUBJECT": "2",
         "JOBKIT_STREAM_HEARTBEAT": "5s",
         "JOBKIT_MERCURE_KEY": "k" * 32,
+        "JOBKIT_TOKEN_SECRET": "t1",
         "JOBKIT_ORIGINS": "https://a.example, https://b.example",
         "JOBKIT_NOTIFY": '[{"on": "ended", "url": "https://chat.example/hook"}]',
         "JOBKIT_OTEL": "yes",
@@ -118,7 +119,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert settings.log_format == "json"
     assert (settings.made_by, settings.made_env) == ("no-diff", "OMP_*, CUDA_VISIBLE_DEVICES")
     assert (settings.streams, settings.streams_per_subject, settings.stream_heartbeat) == (20, 2, 5)
-    assert settings.mercure_key == "k" * 32
+    assert (settings.mercure_key, settings.token_secret, settings.login_secret) == ("k" * 32, "t1", "t1")
     assert settings.login == "/some/users.json"
     assert dict(settings.roles) == {"ada": "admin", "*@lab.example": "own"}
     assert dict(settings.pools) == {"gpu": {"on": "slurm", "max": 4}}

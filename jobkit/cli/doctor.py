@@ -176,7 +176,7 @@ def _embedded(settings: Settings, remove_damaged: bool) -> Iterator[Finding]:
         return
     try:
         home = Home.open(settings.home)
-        home.secret()
+        home.secret(settings.namespace)
     except JobkitError as error:
         yield fail("home", str(error))
         return

@@ -102,7 +102,7 @@ def _leave(name: str, home: Path) -> None:
 
 
 #: Settings that a joined place has itself.
-_OF_ANOTHER_PLACE = ("JOBKIT_NAMESPACE", "JOBKIT_SECRET", "JOBKIT_SECRET_FILE")
+_OF_ANOTHER_PLACE = ("JOBKIT_NAMESPACE", "JOBKIT_SECRET", "JOBKIT_SECRET_FILE", "JOBKIT_TOKEN_SECRET")
 
 
 def worker_options(

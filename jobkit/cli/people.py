@@ -119,7 +119,7 @@ def token(
     from jobkit.http.auth.access import InvalidToken, Tokens
 
     kit = jobkit.connect()
-    tokens = Tokens(kit.settings.secret, kit.settings.namespace)
+    tokens = Tokens(kit.settings.login_secret, kit.settings.namespace)
     if mercure_key:
         from jobkit.http.mercure.grants import hub_keys
 

@@ -140,7 +140,7 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
         with suppress(OSError):  # the disk is full: others do not learn the address
             home.up_lock.write_text(_address(port), "utf-8")
         server = ensure_running(settings)
-        child = _dashboard(port, home, replace(settings, secret=server.secret))
+        child = _dashboard(port, home, replace(settings, secret=server.secret, token_secret=server.token_secret))
         with Keeper([child]) as keeper:
             announce = _announcing(port, settings, show=show)
             stopped_at: list[float] = []
@@ -189,8 +189,9 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
 def _dashboard(port: int, home: Home, settings: Settings) -> Child:
     log = home.logs / "dashboard.log"
     options, environ = guard(settings)
-    if not settings.is_embedded and settings.secret:
-        environ["JOBKIT_SECRET"] = settings.secret  # to verify tokens; that of an embedded server is in its home
+    if not settings.is_embedded:  # whose keys are in its home
+        keys = {"JOBKIT_SECRET": settings.secret, "JOBKIT_TOKEN_SECRET": settings.token_secret}
+        environ |= {name: key for name, key in keys.items() if key}
     return Child(
         name="dashboard",
         argv=dashboard_command(port) + options,
@@ -297,13 +298,13 @@ def serve_behind_jupyter(unix_socket: str, prefix: str) -> NoReturn:
     That has checked that the visitor is this user, and the origin of websockets. No other user can open the socket.
     """
     settings = Settings.load()
-    secret = settings.secret
+    secret = settings.login_secret
     with suppress(JobkitError), jobkit.connect() as kit:  # the page says what is missing, and tries again
-        secret = kit.settings.secret
+        secret = kit.settings.login_secret
     argv = [*_PANEL_SERVE, "--unix-socket", unix_socket, "--prefix", prefix, "--use-xheaders"]
     argv += ["--allow-websocket-origin", "*", "--session-ids", "signed"]
     name = hub_user()
-    environ = {**os.environ, **sealing(replace(settings, secret=secret))}
+    environ = {**os.environ, **sealing(replace(settings, token_secret=secret))}
     environ[PROXIED_VARIABLE] = f"{hub_role(name, settings) if name else Role.ADMIN}:{name}"
     environ.pop(PROVIDER, None)  # of another dashboard
     sys.stdout.flush()
@@ -430,7 +431,7 @@ def sealing(settings: Settings) -> dict[str, str]:
 
 
 def _key(use: str, settings: Settings) -> bytes:
-    secret = settings.secret.partition(",")[0].strip().encode() or secrets.token_bytes(32)
+    secret = settings.login_secret.partition(",")[0].strip().encode() or secrets.token_bytes(32)
     return hmac.new(secret, f"jobkit-{use}\x00{settings.namespace}".encode(), hashlib.sha256).digest()
 
 

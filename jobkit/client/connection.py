@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -61,14 +61,14 @@ class EmbeddedServer:
             reading and waiting do not.
         revive: `start_again` without waiting; returns True if this call has started it.
         want_workers: called once, before the first submit; starts local workers that can run it.
-        secret: returns the key of its home. A home that was deleted and made again has another one.
+        keyed: returns settings with the keys of their home. A home that was deleted and made again has others.
     """
 
     start: Callable[[], object]
     start_again: Callable[[], object]
     revive: Callable[[], bool]
     want_workers: Callable[[], None]
-    secret: Callable[[], str]
+    keyed: Callable[[Settings], Settings]
 
 
 class Connection:
@@ -192,10 +192,10 @@ class Connection:
         """Start the embedded server in one of its ways, and use the key of its home."""
         assert self._embedded is not None
         started = start()
-        secret = self._embedded.secret()
-        if secret != self.settings.secret:
-            self.codec.sign_as(Codec.from_secret(secret))
-            self.settings = replace(self.settings, secret=secret)
+        settings = self._embedded.keyed(self.settings)
+        if settings != self.settings:
+            self.codec.sign_as(Codec.from_secret(settings.secret))
+            self.settings = settings
         return started
 
     # -- running verbs ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ could put a payload into the owner's worker.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -89,12 +90,32 @@ class Home:
         if self.socket.parent != self.path:
             make_private(self.socket.parent, "the socket directory", may_be_link=False)
 
-    def secret(self) -> str:
-        """Return the key that signs payloads here: 64 hex digits, created by the first call, mode 0600.
+    def secret(self, namespace: str) -> str:
+        """Return the key that signs payloads of a namespace: 64 hex digits, created by the first call, mode 0600.
+
+        That of "default" has its own file. Namespaces of a home of an earlier version keep that one, which they had.
 
         Raises JobkitError if the file is damaged, or other users can read it.
         """
-        return self._random_text("secret", "the signing key", "remove it, and with it the jobs that wait")
+        master, *earlier = self.master()
+        if namespace == "default" or namespace in earlier:
+            return self._random_text("secret", "the signing key", "remove it, and with it the jobs that wait")
+        return _derived(master, f"payloads\0{namespace}")
+
+    def token_secret(self) -> str:
+        """Return the key of tokens and logins, which no other machine gets. Raises JobkitError as `secret` does."""
+        return _derived(self.master()[0], "tokens")
+
+    def master(self) -> list[str]:
+        """Return the key from which others are derived, and the namespaces that are older than it.
+
+        It is created before the first request for workers of a namespace. Raises JobkitError as `secret` does.
+        """
+        earlier: list[str] = []
+        if (self.path / "secret").exists():
+            earlier = [path.stem for path in sorted(self.namespaces.glob("*.json"))]
+        fix = "remove it, and with it all tokens and the jobs that wait outside of the namespace default"
+        return self._random_text("master-key", "the master key", fix, *earlier).split()
 
     def login_command(self) -> str:
         """Return the name of the server's command AUTH, which only the gateway of `jobkit share` may know.
@@ -103,10 +124,11 @@ class Home:
         """
         return f"login-{self._random_text('login-command', 'the name of the login command', 'remove it')}"
 
-    def _random_text(self, name: str, what: str, fix: str) -> str:
+    def _random_text(self, name: str, what: str, fix: str, *more: str) -> str:
         path = self.path / name
         if not path.exists():
-            write_private(path, secrets.token_hex(32), replaces=False)  # the first of two processes wins
+            text = "\n".join((secrets.token_hex(32), *more))
+            write_private(path, text, replaces=False)  # the first of two processes wins
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             raise JobkitError(f"{what} {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")
@@ -154,6 +176,10 @@ class Home:
         except (FileNotFoundError, NotADirectoryError):
             pass
         return False
+
+
+def _derived(key: str, use: str) -> str:
+    return hmac.new(key.encode(), use.encode(), "sha256").hexdigest()
 
 
 def own_version() -> str:

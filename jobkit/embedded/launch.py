@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -26,7 +27,7 @@ from urllib.parse import quote
 
 from jobkit.embedded.demand import read_requests, request_workers
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version, signal_to
-from jobkit.embedded.server import answers, ask, data_flavour
+from jobkit.embedded.server import ServerReply, answers, ask, data_flavour
 from jobkit.model import JobkitError, JobState, StoreUnavailable
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
@@ -183,9 +184,22 @@ def revive(settings: Settings) -> bool:
 
 
 @_explained
-def secret_of(settings: Settings) -> str:
-    """Return the key of a home."""
-    return Home.at(settings.home).secret()
+def keyed(settings: Settings) -> Settings:
+    """Return `settings` with the keys of their home. Raises JobkitError if one cannot be used."""
+    home = Home.at(settings.home)
+    return replace(settings, secret=home.secret(settings.namespace), token_secret=home.token_secret())
+
+
+def renew_functions(home: Home) -> None:
+    """Replace the functions of the server by ours: a worker may have loaded others under their names.
+
+    Processes of other versions load theirs again when they call them, and so does a server that does not run now.
+    """
+    from jobkit.store.library import current  # takes 0.1 s, and the gateway seldom needs it
+
+    with suppress(OSError, ServerReply):
+        ask(str(home.socket), "FUNCTION", "FLUSH")
+        ask(str(home.socket), "FUNCTION", "LOAD", current.text)
 
 
 def check_died(home: Home) -> None:
@@ -224,7 +238,7 @@ def attach(settings: Settings) -> Settings:
 def _served(settings: Settings, home: Home, client_name: str = "") -> Settings:
     home.check_socket_directory()
     results = settings.results or str(home.results)
-    return replace(settings, url=server_url(home, client_name), secret=home.secret(), results=results, home=home.path)
+    return keyed(replace(settings, url=server_url(home, client_name), results=results, home=home.path))
 
 
 @_explained
@@ -382,7 +396,8 @@ def environment() -> dict[str, str]:
     environ = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("JOBKIT_SECRET", "JOBKIT_SECRET_FILE", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
+        if name
+        not in ("JOBKIT_SECRET", "JOBKIT_SECRET_FILE", "JOBKIT_TOKEN_SECRET", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
         and name not in ("JOBKIT_OWNER", "JOBKIT_OWNER_ID", "JOBKIT_PROCESS", "JOBKIT_JOB_ID")
         and name not in (PROXIED_VARIABLE, JUPYTER_PID_VARIABLE)
         and not name.startswith("JPY_")

@@ -132,6 +132,9 @@ class Server:
                 if ask(str(socket), "PING") == "PONG":
                     if rewrites:
                         ask(str(socket), "BGREWRITEAOF")
+                    # A member of `jobkit share` may have replaced functions before it was revoked.
+                    with contextlib.suppress(ServerReply):
+                        ask(str(socket), "FUNCTION", "FLUSH")
                     return
             except ServerReply as reply:
                 if reply.serves:

@@ -106,5 +106,5 @@ def variables(patterns: Sequence[str]) -> dict[str, str]:
     return {
         name: MASK if is_secret_name(name) and name != "PWD" else masked(os.environ[name])[:_VALUE_MOST]
         for name in names[:_ENV_MOST]
-        if name not in ("JOBKIT_SECRET", "JOBKIT_URL")
+        if name not in ("JOBKIT_SECRET", "JOBKIT_TOKEN_SECRET", "JOBKIT_URL")
     }

@@ -13,6 +13,7 @@ from jobkit import own_machine
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.demand import Service, end_service, keep_service, read_requests, read_services, service_log
 from jobkit.embedded.home import Home, signal_to
+from jobkit.embedded.launch import renew_functions
 from jobkit.embedded.server import ServerReply, ask
 from jobkit.joined import Membership
 from jobkit.model import InvalidParams, JobkitError
@@ -58,6 +59,7 @@ def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, 
     if not _is_closed_to_users(home):  # started by an earlier version
         shutdown(settings)
         ensure_running(settings, only_looks=True)
+    renew_functions(home)
     members = Members(home)
     members.set(results=settings.results)
     known, status = members.read(), read_status(home)
@@ -111,7 +113,7 @@ def environment_for(settings: Settings, name: str) -> Mapping[str, str]:
         password=password,
         namespace=member.namespace,
         role=str(member.role),
-        secret=home.secret(),
+        secret=home.secret(member.namespace),
         results=known.shared_results,
     )
     return {"JOBKIT_URL": membership.inline_url}

@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.embedded.home import Home, holding, make_private
+from jobkit.embedded.launch import renew_functions
 from jobkit.embedded.server import ServerReply, ask
 from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
@@ -260,6 +261,8 @@ def remove_members(home: Home, members: Members, names: tuple[str, ...]) -> list
     for member in gone:
         with suppress(OSError, ServerReply):  # not running: the gateway refuses it later
             ask(str(home.socket), "ACL", "DELUSER", member.user)
+    if any(member.role is MemberRole.WORKER for member in gone):
+        renew_functions(home)
     return gone
 
 

@@ -71,7 +71,7 @@ class JoinHandler(GatewayHandler):
             raise Refused(400, "this is not a request of `jobkit join`") from None
         try:
             member, password = self.members.redeem(asked.ticket, asked.machine, asked.about)
-            secret = self.home.secret() if member.role is MemberRole.WORKER else ""
+            secret = self.home.secret(member.namespace) if member.role is MemberRole.WORKER else ""
         except JoinRefused as error:
             say(f"a machine at {self.request.remote_ip} may not join: {error}")
             raise Refused(403, str(error)) from None

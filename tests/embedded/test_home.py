@@ -62,7 +62,7 @@ def test_the_secret_is_created_once_and_private_also_by_concurrent_callers(tmp_p
     before = os.umask(0)
     try:
         with ThreadPoolExecutor(8) as threads:
-            secrets = set(threads.map(lambda _: home.secret(), range(32)))
+            secrets = set(threads.map(lambda _: home.secret("default"), range(32)))
     finally:
         os.umask(before)
 
@@ -74,11 +74,11 @@ def test_the_secret_is_created_once_and_private_also_by_concurrent_callers(tmp_p
 
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
-    home.secret()
+    home.secret("default")
     (home.path / "secret").chmod(0o644)
 
     with pytest.raises(JobkitError, match="can be read by others"):
-        home.secret()
+        home.secret("default")
 
 
 def test_the_lock_shows_if_a_supervisor_lives(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_kit_signs_with_the_key_of_a_home_that_was_deleted_and_made_again(
         wait_until(lambda: kit.hub.is_live)
 
     assert kit.submit(noted, "/dev/null", 0.0).result(60) == 42
-    assert kit.settings.secret == Home.at(settings.home).secret()  # by which HTTP verifies tokens
+    assert kit.settings.token_secret == Home.at(settings.home).token_secret()  # by which HTTP verifies tokens
 
 
 def test_an_idle_worker_starts_a_dead_server_again_and_ends_with_a_deleted_home(settings: Settings) -> None:

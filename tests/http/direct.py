@@ -78,7 +78,7 @@ class Direct:
     def token(self, *scopes: str, **options: Any) -> str:
         assert self.kit is not None
         settings = self.kit.settings
-        return Tokens(settings.secret, settings.namespace).make(scopes, **{"lifetime_s": 3600, **options})[0]
+        return Tokens(settings.login_secret, settings.namespace).make(scopes, **{"lifetime_s": 3600, **options})[0]
 
     def close(self) -> None:
         self.runner.close()

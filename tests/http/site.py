@@ -97,7 +97,7 @@ class Site:
 
     def token(self, *scopes: str, lifetime_s: float = 3600, **options: Any) -> str:
         settings = self.kit.settings
-        return Tokens(settings.secret, settings.namespace).make(scopes, lifetime_s=lifetime_s, **options)[0]
+        return Tokens(settings.login_secret, settings.namespace).make(scopes, lifetime_s=lifetime_s, **options)[0]
 
     def close(self) -> None:
         if not self._thread.is_alive():

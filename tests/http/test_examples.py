@@ -59,7 +59,7 @@ async def test_the_api_is_mounted_in_an_app_under_a_path(kit: Kit) -> None:
     app.mount("/jobkit", asgi_app(kit, hosts=["testserver"]))
     from jobkit.http.auth.access import Tokens
 
-    token, _ = Tokens(kit.settings.secret, kit.settings.namespace).make(["view", "submit"], lifetime_s=60)
+    token, _ = Tokens(kit.settings.login_secret, kit.settings.namespace).make(["view", "submit"], lifetime_s=60)
     transport, headers = httpx.ASGITransport(app=app), {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as http:
         made = await http.post("/jobkit/api/jobs", json={"task": "double"})

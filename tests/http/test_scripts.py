@@ -117,7 +117,7 @@ def test_a_request_of_the_pages_is_answered(
 ) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl on this machine")
-    token, _ = Tokens(kit.settings.secret, kit.settings.namespace).make(["view"], lifetime_s=60)
+    token, _ = Tokens(kit.settings.login_secret, kit.settings.namespace).make(["view"], lifetime_s=60)
     if "/question" in command:
         job = stage.submit()
         stage.start(job)

@@ -236,7 +236,7 @@ def test_guessing_tokens_is_slowed_down(guarded: Site) -> None:
 
 
 def revoke(kit: Kit, token: str) -> None:
-    grant = Tokens(kit.settings.secret, kit.settings.namespace).read(token)
+    grant = Tokens(kit.settings.login_secret, kit.settings.namespace).read(token)
     background.call(kit.verbs.store.web.revoke(grant.token_id, grant.expires_at))
 
 

@@ -344,7 +344,7 @@ def test_the_server_ends_a_viewer_that_asks_for_much_and_reads_nothing(shared: S
     assert ask(socket_path, "DEL", "jk:default:large", timeout_s=30) == 1
 
 
-def test_memory_for_replies_that_nobody_reads_is_bounded(shared: Settings) -> None:
+def test_memory_for_replies_that_no_client_reads_is_bounded(shared: Settings) -> None:
     socket_path = str(Home.at(shared.home).socket)
     assert int(ask(socket_path, "CONFIG", "GET", "maxmemory-clients")[1]) == 512 * 2**20
     assert "normal 0 " not in ask(socket_path, "CONFIG", "GET", "client-output-buffer-limit")[1]

@@ -147,7 +147,7 @@ def grant_of(
         text = bearer(request) or text
     if text is not None:
         try:
-            return Tokens(settings.secret, settings.namespace).read(text)
+            return Tokens(settings.login_secret, settings.namespace).read(text)
         except InvalidToken as error:
             raise unauthorized("invalid_token", str(error)) from None
     if request.login:
@@ -196,13 +196,13 @@ class Rate:
 
 
 def derived_keys(secret: str, use: str, namespace: str) -> list[bytes]:
-    """Return the keys for one use in one namespace, of the keys in `Settings.secret`. The first one signs."""
+    """Return the keys for one use in one namespace, of the keys in `Settings.login_secret`. The first one signs."""
     keys = [key.strip().encode() for key in secret.split(",") if key.strip()]
     return [hmac.new(key, f"jobkit-{use}\x00{namespace}".encode(), hashlib.sha256).digest() for key in keys]
 
 
 class Tokens:
-    """Signs and reads the tokens of one namespace. `secret`: as in `Settings.secret`."""
+    """Signs and reads the tokens of one namespace. `secret`: as `Settings.login_secret`."""
 
     def __init__(self, secret: str, namespace: str) -> None:
         self._keys = {_key_id(key): key for key in derived_keys(secret, "token", namespace)}

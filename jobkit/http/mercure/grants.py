@@ -28,7 +28,7 @@ def hub_keys(settings: Settings) -> list[str]:
     """Return the hub's keys as text. The first one signs."""
     if settings.mercure_key:
         return [settings.mercure_key]
-    return [key.hex() for key in derived_keys(settings.secret, "mercure", settings.namespace)]
+    return [key.hex() for key in derived_keys(settings.login_secret, "mercure", settings.namespace)]
 
 
 def read(text: str, keys: list[str], hub: str) -> Grant:

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from jobkit.run.shortage import first_file_limit, set_file_limit
 
-HIDDEN = ("JOBKIT_SECRET", "JOBKIT_SECRET_FILE", "JOBKIT_URL")
+HIDDEN = ("JOBKIT_SECRET", "JOBKIT_SECRET_FILE", "JOBKIT_TOKEN_SECRET", "JOBKIT_URL")
 
 _taken: dict[str, str] = {}
 

@@ -1,0 +1,94 @@
+"""Keys of a home: what a member of a namespace can make of all that it knows, after it was revoked, too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+import jobkit
+from jobkit.codec import Codec, Subject
+from jobkit.embedded.home import Home
+from jobkit.embedded.server import ask
+from jobkit.http.auth.access import Tokens
+from jobkit.joined import Membership
+from jobkit.model import SignatureError
+from jobkit.settings import Settings
+from jobkit.sharing import hosting
+from jobkit.sharing.members import Members
+from jobkit.store.connect import open_blocking
+from jobkit.store.library import current
+from tests.http.direct import Direct
+from tests.sharing.conftest import member_of, run
+
+CALL = Subject("args", "0" * 20, "work")
+
+
+def test_no_token_that_a_member_can_make_is_valid_at_the_sharing_machine(shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path)
+    made = run("token", "--scope", "submit,operate,view", home=tmp_path, JOBKIT_URL=place.url)
+    assert made.returncode == 0, made.stderr
+    known = (place.secret, place.password, place.user, place.certificate)
+    forged = [Tokens(key, "default").make(["view", "submit"], lifetime_s=3600)[0] for key in known]
+    _revoke(shared, place)
+
+    with jobkit.connect(home=shared.home) as kit:
+        api = Direct(kit)
+        try:
+            assert api.ask("GET", "/api/jobs", token=api.token("view")).status == 200
+            for token in (made.stdout.strip(), *forged):
+                assert api.ask("GET", "/api/jobs", token=token).status == 401
+                assert api.ask("POST", "/api/jobs", token=token, body={"task": "estimate_pi"}).status == 401
+        finally:
+            api.close()
+
+
+def test_each_namespace_of_a_home_signs_with_its_own_key(shared: Settings, tmp_path: Path) -> None:
+    with jobkit.connect(home=shared.home, namespace="teama") as kit:
+        assert kit.submit(len, "abc").result(60) == 3
+    place = member_of(replace(shared, namespace="teama"), tmp_path)
+    own, other = (Codec.from_secret(Home.at(shared.home).secret(name)) for name in ("teama", "default"))
+    sealed = Codec.from_secret(place.secret).dumps(1, CALL)
+
+    assert own.loads(sealed, CALL) == 1
+    with pytest.raises(SignatureError):
+        other.loads(sealed, CALL)
+
+
+def test_namespaces_of_an_earlier_version_keep_the_key_that_signed_their_jobs(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    known = "0" * 64
+    (home.path / "secret").write_text(known)
+    (home.path / "secret").chmod(0o600)
+    (home.namespaces / "before.json").write_text("{}")
+
+    assert home.secret("before") == known
+    assert home.secret("later") != known
+    assert home.token_secret() not in (known, home.secret("later"))
+
+
+def test_functions_that_a_revoked_machine_has_loaded_are_replaced(shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path)
+    with open_blocking(Settings.load(url=place.url, home=tmp_path), 10.0) as client:
+        client.execute_command("FUNCTION", "LOAD", "REPLACE", f"{current.text}\n-- altered")
+        client.execute_command("FUNCTION", "LOAD", "#!lua name=strange\nredis.register_function('own', function() end)")
+        assert "altered" in _functions(shared)
+        _revoke(shared, place)
+        with pytest.raises(redis.RedisError):
+            client.execute_command("FUNCTION", "LOAD", "REPLACE", f"{current.text}\n-- altered")
+
+    assert "altered" not in _functions(shared)
+    assert "strange" not in _functions(shared)
+    with jobkit.connect(home=shared.home) as kit:
+        assert kit.submit(len, "abc").result(60) == 3
+
+
+def _functions(shared: Settings) -> str:
+    return str(ask(str(Home.at(shared.home).socket), "FUNCTION", "LIST", "WITHCODE"))
+
+
+def _revoke(shared: Settings, place: Membership) -> None:
+    (name,) = (each.name for each in Members(Home.at(shared.home)).read().members if each.user == place.user)
+    hosting.revoke(shared, [name])
