@@ -404,6 +404,7 @@ class Autoscaler:
             resources=spec.resources,
             tasks=spec.tasks,
             walltime_s=spec.walltime_s,
+            idle_s=spec.idle_s,
             environment=self._environment(spec.engine),
             setup=spec.setup,
             python=spec.python,

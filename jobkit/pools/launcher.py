@@ -45,6 +45,7 @@ class WorkerOrder(msgspec.Struct, frozen=True):
         pool: name of the pool. unit: our id of the unit, unique in the namespace: "gpu-3f2a9c".
         queues, slots, resources, tasks: what the worker serves, as the options of `jobkit worker`.
         walltime_s: the engine ends the unit after so many seconds; 0 for no limit.
+        idle_s: without an autoscaler the worker ends after so long without a job; 0 for never.
         environment: `JOBKIT_URL`, `JOBKIT_SECRET`, ... Secret: never in a command line, nor in a file that other users
             can read. Use `worker_environment`.
         setup: shell lines to run before. python: the Python to use; "" for the default of the engine.
@@ -60,6 +61,7 @@ class WorkerOrder(msgspec.Struct, frozen=True):
     environment: Mapping[str, str] = {}
     setup: str = ""
     python: str = ""
+    idle_s: float = 0.0
 
     def __repr__(self) -> str:
         """Hide the environment, which has secrets."""
@@ -213,6 +215,8 @@ def worker_environment(order: WorkerOrder, engine: str) -> dict[str, str]:
     own = {"JOBKIT_POOL": order.pool, "JOBKIT_UNIT": order.unit, "JOBKIT_ENGINE": engine, "PYTHONUNBUFFERED": "1"}
     if order.walltime_s:
         own["JOBKIT_WALLTIME"] = f"{order.walltime_s:g}"  # seconds from the start of the worker
+    if order.idle_s:
+        own["JOBKIT_IDLE"] = f"{order.idle_s:g}"
     return {**order.environment, **own}
 
 

@@ -126,7 +126,7 @@ def run_worker(
             imports_ahead=settings.import_ahead,
         )
         runner.prepare()
-        from jobkit.worker.walltime import Walltime  # Redis and arq, while the processes of jobs start
+        from jobkit.worker.walltime import IDLE, Walltime, seconds_of  # Redis and arq, while the processes of jobs start
         from jobkit.worker.worker import JobWorker
 
         worker = JobWorker(
@@ -138,6 +138,7 @@ def run_worker(
             burst=burst,
             recycle=recycle,
             walltime=Walltime.of(os.environ, settings.drain),
+            idle_s=seconds_of(os.environ, IDLE),
             tasks=registry.names(),
             introduce=partial(_introduce, is_local=is_local),
             watch=runner.watch,

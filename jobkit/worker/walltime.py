@@ -1,4 +1,4 @@
-"""`Walltime`: the end of a worker that its engine has fixed, such as the time limit of a Slurm job.
+"""`Walltime`: the end of a worker that its engine has fixed, such as the time limit of a Slurm job; and `end_when_idle`.
 
 The worker stops in time by itself, so no job is lost with it: jobs that use checkpoints stop at one and go on in the
 next worker, others are released. Neither costs an attempt.
@@ -7,16 +7,21 @@ next worker, others are released. Neither costs an attempt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 
-from jobkit.model import InvalidParams
+from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.model.format import duration, seconds_in
+from jobkit.store.redis import RedisStore
 from jobkit.worker.running import RunningJobs
 
 #: Environment variable of a worker: how long after its start its engine ends it, in seconds or as "4h".
 WALLTIME = "JOBKIT_WALLTIME"
+
+#: Environment variable of a worker of a pool: it ends after so long without a job, if no autoscaler decides that.
+IDLE = "JOBKIT_IDLE"
 
 #: Seconds before the end at which running jobs are released: enough to stop their processes and to tell the store.
 _RELEASE_S = 15.0
@@ -24,6 +29,37 @@ _RELEASE_S = 15.0
 _LOOK_S = 5.0
 #: A job without checkpoints fails if so many workers in a row ended under it that ran it for this share of their lives.
 _VAINLY, _WHOLE_LIFE = 3, 0.7
+
+
+def seconds_of(environ: Mapping[str, str], name: str) -> float | None:
+    """Return the time in a variable, None without one. Raises InvalidParams for a value that is no time."""
+    text = environ.get(name, "")
+    if not text:
+        return None
+    seconds = seconds_in(text)
+    if seconds is None or seconds <= 0:
+        raise InvalidParams(
+            f'{name} must be seconds above 0, or a text like "4h", not {text!r}', name.removeprefix("JOBKIT_").lower()
+        )
+    return seconds
+
+
+async def end_when_idle(idle_s: float, worker: str, store: RedisStore, ended: Callable[[], int | None]) -> None:
+    """Ask a worker to end once it has had no job for so long, unless an autoscaler lives, which decides that.
+
+    Args:
+        ended: returns the number of its ended jobs, None while it has one.
+    """
+    since, before = time.monotonic(), -1
+    while True:
+        await asyncio.sleep(min(idle_s / 4, _LOOK_S))
+        now = ended()
+        if now is None or now != before:
+            since, before = time.monotonic(), -1 if now is None else now
+        elif time.monotonic() - since >= idle_s:
+            with contextlib.suppress(StoreUnavailable):
+                if not await store.pools.manager():
+                    await store.stop_idle([worker])
 
 
 class Walltime:
@@ -46,13 +82,8 @@ class Walltime:
     @classmethod
     def of(cls, environ: Mapping[str, str], drain_s: float) -> Walltime:
         """Return what the environment says. Raises InvalidParams for a value that is no time."""
-        text = environ.get(WALLTIME, "")
-        if not text:
-            return cls()
-        left_s = seconds_in(text)
-        if left_s is None or left_s <= 0:
-            raise InvalidParams(f'{WALLTIME} must be seconds above 0, or a text like "4h", not {text!r}', "walltime")
-        return cls(left_s, drain_s)
+        left_s = seconds_of(environ, WALLTIME)
+        return cls() if left_s is None else cls(left_s, drain_s)
 
     def hand_on(self, environ: MutableMapping[str, str]) -> None:
         """Write what is left for a worker that starts over in this process."""

@@ -38,7 +38,7 @@ from jobkit.worker.load import LoadSampler
 from jobkit.worker.running import RunningJobs
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
-from jobkit.worker.walltime import Walltime
+from jobkit.worker.walltime import Walltime, end_when_idle
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -59,6 +59,7 @@ class JobWorker(arq.worker.Worker):
 
     Args:
         queues, slots, resources, burst, recycle: see `run_worker`. walltime: its end by its engine.
+        idle_s: it ends after so long without a job, see `end_when_idle`; None for never.
         tasks: names to show to others. introduce: makes them known, with the schedules in their code.
         watch: of the loop that coroutines share with the worker.
         revive: called in a thread after a cut. Starts an embedded server again that has died; returns False if its home
@@ -77,6 +78,7 @@ class JobWorker(arq.worker.Worker):
         burst: bool = False,
         recycle: RecycleLimits | None = None,
         walltime: Walltime | None = None,
+        idle_s: float | None = None,
         tasks: Sequence[str] = (),
         introduce: Callable[[JobWorker], Awaitable[None]] | None = None,
         functions: Sequence[Any] = (_never,),
@@ -98,7 +100,7 @@ class JobWorker(arq.worker.Worker):
         self._is_unknown = asyncio.Event()
         self._is_unknown.set()
         self.recycle = recycle or RecycleLimits()
-        self.walltime = walltime or Walltime()
+        self.walltime, self._idle_s = walltime or Walltime(), idle_s
         self._outages = OutageLog()
         self._spool = Spool(settings, self.codec, self.info.id)
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
@@ -160,6 +162,9 @@ class JobWorker(arq.worker.Worker):
                 self.helpers.run("introduction", self._introduce_later()),
                 self.helpers.run("walltime", self.walltime.keep(self.running, self.stop_gently)),
             ]
+            if self._idle_s is not None:
+                ending = end_when_idle(self._idle_s, self.info.id, self.store, self._ended_if_idle)
+                helpers.append(self.helpers.run("end when idle", ending))
             try:
                 await self._serve()
             finally:
@@ -406,6 +411,9 @@ class JobWorker(arq.worker.Worker):
     @property
     def _ended(self) -> int:
         return self.jobs_complete + self.jobs_failed
+
+    def _ended_if_idle(self) -> int | None:
+        return None if self.running.attempts else self._ended
 
     def _held(self) -> dict[str, str]:
         return {job_id: attempt.claimed.token for job_id, attempt in list(self.running.attempts.items())}

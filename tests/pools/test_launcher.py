@@ -74,7 +74,7 @@ def test_an_unknown_engine_is_refused_with_those_that_exist() -> None:
 
 def test_command_and_environment_of_a_unit_have_everything_that_its_worker_needs() -> None:
     order = WorkerOrder(
-        "gpu", "gpu-1", ("gpu", "default"), 2, {"gpu": 1.0}, ("my.tasks",), 3600.0, {"JOBKIT_SECRET": "s3cret"}
+        "gpu", "gpu-1", ("gpu", "default"), 2, {"gpu": 1.0}, ("my.tasks",), 3600.0, {"JOBKIT_SECRET": "s3cret"}, idle_s=600
     )
 
     command, environ = worker_command(order), worker_environment(order, "slurm 4711")
@@ -82,7 +82,7 @@ def test_command_and_environment_of_a_unit_have_everything_that_its_worker_needs
     words = "-m jobkit worker --slots 2 --queue gpu --queue default --tasks my.tasks --resources gpu=1"
     assert command == words.split()
     assert environ["JOBKIT_ENGINE"] == "slurm 4711"
-    assert environ["JOBKIT_WALLTIME"] == "3600"
+    assert (environ["JOBKIT_WALLTIME"], environ["JOBKIT_IDLE"]) == ("3600", "600")
     assert environ["JOBKIT_SECRET"] == "s3cret"
     assert "s3cret" not in repr(order)
 
