@@ -160,6 +160,7 @@ class Autoscaler:
         self._owner = f"{socket.gethostname()} {secrets.token_hex(6)} {processes.mark(os.getpid())}"
         self._leader = Leader(store, LOCK, self._owner)
         self._ends_after_s, self._unneeded_at = ends_after_s, float("inf")
+        self._ended_here: set[str] = set()  # units of this machine whose end is known
         self._ticked_ms, self._watches_ms = 0, 0
         self._keepers: dict[str, tuple[bytes, PoolKeeper]] = {}
         self._reported: dict[str, tuple[PoolStatus, float]] = {}
@@ -228,6 +229,7 @@ class Autoscaler:
         if not keepers:
             return
         await asyncio.gather(*(keeper.look() for keeper in keepers.values()))
+        await self._report_dead([*keepers.values()])
         queues = sorted({queue for keeper in keepers.values() for queue in keeper.spec.queues})
         demand, workers = await self._store.pools.demand(queues), await self._store.workers()
         now_ms = await self._store.now_ms()
@@ -243,6 +245,14 @@ class Autoscaler:
         await asyncio.gather(
             *(self._carry_out(each, records[name], states[name], plans[name], now_ms) for name, each in keepers.items())
         )
+
+    async def _report_dead(self, keepers: Sequence[PoolKeeper]) -> None:
+        """End the leases of workers on this machine that were killed: no other worker may be there to see it."""
+        listed = [unit for keeper in keepers if keeper.spec.engine == "local" for unit in keeper.listed]
+        ended = {unit.unit for unit in listed if unit.state == "ended"} - self._ended_here
+        if ended:
+            await self._store.report_dead(processes.has_died)
+            self._ended_here |= ended
 
     async def _opened(self, records: Mapping[str, PoolRecord]) -> dict[str, PoolKeeper]:
         """Return the keepers of all pools that can be read; those of changed definitions are made anew."""

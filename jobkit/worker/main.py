@@ -126,7 +126,8 @@ def run_worker(
             imports_ahead=settings.import_ahead,
         )
         runner.prepare()
-        from jobkit.worker.walltime import IDLE, Walltime, seconds_of  # Redis and arq, while the processes of jobs start
+        # Redis and arq, while the processes of jobs start
+        from jobkit.worker.walltime import IDLE, Walltime, seconds_of
         from jobkit.worker.worker import JobWorker
 
         worker = JobWorker(

@@ -1,4 +1,4 @@
-"""`Walltime`: the end of a worker that its engine has fixed, such as the time limit of a Slurm job; and `end_when_idle`.
+"""`Walltime`: the end of a worker that its engine has fixed, such as a time limit of Slurm; and `end_when_idle`.
 
 The worker stops in time by itself, so no job is lost with it: jobs that use checkpoints stop at one and go on in the
 next worker, others are released. Neither costs an attempt.

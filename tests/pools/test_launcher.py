@@ -73,9 +73,8 @@ def test_an_unknown_engine_is_refused_with_those_that_exist() -> None:
 
 
 def test_command_and_environment_of_a_unit_have_everything_that_its_worker_needs() -> None:
-    order = WorkerOrder(
-        "gpu", "gpu-1", ("gpu", "default"), 2, {"gpu": 1.0}, ("my.tasks",), 3600.0, {"JOBKIT_SECRET": "s3cret"}, idle_s=600
-    )
+    secret = {"JOBKIT_SECRET": "s3cret"}
+    order = WorkerOrder("gpu", "gpu-1", ("gpu", "default"), 2, {"gpu": 1.0}, ("my.tasks",), 3600.0, secret, idle_s=600)
 
     command, environ = worker_command(order), worker_environment(order, "slurm 4711")
 

@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,23 @@ def test_workers_come_run_the_jobs_and_end_when_they_are_idle(scaling: Scaling, 
     assert not any(map(is_alive, pids))
     assert pool.worker_hours > 0
     assert pool.error == ""
+
+
+def test_the_job_of_a_killed_only_worker_runs_in_the_next_without_waiting_for_its_lease(
+    scaling: Scaling, tmp_path: Path
+) -> None:
+    scaling.settings = replace(scaling.settings, lease=3600.0)
+    scaling.kit.pool("work", on="local", max=1, tasks="tests.worker.jobs")
+    scaling.start()
+    job = scaling.kit.options(queue="work").submit(jobs.until, str(tmp_path / "n"), str(tmp_path / "go"))
+    wait_until(lambda: job.state == "running")
+    [pid] = scaling.pids()
+
+    os.kill(pid, signal.SIGKILL)
+    (tmp_path / "go").touch()
+
+    job.result(60)
+    assert job.snapshot.losses == 1
 
 
 def test_a_drained_worker_finishes_its_job_and_another_autoscaler_knows_it(scaling: Scaling, tmp_path: Path) -> None:
