@@ -293,8 +293,14 @@ def pickled(value: Any, name_of_code: CodeNames | None = None, *, has_code: bool
 class _ByName(pickle.Pickler):
     """Raises PicklingError for the functions and classes of modules that no worker has."""
 
+    named: frozenset[str] = frozenset()  # modules that others can import
+
     def reducer_override(self, obj: Any) -> Any:
+        name = getattr(obj, "__module__", "")
+        if name in self.named:
+            return NotImplemented
         if is_importable(module_of(obj)):
+            self.named |= {name}
             return NotImplemented
         raise pickle.PicklingError(f"no worker has the module {obj.__module__}")
 
@@ -334,6 +340,8 @@ def pickler() -> Any:
                 return getattr, (builtins, "open")  # the `open` of a notebook would be sent as code
             if isinstance(obj, getattr(sys.modules.get("bokeh.model"), "Model", ())):
                 return bokeh_model, (_bokeh_text(obj),)
+            if type(obj) is types.FunctionType and obj.__code__ is _DISPATCHER and not _is_importable(obj):
+                return _dispatcher, (), dict(vars(obj)["registry"]), None, None, _fill_dispatcher
             if isinstance(obj, _CACHED) and not _is_importable(obj):  # defined in a notebook or script
                 return _cached, (obj.__wrapped__, obj.cache_parameters())
             if type(obj) is functools.cached_property:  # it holds a lock before Python 3.12
@@ -359,6 +367,7 @@ def pickler() -> Any:
     return Pickler
 
 
+_DISPATCHER: types.CodeType = vars(functools)["singledispatch"](len).__code__
 _CACHED = type(functools.lru_cache(lambda: None))
 _BY_CLOUDPICKLE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 
@@ -395,6 +404,17 @@ def _is_importable(function: Any) -> bool:
     for part in function.__qualname__.split("."):
         found = getattr(found, part, None)
     return found is function
+
+
+def _dispatcher() -> Any:
+    """Return an empty function of `functools.singledispatch`."""
+    return functools.singledispatch(lambda _: None)
+
+
+def _fill_dispatcher(made: Any, registry: dict[type, Any]) -> None:
+    for kind, function in registry.items():
+        made.register(kind, function)
+    functools.update_wrapper(made, registry[object])
 
 
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:

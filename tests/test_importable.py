@@ -39,6 +39,10 @@ SOURCE = textwrap.dedent("""
     class Point:
         x: int
         def twice(self): return helper(self.x)
+    @functools.singledispatch
+    def told(x): return told(str(x))
+    @told.register
+    def _(x: str): return helper(x)
     lambdas = lambda x: helper(x)
     later = functools.partial(helper, 3)
     cached = functools.cache(helper)
@@ -106,6 +110,7 @@ USES: list[tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = [
     (lambda m: m.lambdas, lambda got: got(2), 4),
     (lambda m: m.around(1), lambda got: got(2), 5),
     (lambda m: m.later, lambda got: got(), 6),
+    (lambda m: m.told, lambda got: [got(1), got("a"), got.__name__], ["11", "aa", "told"]),
     (lambda m: m.cached, lambda got: got(2), 4),
     (lambda m: m.Machine, lambda got: got().run(2), 4),
     (lambda m: m.Machine().run, lambda got: got(2), 4),

@@ -164,7 +164,7 @@ class Checkpoint:
             form, body = files.value(file, head)
         try:
             return decode(form, body)
-        except Exception as error:  # code of the value's own classes
+        except (Exception, SystemExit) as error:  # code of the value's own classes
             raise ResultUnavailable(
                 f"this checkpoint cannot be rebuilt here: {type(error).__name__}: {error}"
             ) from error
@@ -317,7 +317,7 @@ def outcome_of(
     form, body = opened(sealed, Subject("result", snapshot.result_id, spec.task), codec, file_store)
     try:
         return decode(form, body)
-    except Exception as error:  # unpickling runs code of the value's own classes
+    except (Exception, SystemExit) as error:  # unpickling runs code of the value's own classes
         raise ResultUnavailable(
             f"the result of job {spec.id} ({spec.task}) cannot be rebuilt here: {type(error).__name__}: {error}"
         ) from error
@@ -331,6 +331,6 @@ def _original(snapshot: JobSnapshot, sealed: bytes, codec: Codec) -> tuple[BaseE
             found = codec.loads(sealed, Subject("error", snapshot.spec.id, snapshot.spec.task))
     except SignatureError as error:
         return None, str(error)
-    except Exception:  # code of the exception's own class; the text tells the same
+    except (Exception, SystemExit):  # code of the exception's own class; the text tells the same
         pass
     return (found if isinstance(found, BaseException) else None), ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import functools
+import glob
 import importlib
 import itertools
 import os
@@ -17,6 +18,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -390,8 +392,11 @@ def unpacked(content: bytes, name: str, below: Path) -> Path:
     Raises:
         SignatureError: a path leads out of the folder, or it is no pack. OSError: the disk.
     """
+    try:
+        private(below)
+    except PermissionError:
+        below = _private_beside(below)
     target = below / name[:32]
-    private(below)
     with suppress(FileNotFoundError):
         os.utime(target)
         return target
@@ -418,6 +423,15 @@ def private(folder: Path) -> None:
     found = folder.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o022 or folder.is_symlink():
         raise PermissionError(f"{folder} is not a folder of this user alone: delete it")
+
+
+def _private_beside(taken: Path) -> Path:
+    """Return a folder of this user alone if another user made the usual one first."""
+    for each in sorted(taken.parent.glob(f"{glob.escape(taken.name)}-*")):
+        with suppress(OSError):
+            private(each)
+            return each
+    return Path(tempfile.mkdtemp(prefix=f"{taken.name}-", dir=taken.parent))
 
 
 def _sweep(folder: Path) -> None:

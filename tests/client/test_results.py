@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def saves_much(folder: str) -> str:
     file.write_text("changed afterwards")
     me.save("notes.txt", "newer")
     return "kept"
+
+
+class EndsItsReader:
+    def __reduce__(self) -> tuple[object, ...]:
+        return sys.exit, (3,)
+
+
+def test_a_result_whose_unpickling_ends_the_process_does_not_end_its_reader(kit: Kit) -> None:
+    job = kit.submit(EndsItsReader)
+
+    with pytest.raises(jobkit.ResultUnavailable, match="cannot be rebuilt here: SystemExit: 3"):
+        job.result(60)
 
 
 def test_a_result_of_many_megabytes_comes_back(kit: Kit) -> None:

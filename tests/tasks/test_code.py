@@ -151,9 +151,21 @@ def test_a_pack_is_unpacked_once_into_a_private_folder(root: Path, tmp_path: Pat
     assert (folder / "pkg" / "sub.py").read_text() == "from . import deep\nimport json"
     assert (tmp_path / "code").stat().st_mode & 0o777 == 0o700
     assert code.unpacked(b"not read again", digest(content), tmp_path / "code") == folder
+
+
+def test_a_folder_that_others_may_write_to_is_left_for_another_one(root: Path, tmp_path: Path) -> None:
+    content = code.packer("f", True, "helper:f", [str(root)])([], {})[1]()
+    (tmp_path / "code").mkdir()
     (tmp_path / "code").chmod(0o777)
-    with pytest.raises(PermissionError, match="not a folder of this user alone"):
-        code.unpacked(content, digest(content), tmp_path / "code")
+    (tmp_path / "code-taken").symlink_to(tmp_path)
+
+    folder = code.unpacked(content, digest(content), tmp_path / "code")
+
+    assert list((tmp_path / "code").iterdir()) == []
+    assert (folder / "pkg" / "sub.py").exists()
+    assert folder.parent.name.startswith("code-")
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    assert code.unpacked(b"not read again", digest(content), tmp_path / "code") == folder
 
 
 def test_the_same_files_on_this_machine_are_used_until_one_changes(root: Path, tmp_path: Path) -> None:
