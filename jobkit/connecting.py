@@ -105,6 +105,8 @@ def open_kit(settings: Settings) -> Kit:
         from jobkit.client.kit import Kit
 
         return Kit(settings, keep_pools=partial(_keep_pools, settings))
+    from jobkit.embedded.demand import has_other_machines
+    from jobkit.embedded.home import Home
     from jobkit.embedded.launch import ensure_running, keyed, revive, want_workers
 
     start = partial(ensure_running, settings, only_looks=True)
@@ -119,6 +121,7 @@ def open_kit(settings: Settings) -> Kit:
         partial(revive, settings),
         partial(want_workers, settings),
         keyed,
+        partial(has_other_machines, Home.at(settings.home)),
     )
     return Kit(served, embedded=embedded, keep_pools=partial(_keep_pools, settings))
 

@@ -61,6 +61,7 @@ class EmbeddedServer:
             reading and waiting do not.
         revive: `start_again` without waiting; returns True if this call has started it.
         want_workers: called once, before the first submit; starts local workers that can run it.
+        has_other_machines: returns whether its home is shared now.
         keyed: returns settings with the keys of their home. A home that was deleted and made again has others.
     """
 
@@ -69,6 +70,7 @@ class EmbeddedServer:
     revive: Callable[[], bool]
     want_workers: Callable[[], None]
     keyed: Callable[[Settings], Settings]
+    has_other_machines: Callable[[], bool] = bool
 
 
 class Connection:
@@ -117,7 +119,9 @@ class Connection:
     @property
     def is_shared(self) -> bool:
         """True if workers may be on other machines."""
-        return self._embedded is None and self.inline is None
+        if self._embedded is not None:
+            return self._embedded.has_other_machines()
+        return self.inline is None
 
     def ensure_open(self) -> None:
         """Connect anew in a forked child. Raises JobkitError if it is closed."""

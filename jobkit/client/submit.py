@@ -72,8 +72,8 @@ class SubmitOrigin(msgspec.Struct, frozen=True):
     owner: str = ""
     templates: WeakKeyDictionary[Any, SubmitTemplate] = msgspec.field(default_factory=WeakKeyDictionary)
     """Of the tasks that were submitted, if other processes can import them, and of the patterns of others."""
-    ships: bool = False
-    """Workers may be on other machines: modules travel with functions that are sent by value."""
+    ships: Callable[[], bool] = bool
+    """Returns whether workers may be on other machines: then modules travel with functions that are sent by value."""
 
 
 def new_id() -> str:
@@ -129,7 +129,7 @@ def prepare(
     path = template.path if ref or isinstance(task, TaskInfo) else own_paths()
     seed = random_seed() if options.seed is True else options.seed
     pack, is_here = None, origin.settings.scheme == "sync"
-    may_travel = origin.ships and not ref and template.spec.isolation != "thread"
+    may_travel = not ref and origin.ships() and template.spec.isolation != "thread"
     if isinstance(task, TaskDef) and not is_here and (may_travel if options.ship is None else options.ship):
         pack = packer(name, options.ship, ref, [*path, *own_paths()] if ref else path)
     variables, project = dict(options.env), None
@@ -241,7 +241,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         self._before_submit = [before_submit] if before_submit else []
         self.facts = FactsKeeper(connection)
         self.over = JobOptions()
-        self.origin = SubmitOrigin(connection.settings, connection.codec, connection.owner, ships=connection.is_shared)
+        ships = partial(getattr, connection, "is_shared")
+        self.origin = SubmitOrigin(connection.settings, connection.codec, connection.owner, ships=ships)
 
     @property
     def _submitter(self) -> BoundKit:

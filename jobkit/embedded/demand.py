@@ -25,6 +25,9 @@ from jobkit.settings import Settings
 
 T = TypeVar("T")
 
+#: Name of the gateway, which lets other machines in, among the services of a home.
+GATEWAY = "gateway"
+
 #: Settings that a local worker inherits from the client.
 _PASSED_ON = (
     "slots", "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "archive",
@@ -197,6 +200,11 @@ def end_service(home: Home, name: str) -> bool:
 def read_services(home: Home) -> dict[str, Service]:
     """Return the services of a home by name; unreadable files are ignored."""
     return _read_all(home.services, Service)
+
+
+def has_other_machines(home: Home) -> bool:
+    """Return whether workers of other machines may serve a home. As cheap as a submit needs it."""
+    return (home.services / f"{GATEWAY}.json").exists()
 
 
 def service_log(home: Home, name: str) -> Path:

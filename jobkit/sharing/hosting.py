@@ -11,7 +11,15 @@ from contextlib import suppress
 
 from jobkit import own_machine
 from jobkit.embedded import ensure_running, shutdown
-from jobkit.embedded.demand import Service, end_service, keep_service, read_requests, read_services, service_log
+from jobkit.embedded.demand import (
+    GATEWAY,
+    Service,
+    end_service,
+    keep_service,
+    read_requests,
+    read_services,
+    service_log,
+)
 from jobkit.embedded.home import Home, signal_to
 from jobkit.embedded.launch import renew_functions
 from jobkit.embedded.server import ServerReply, ask
@@ -24,8 +32,8 @@ from jobkit.sharing.members import Member, Members, remove_members
 from jobkit.sharing.rights import MemberRole
 from jobkit.sharing.words import Word
 
-#: Names of the gateway, and of the dashboard for colleagues, among the services of a home.
-GATEWAY, DASHBOARD = "gateway", "shared-dashboard"
+#: Name of the dashboard for colleagues among the services of a home.
+DASHBOARD = "shared-dashboard"
 
 #: Port of a gateway, if it is free.
 DEFAULT_PORT = 7379

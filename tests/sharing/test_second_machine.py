@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import jobkit
 from jobkit.settings import Settings
 from jobkit.sharing import hosting
-from tests.sharing.conftest import member_of, run, running
+from tests.sharing.conftest import environ_of, member_of, run, running
 
 
 def home_here() -> str:
@@ -25,6 +27,33 @@ def test_the_line_that_share_prints_makes_another_machine_run_jobs(shared: Setti
         job = kit.options(queue="far").submit(lambda: __import__("os").environ["JOBKIT_HOME"])
         assert job.result(60) == str(other)
         assert line[2] not in "".join(_command_line(worker.pid)), "the word must not stay in the list of processes"
+
+
+_PROGRAM = """
+import sys
+import jobkit, helper
+
+def local(n):
+    return helper.double(n) + 1
+
+with jobkit.connect(home=sys.argv[1]) as kit:
+    print(kit.options(queue="far").submit(local, 4).id)
+"""
+
+
+def test_modules_beside_a_program_travel_to_the_other_machine(shared: Settings, other: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "program"
+    folder.mkdir()
+    (folder / "helper.py").write_text("def double(n):\n    return 2 * n\n")
+    (folder / "program.py").write_text(_PROGRAM)
+    command = [sys.executable, "program.py", str(shared.home)]
+    made = subprocess.run(command, cwd=folder, env=environ_of(Path(shared.home)), capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    shutil.rmtree(folder)  # the other machine never had it
+    place = member_of(shared, other)
+
+    with running("join", place.name, "-q", "far", home=other), jobkit.connect(home=shared.home) as kit:
+        assert kit.get(made.stdout.strip()).result(60) == 9
 
 
 def test_a_script_on_a_joined_machine_uses_the_shared_one(shared: Settings, other: Path) -> None:
