@@ -17,10 +17,12 @@ import json
 import logging
 import re
 import struct
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache, lru_cache, wraps
+from functools import cache, lru_cache, partial, wraps
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,7 +34,11 @@ from bokeh.document.events import DocumentPatchedEvent
 from bokeh.models import ImportedStyleSheet
 from bokeh.server.views.static_handler import StaticHandler
 from bokeh.server.views.ws import WSHandler
+from panel.io import notebook
 from panel.io.resources import DIST_DIR, LOCAL_DIST
+from panel.pane.base import Pane
+from panel.reactive import Reactive, Syncable, SyncableData
+from panel.viewable import MimeRenderMixin
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
 
@@ -215,6 +221,97 @@ def _is_on_loop() -> bool:
     return True
 
 
+# -- documents of a notebook -------------------------------------------------------------------------------------------
+
+#: Held while a document of a notebook changes and its changes are written, each of them as several messages. Not while
+#: code of users runs, which may wait for another thread.
+_documents = threading.RLock()
+
+#: Seconds to wait for the lock, at most: an update that may be mixed with another one is better than none.
+_LOCK_S = 5.0
+
+#: The calls of users' code that a message of a browser has led to in this thread; they come after the message.
+_waiting = threading.local()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Change documents of a notebook in one thread at a time; no-op in the session of a server."""
+    is_free = getattr(pn.state.curdoc, "session_context", None) is not None or not _documents.acquire(timeout=_LOCK_S)
+    try:
+        yield
+    finally:
+        if not is_free:
+            _documents.release()
+
+
+def _change_alone(old: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    with alone():
+        return old(*args, **options)
+
+
+def _push(old: Callable[..., Any], doc: Any, comm: Any, binary: bool = True, msg: Any = None) -> None:
+    """Write all changes of a document, as soon as the browser has connected.
+
+    Panel would make the message at once and repeat it on the loop of this thread, which may never run.
+    """
+    if comm._comm or msg is not None:
+        _change_alone(old, doc, comm, binary, msg)
+    elif "init" not in vars(comm):
+
+        def init(*args: Any) -> None:
+            del comm.init
+            comm.init(*args)
+            notebook.push(doc, comm, binary)
+
+        comm.init = init
+
+
+def _take_message(old: Callable[..., Any], self: Any, ref: str, *args: Any) -> None:
+    """Apply what a browser has sent, then call the code of users that waits for it.
+
+    Panel drops all changes that wait in the document meanwhile, which may be those of other threads.
+    """
+    before, calls = getattr(_waiting, "calls", None), list[Callable[[], object]]()
+    with alone():
+        callbacks = pn.state._views[ref][2].callbacks
+        held, callbacks._held_events, _waiting.calls = callbacks._held_events, [], calls
+        try:
+            old(self, ref, *args)
+        finally:
+            callbacks._held_events, _waiting.calls = [*held, *callbacks._held_events], before
+    for call in calls:
+        call()
+
+
+def _call_later(old: Callable[..., Any], *args: Any) -> None:
+    calls: list[Callable[[], object]] | None = getattr(_waiting, "calls", None)
+    if calls is None:
+        old(*args)
+    else:
+        calls.append(partial(old, *args))
+
+
+#: What is replaced in Panel for notebooks, see `replace_methods`; without these names, updates there may get lost.
+NOTEBOOK_HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
+    (Syncable, "_apply_update", _change_alone),
+    (Syncable, "_update_manual", _change_alone),
+    (Syncable, "_comm_change", _call_later),
+    (Syncable, "_comm_event", _call_later),
+    (Reactive, "_send_event", _change_alone),
+    (SyncableData, "_stream", _change_alone),
+    (SyncableData, "_patch", _change_alone),
+    (Pane, "_update_pane", _change_alone),
+    (MimeRenderMixin, "_render_mimebundle", _change_alone),
+    (MimeRenderMixin, "_on_msg", _take_message),
+    *(
+        (module, "push", _push)
+        for name, module in sorted(sys.modules.items())
+        if name.startswith("panel.") and vars(module).get("push") is notebook.push
+    ),
+]
+
+
 class PlainSheets:
     """Mixed into a layout or component of Panel, before it: drops the style sheets that only Panel asked for.
 
@@ -233,6 +330,9 @@ class PlainSheets:
         return properties
 
 
+#: Parameters that the scripts of components set.
+_SET_BY_BROWSERS = frozenset({"beat", "file", "request"})
+
 #: Number of component classes that a document's page knows: those that were there before the page was given out.
 _known: WeakKeyDictionary[Document, int] = WeakKeyDictionary()
 
@@ -243,7 +343,7 @@ _newest = 0
 def know_components(document: Document) -> None:
     """Note that the page of a document will know all component classes of this moment; no-op if a browser has it."""
     if not _is_shown(document):
-        _known.setdefault(document, _newest)
+        _known[document] = _newest
 
 
 class ComponentHooks(PlainSheets):
@@ -264,8 +364,19 @@ class ComponentHooks(PlainSheets):
         """Return where the browser finds the component's script with its sheets; "" if they go with the document."""
         return ""
 
+    def changing(self) -> AbstractContextManager[object]:
+        """Return a context in which a request of the browser changes parameters."""
+        return nullcontext()
+
+    def _comm_change(
+        self, doc: Any, ref: str, comm: Any, subpath: str | None, attr: str, old: object, new: object
+    ) -> None:
+        """Take from a notebook's browser only what scripts set there: what Python has set may come here, too, later."""
+        if attr in _SET_BY_BROWSERS:
+            super()._comm_change(doc, ref, comm, subpath, attr, old, new)  # type: ignore[misc]  # the component's
+
     def _change_event(self, doc: Any) -> None:
-        with batch_changes(doc):  # all that the browser's request changes, here and in other components
+        with self.changing(), batch_changes(doc):  # all that the request changes, here and in other components
             super()._change_event(doc)  # type: ignore[misc]  # the component's
 
     def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -282,15 +393,15 @@ class ComponentHooks(PlainSheets):
             properties.update(esm=url, bundle="url", importmap={})
         # A page gets the definitions of the classes that exist by then. Panel sends the one of a newer class to the
         # first page alone that shows it (`_data_model__initialized`).
-        is_needed = _is_shown(doc) and self._number > _known.get(doc, 0)
+        if doc is not None:
+            know_components(doc)
+        is_needed = doc is not None and self._number > _known.get(doc, 0)
         properties["_defs"] = [self._data_model] if is_needed else []  # type: ignore[attr-defined]  # the component's
         return properties
 
 
 def _is_shown(document: Any) -> bool:
     """Return whether a browser may have the page of a document: from then on, only changes reach it."""
-    if document is None:
-        return False
     return bool(document.roots) if document.session_context is None else sockets_of(document) != []
 
 
@@ -379,3 +490,6 @@ def page_sources(contexts: Iterable[Any]) -> list[str]:
     handlers = [h for each in contexts for h in each.application.handlers]
     mains = [getattr(handler, "_main_handler", handler) for handler in handlers]  # of a directory
     return [str(getattr(getattr(main, "_runner", None), "source", "")) for main in mains]
+
+
+replace_methods([hook for hook in NOTEBOOK_HOOKS if hasattr(*hook[:2])])

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import panel as pn
 
+from jobkit.client.loop import BackgroundLoop, background
 from jobkit.runners import Runners
 from jobkit.ui.patch import batch_changes, changes, loop_of, models_of, send, session_of, sockets_of
 
@@ -114,6 +117,12 @@ def _taken(loop: asyncio.AbstractEventLoop) -> dict[SessionBridge, None]:
         return _filled.pop(loop, {})
 
 
+#: Its thread changes what notebooks show. The background loop must not wait for what users' code does there.
+_notebooks = BackgroundLoop()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_notebooks.after_fork_in_child)
+
+
 class PendingUpdate:
     """Texts that wait for one component: the newest whole texts, and all parts."""
 
@@ -148,13 +157,14 @@ class SessionBridge:
     """Runs functions in the session that was current when it was made, and sends texts to its browser.
 
     It ends with the session, also if the tab was closed silently. Without a session (a notebook, a test), functions
-    run at once, in the caller's thread, one after the other.
+    run one after the other: those of the background loop in a separate thread, others at once.
     """
 
     def __init__(self) -> None:
         document = pn.state.curdoc
         self._document: Any = document if document is not None and document.session_context is not None else None
         self._lock = threading.RLock()
+        self._running = threading.RLock()
         self._endings: list[Callable[[], object]] = []
         self._box: dict[Any, PendingUpdate] = {}
         self._slow: dict[Any, dict[Any, PendingUpdate]] = {}  # windows that have not taken a message, and what waits
@@ -179,8 +189,10 @@ class SessionBridge:
         if not self.is_open:
             return
         if self._document is None:
-            with self._lock:
-                self._guarded(function)
+            if background.is_here:
+                _notebooks.watchers_do(partial(self._run, function))
+            else:
+                self._run(function)
         elif not self._hand_over(self._add, function):
             self._add(function)
 
@@ -208,6 +220,11 @@ class SessionBridge:
     def greeted(self, component: Any) -> None:
         """A browser shows the component: from now on, its texts go there directly."""
         self._present.add(component)
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Return a context in which, outside a session, no function runs in another thread: param loses updates of an
+        object that two threads change."""
+        return nullcontext() if self._document is not None else self._running
 
     def on_close(self, ending: Callable[[], object]) -> None:
         """Call `ending` once when the session ends; at once if it has ended."""
@@ -241,6 +258,10 @@ class SessionBridge:
         except RuntimeError:  # the server has ended
             self.close()
         return True
+
+    def _run(self, function: Callable[[], object]) -> None:
+        with self._running:
+            self._guarded(function)
 
     # -- functions, in the session -------------------------------------------------------------------------------------
 

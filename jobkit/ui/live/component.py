@@ -12,6 +12,7 @@ never: Panel drops such changes, since "the Document is serialized in full once 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -153,6 +154,9 @@ class LivePage(Component):
         on_request(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), "is_open")
         self._follow()
+
+    def changing(self) -> AbstractContextManager[object]:
+        return self._bridge.changing()
 
     def _feeds(self) -> list[tuple[Any, ...]]:
         """Return the feeds that the page shows: the class and the key of each."""
