@@ -118,13 +118,23 @@ def unknown_host(host: str) -> str:
 
 
 def own_address() -> str:
-    """Return the address of this machine in its network: that of the default route; "" if there is none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the address
+    """Return the address of this machine in its network; "" if there is none.
+
+    Without a default route it is that in the first network to which the machine is connected.
+    """
+    for there in ("192.0.2.1", *_neighbours()):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.connect((there, 9))  # sends nothing; the kernel chooses the address
             return str(probe.getsockname()[0])
-        except OSError:
-            return ""
+    return ""
+
+
+def _neighbours(routes: Path = Path("/proc/net/route")) -> list[str]:
+    """Return an address in each network to which this machine is connected, as far as the system says."""
+    with suppress(OSError):
+        rows = [line.split() for line in routes.read_text("ascii").splitlines()[1:]]
+        return [str(ipaddress.IPv4Address(int(row[1], 16).to_bytes(4, "little")) + 1) for row in rows]
+    return []
 
 
 def is_loopback(address: str) -> bool:

@@ -330,3 +330,24 @@ def test_an_asgi_request_of_another_site_is_not_our_own(
 
     assert decide(visitor_of_asgi(scope)).is_own == is_own
     assert not decide(visitor_of_asgi({**scope, "client": ("192.0.2.7", 50_000)})).is_own
+
+
+def test_a_machine_without_a_default_route_has_its_address_in_the_network_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = tmp_path / "route"
+    routes.write_text("Iface\tDestination\tGateway\tFlags\neth0\t0001A8C0\t00000000\t0001\n")
+    assert own_machine._neighbours(routes) == ["192.168.1.1"]
+    assert own_machine._neighbours(tmp_path / "none") == []
+
+    class Probe(socket.socket):
+        def connect(self, there: Any) -> None:
+            if there[0] != "192.168.1.1":
+                raise OSError("Network is unreachable")
+
+        def getsockname(self) -> Any:
+            return "192.168.1.7", 9
+
+    monkeypatch.setattr(socket, "socket", Probe)
+    monkeypatch.setattr(own_machine, "_neighbours", lambda: ["10.0.0.1", "192.168.1.1"])
+    assert own_machine.own_address() == "192.168.1.7"

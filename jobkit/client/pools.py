@@ -104,7 +104,8 @@ class Pool(NamedHandle[PoolInfo]):
     def __repr__(self) -> str:
         info = self.snapshot
         numbers = f"wanted={info.wanted} pending={info.pending} running={info.running}"
-        return f"<Pool {info.name} on {info.engine} {info.state} {numbers}>"
+        why = f": {info.sentence}" if info.sentence else ""
+        return f"<Pool {info.name} on {info.engine} {info.state} {numbers}{why}>"
 
     def _repr_html_(self) -> str:
         info = self.snapshot

@@ -94,6 +94,7 @@ def scaling(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_workers_come_run_the_jobs_and_end_when_they_are_idle(scaling: Scaling, tmp_path: Path) -> None:
     pool = scaling.kit.pool("work", on="local", max=2, idle="500ms", tasks="tests.worker.jobs")
     assert pool.state == "no autoscaler"
+    assert repr(pool).endswith("running=0: no autoscaler runs, so no workers are started: `jobkit pool run`>")
     scaling.start()
     ids = [scaling.kit.options(queue="work").submit(jobs.work, str(tmp_path / f"n{n}"), 0.3) for n in range(3)]
 
