@@ -227,9 +227,7 @@ def decode(form: bytes, body: bytes) -> Any:
     """Return the value of a verified body."""
     if form == RAW:
         return body
-    if form in (MSGPACK, FILE):
-        return _unpack(body)
-    return _Unpickler(io.BytesIO(body)).load() if form == CLOUDPICKLE else pickle.loads(body)
+    return _unpack(body) if form in (MSGPACK, FILE) else _Unpickler(io.BytesIO(body)).load()
 
 
 #: Classes that this process has sent by value, and those that it has received so.
@@ -238,7 +236,7 @@ _received: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads cloudpickles. An instance of a class that was sent from here is of that class, which remains unchanged."""
+    """Reads pickles. An instance of a class that was sent from here is of that class, which remains unchanged."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         found = super().find_class(module, name)

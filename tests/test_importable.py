@@ -18,6 +18,7 @@ import pytest
 
 from jobkit.codec import CLOUDPICKLE, PICKLE, decode, pickled
 from jobkit.importable import is_importable
+from jobkit.run.inside.tracebacks import error_body
 from jobkit.tasks.registry import Registry
 from jobkit.tasks.task import TaskDef, reference
 
@@ -154,6 +155,16 @@ def test_an_instance_that_comes_back_is_of_the_class_that_was_sent_and_leaves_it
     assert type(got) is module.Point
     assert module.Point.twice is twice
     assert module.Point.more == "of the caller"
+
+
+def test_an_exception_that_comes_back_is_of_the_class_that_was_sent(module: ModuleType) -> None:
+    pickled(module.Trouble)
+    module.Trouble.__str__ = told = lambda _: "as told here"
+
+    got = decode(PICKLE, error_body(module.Trouble("no")))  # as the client reads errors
+
+    assert type(got) is module.Trouble
+    assert vars(module.Trouble)["__str__"] is told
 
 
 def test_two_sessions_of_an_app_are_no_clash_of_task_names(tmp_path: Path) -> None:

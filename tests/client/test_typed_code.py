@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_modules_beside_the_notebook_are_found(kit: Kit, beside: str, kind: str)
 
 def test_a_module_missing_in_the_worker_is_named_with_host_and_fix(queued: Kit) -> None:
     ghost = types.ModuleType("ghost_of_this_test")
+    ghost.__spec__ = ModuleSpec(ghost.__name__, None)  # as if it was installed here
     sys.modules[ghost.__name__] = ghost
     try:
         outside = queued.submit(typed("def f():\n    return ghost.k", ghost=ghost))  # type: ignore[arg-type]

@@ -50,6 +50,23 @@ async def test_print_logging_and_warnings_keep_their_order(runner: Runner, heard
     assert {line.level for line in heard.log[901:]} == {"ERROR"}
 
 
+async def test_a_traceback_that_a_job_writes_names_the_file_of_its_code(runner: Runner, heard: Heard) -> None:
+    def job() -> None:
+        import logging
+        import traceback
+
+        try:
+            1 / 0  # noqa: B018
+        except ZeroDivisionError:
+            logging.exception("logged")
+            traceback.print_exc()
+
+    await runner.do(job)
+
+    named = [text.strip() for text in heard.texts if text.endswith(", in job")]
+    assert [text.partition(", line")[0] for text in named] == 2 * [f'File "{__file__}"'], heard.texts
+
+
 async def test_output_of_c_code_and_grandchildren_is_captured(runner: Runner, heard: Heard) -> None:
     def job() -> None:
         import ctypes

@@ -16,7 +16,7 @@ import warnings
 from typing import Any, TextIO
 
 from jobkit.run.inside.context import active_recorder
-from jobkit.run.inside.tracebacks import place_of
+from jobkit.run.inside.tracebacks import labelled, place_of
 
 
 class Routed(io.TextIOBase):
@@ -35,7 +35,7 @@ class Routed(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if (recorder := active_recorder()) is not None:
-            recorder.write(self._source, text)
+            recorder.write(self._source, labelled(text))
             if not self._is_copying:
                 return len(text)
         return self._original.write(text)
@@ -93,7 +93,7 @@ class RecordHandler(logging.Handler):
             if record.exc_info and not record.exc_text:
                 record.exc_text = logging.Formatter().formatException(record.exc_info)
             text = "\n".join(part for part in (text, record.exc_text, record.stack_info) if part)
-            recorder.line("log", text, record.levelname, record.name)
+            recorder.line("log", labelled(text), record.levelname, record.name)
         except Exception:  # as the standard handlers do: says on stderr what is wrong with the record
             self.handleError(record)
 

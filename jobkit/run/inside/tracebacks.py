@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import linecache
 import os
-import pickle
 import re
 import reprlib
 import signal
@@ -19,7 +18,7 @@ import traceback
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
-from jobkit.codec import pickled
+from jobkit.codec import DYNAMIC, decode, pickled
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
 from jobkit.model.terminal import clean
@@ -140,8 +139,8 @@ def error_types(error: BaseException) -> tuple[str, ...]:
 def error_body(error: BaseException) -> bytes:
     """Return the exception as a pickle, empty if it cannot be pickled and rebuilt."""
     try:
-        _, body = pickled(error)
-        if len(body) <= ERROR_BODY_LIMIT and class_name(pickle.loads(body)) == class_name(error):
+        form, body = pickled(error)
+        if len(body) <= ERROR_BODY_LIMIT and class_name(decode(form, body)) == class_name(error):
             return body
     except Exception:  # many exceptions cannot be built again from their args
         pass
@@ -235,6 +234,18 @@ def _place(filename: str, line: int, name: str) -> str:
     return f"{place_of(filename, line)} in {name}"
 
 
+def labelled(text: str) -> str:
+    """Return a text with the cell or script of code that was sent by value wherever a traceback names its file."""
+    if DYNAMIC[:-1] not in text:
+        return text
+    return re.sub(rf'File "({DYNAMIC[:-1]}[^">]*>)"', lambda found: clean(_shown(found[1])), text)
+
+
+def _shown(filename: str) -> str:
+    label = (is_dynamic(filename) and label_of(filename)) or filename
+    return label if label.startswith(_CELL) else f'File "{label}"'
+
+
 def place_of(filename: str, line: int) -> str:
     if is_dynamic(filename):
         filename = label_of(filename)
@@ -254,9 +265,7 @@ class _Stack(traceback.StackSummary):
         first, rest = super().format_frame_summary(frame_summary, **options).split("\n", 1)
         filename, line = frame_summary.filename, frame_summary.lineno or 0
         if is_dynamic(filename):
-            label = label_of(filename) or filename
-            shown = label if label.startswith(_CELL) else f'File "{label}"'
-            first = first.replace(f'File "{filename}"', clean(shown))
+            first = first.replace(f'File "{filename}"', clean(_shown(filename)))
         if frame_summary is self.failing and (source := _lines(filename, line)):
             rest = _numbered(source, line)
         return f"{first}\n{rest}"
@@ -314,9 +323,7 @@ def fault_text(text: str) -> tuple[str, str]:
         return "", ""
     deepest, lines = users[-1], [text.split("\n", 1)[0]]
     for frame in frames[-TRACEBACK_LINES:]:
-        label = (is_dynamic(frame["file"]) and label_of(frame["file"])) or frame["file"]
-        shown = label if label.startswith(_CELL) else f'File "{label}"'
-        lines.append(clean(f"  {shown}, line {frame['line']} in {frame['name']}"))
+        lines.append(clean(f"  {_shown(frame['file'])}, line {frame['line']} in {frame['name']}"))
         if frame is deepest and (source := _lines(frame["file"], int(frame["line"]))):
             lines += _numbered(source, int(frame["line"])).rstrip().split("\n")
     return "\n".join(lines), _place(deepest["file"], int(deepest["line"]), deepest["name"])
