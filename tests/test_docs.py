@@ -164,6 +164,8 @@ def test_compose_and_kubernetes_are_well_formed_and_start_what_exists() -> None:
         mounted = {volume.partition(":")[0] for volume in service.get("volumes", ())}
         assert mounted <= set(compose["volumes"])
         assert set(service.get("secrets", ())) <= set(compose["secrets"])
+        assert {config["source"] for config in service.get("configs", ())} <= set(compose["configs"])
+        assert "PASSWORD" not in str(service.get("command"))
     for name in ("worker", "dashboard"):
         check_command(compose["services"][name]["command"])
         for volume in compose["services"][name]["volumes"]:  # else it belongs to root

@@ -117,12 +117,18 @@ class LoginHandler(BoundedBody):
     def check_xsrf_cookie(self) -> None:
         """Do nothing: Tornado calls this before the body with the token is read; see `post`."""
 
+    def _request_summary(self) -> str:
+        """Return the request for logs, without the query, which may have a link."""
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
+
     async def get(self) -> None:
         if self._is_refused:
             await self.finish()
             return
         is_link = bool(self.get_query_argument(LINK_FIELD, ""))
         self._show(_BAD_LINK if is_link and not self._linked() else "")
+
+    head = get
 
     async def post(self) -> None:
         if self._is_refused:

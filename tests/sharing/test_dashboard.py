@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+from tornado.web import Application
 
 from jobkit.embedded.home import Home
+from jobkit.http.login import LoginHandler
 from jobkit.login_links import invite, name_of_link, use_link
 from jobkit.model.people import Role
 from jobkit.people import read_login
@@ -79,6 +83,18 @@ def test_revoking_a_name_of_a_colleague_and_a_machine_revokes_both(tmp_path: Pat
     assert people_of(home) == {}
 
 
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "POST"])
+def test_no_refused_request_writes_its_link_into_the_log(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    line = RequestStartLine(method, "/login?link=the-token", "HTTP/1.1")
+    request = HTTPServerRequest(start_line=line, headers=HTTPHeaders({"Host": "localhost"}), connection=Mock())
+    handler = LoginHandler(Application(), request)
+    handler.set_status(405)
+    handler.application.log_request(handler)
+
+    assert f"{method} /login" in caplog.text
+    assert "the-token" not in caplog.text
+
+
 @pytest.mark.nightly  # it waits for Panel
 def test_a_colleague_opens_the_link_and_stays_logged_in_until_revoked() -> None:
     with home_of_test() as shared:
@@ -90,6 +106,7 @@ def test_a_colleague_opens_the_link_and_stays_logged_in_until_revoked() -> None:
             page = browser.get(url).text
             assert "<b>ada</b>" in page
             assert 'name="password"' not in page
+            assert browser.head(url).status_code == 200
             assert browser.get(url).text.count("<b>ada</b>") == 1, "programs that preview links do not use it up"
             fields = {name: _value(page, name) for name in ("_xsrf", "link")}
             assert browser.post("/login", data={"link": fields["link"]}).status_code == 403, "it needs the form's mark"
