@@ -69,7 +69,7 @@ class _Waiters(list[Any]):
 class JobFuture(Future[T]):
     """The future of a job. It is `running()` from the first start of the job on, also while that waits for a retry.
 
-    Inside a job, whoever waits for it lends the slot of that job; so does a callback, until it is called. As everywhere
+    Inside a job, a caller that waits for it lends its slot; so does a callback, until it is called. As everywhere
     in `concurrent.futures`, `cancel()` has no effect on what runs; `future.job.cancel()` stops it.
 
     Attributes:

@@ -45,7 +45,7 @@ def seconds_of(environ: Mapping[str, str], name: str) -> float | None:
 
 
 async def end_when_idle(idle_s: float, worker: str, store: RedisStore, ended: Callable[[], int | None]) -> None:
-    """Ask a worker to end once it has had no job for so long, unless an autoscaler lives, which decides that.
+    """Ask a worker to end once it has had no job for `idle_s` seconds, unless an autoscaler lives, which decides that.
 
     Args:
         ended: returns the number of its ended jobs, None while it has one.

@@ -386,9 +386,7 @@ def test_a_change_of_role_affects_the_next_action_and_then_the_page(
     assert page.locator("text=A job").count() == 0
 
 
-def test_jobs_that_a_page_submits_belong_to_the_user_who_has_logged_in(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_jobs_that_a_page_submits_belong_to_the_logged_in_user(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     owners: list[str] = []
 
     def app() -> str:

@@ -290,7 +290,7 @@ def test_a_link_in_the_folder_of_a_job_is_not_followed(server: FileServer, tmp_p
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_a_link_in_the_place_of_a_jobs_folder_is_not_followed(server: FileServer, tmp_path: Path, method: str) -> None:
+def test_a_link_instead_of_a_jobs_folder_is_not_followed(server: FileServer, tmp_path: Path, method: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "result.1").write_text("of another program")
