@@ -170,7 +170,8 @@ def test_compose_and_kubernetes_are_well_formed_and_start_what_exists() -> None:
         check_command(compose["services"][name]["command"])
         for volume in compose["services"][name]["volumes"]:  # else it belongs to root
             for file in ("Dockerfile", "Dockerfile.worker"):
-                assert f"install -d -o jobkit {volume.partition(':')[2]}\n" in (TEAM / file).read_text()
+                folder = volume.partition(":")[2]
+                assert f"mkdir {folder} && chown jobkit {folder}\n" in (TEAM / file).read_text()
     check_command(compose["services"]["worker"]["healthcheck"]["test"][2:])
 
     objects = list(yaml.safe_load_all((TEAM / "kubernetes.yaml").read_text()))

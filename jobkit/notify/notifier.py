@@ -30,7 +30,7 @@ logger = logging.getLogger("jobkit.notify")
 Send = Callable[[], Awaitable[None]]
 
 #: Seconds between the tries of one message.
-TRIES_S = (1.0, 5.0, 20.0)
+TRIES_S = (1.0, 5.0, 20.0, 60.0)
 
 #: Maximum number of events that are read at once.
 _SLICE = 100

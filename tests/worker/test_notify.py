@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from jobkit.notify.notifier import Notifier
+from jobkit.notify.sinks import DeliveryRefused
+from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
 from tests.support import wait_until
 from tests.worker.conftest import Bench
 from tests.worker.receiver import Receiver
@@ -138,3 +142,22 @@ def test_log_lines_can_be_json_and_name_their_job(bench: Bench) -> None:
     assert lines[0]["job_id"] == job.id
     assert (lines[0]["level"], lines[0]["logger"]) == ("info", "jobkit.worker")
     assert lines[0]["time"].endswith("Z")
+
+
+async def test_a_receiver_that_is_away_for_45_s_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    notifier, seconds, tries = Notifier(RedisStore(Settings(url="redis://127.0.0.1:1")), []), [0.0], list[float]()
+
+    async def wait(pause_s: float) -> bool:
+        seconds.append(pause_s)
+        return True
+
+    async def send() -> None:
+        tries.append(sum(seconds))
+        if tries[-1] < 45:
+            raise DeliveryRefused("HTTP 500")
+
+    monkeypatch.setattr(notifier, "_leads_for", wait)
+    await notifier._deliver("a webhook", "that job x failed", send)
+
+    assert tries[-1] >= 45
+    assert not notifier._away
