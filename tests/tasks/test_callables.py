@@ -156,6 +156,7 @@ RUNS: dict[str, tuple[str | Callable[..., Any], tuple[Any, ...], str]] = {
     "decorator that is a class": ("decorated_by_class", (1,), "2"),
     "coroutine": ("coroutine", (1,), "2"),
     "dataclass": ("Point", (1,), "Point(x=1)"),
+    "singledispatch": ("dispatched", (1,), "2"),
     "partial": (functools.partial(pow, 2), (3,), "8"),
     "builtin": (len, ("abc",), "3"),
     "method of a builtin type": (str.upper, ("a",), "'A'"),
@@ -171,7 +172,6 @@ REFUSED = {
     "a generator function": ("generator", "is a generator function.*returns a list"),
     "an asynchronous generator function": ("async_generator", "is a generator function.*returns a list"),
     "one that pickles by its name": ("by_name", "can only be sent by its name in a module.*move it to a module"),
-    "a singledispatch function": ("dispatched", "cannot be sent: .*cannot be pickled"),
     "a ufunc of a notebook": ("ufunc", "cannot be sent: "),
     "a cached_property": ("Adder.__dict__['one']", "only a task or another callable can be submitted"),
 }
