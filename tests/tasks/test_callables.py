@@ -156,7 +156,6 @@ RUNS: dict[str, tuple[str | Callable[..., Any], tuple[Any, ...], str]] = {
     "decorator that is a class": ("decorated_by_class", (1,), "2"),
     "coroutine": ("coroutine", (1,), "2"),
     "dataclass": ("Point", (1,), "Point(x=1)"),
-    "singledispatch": ("dispatched", (1,), "2"),
     "partial": (functools.partial(pow, 2), (3,), "8"),
     "builtin": (len, ("abc",), "3"),
     "method of a builtin type": (str.upper, ("a",), "'A'"),
