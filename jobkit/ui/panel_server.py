@@ -41,6 +41,7 @@ from panel.io import handlers
 from panel.io import server as panels_server
 from panel.io.liveness import LivenessHandler
 from panel.io.state import state
+from tornado.httputil import HTTPHeaders
 from tornado.template import Loader
 
 from jobkit import settings
@@ -279,7 +280,11 @@ def _check(document: Document, request: Any) -> None:
 
 
 class _Scope(dict[str, Any]):
-    """Scope of an ASGI request that can have attributes, as Tornado's requests can."""
+    """Scope of an ASGI request, with the attributes that jobkit uses of Tornado's requests."""
+
+    @property
+    def headers(self) -> HTTPHeaders:
+        return HTTPHeaders({name.decode("latin-1"): value.decode("latin-1") for name, value in self["headers"]})
 
 
 async def _create_session(old: Any, self: Any, session_id: Any, request: Any = None, token: Any = None) -> Any:
