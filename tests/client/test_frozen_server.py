@@ -50,7 +50,7 @@ def frozen(server: Server) -> Iterator[None]:
 def test_verbs_give_up_a_frozen_server_and_work_when_it_is_back(
     own_server: Server, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("JOBKIT_REPLY_TIMEOUT", "0.5")
+    monkeypatch.setenv("JOBKIT_REPLY_TIMEOUT", "3")  # on a busy machine a server that runs is silent for less
     with jobkit.connect(own_server.url) as kit:
         job = kit.submit(jobs.count_up, 1)
         for name in names:
