@@ -89,6 +89,7 @@ def test_no_refused_request_writes_its_link_into_the_log(method: str, caplog: py
     request = HTTPServerRequest(start_line=line, headers=HTTPHeaders({"Host": "localhost"}), connection=Mock())
     handler = LoginHandler(Application(), request)
     handler.set_status(405)
+    caplog.set_level("INFO", "tornado.access")
     handler.application.log_request(handler)
 
     assert f"{method} /login" in caplog.text
