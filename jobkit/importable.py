@@ -6,6 +6,7 @@ import importlib.machinery
 import os
 import sys
 import weakref
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -49,27 +50,28 @@ def _is_found(name: str, module: ModuleType) -> bool:
         return is_importable(own)
     if parent and not is_importable(parent):
         return False
-    spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
-    if spec is not None and (not file or _is_named(name, str(file))):
-        return True
+    spec, file = getattr(module, "__spec__", None), str(getattr(module, "__file__", None) or "")
     if not file:  # made by code: that of its package runs in the other process, too
-        return parent in sys.modules
+        return spec is not None or parent in sys.modules
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
+    if spec is not None and _is_in(sys.path if path is None else path, name, file):
+        return True
     for finder in sys.meta_path:
         try:
             other = finder.find_spec(name, path)
         except Exception:  # a finder may be anybody's
             continue
+        if other is not None and not other.origin:  # a folder without code has the name, or a finder makes the module
+            return other.submodule_search_locations is None
         if other is not None:
-            return bool(other.origin) and os.path.realpath(str(other.origin)) == os.path.realpath(file)
+            return os.path.realpath(str(other.origin)) == os.path.realpath(file)
     return False
 
 
-def _is_named(name: str, file: str) -> bool:
-    """Return True if an import of this name reads such a file: `a.b` is `a/b.py`, `a/b/__init__.py` or `a/b.so`."""
+def _is_in(path: Iterable[str], name: str, file: str) -> bool:
+    """Return True if one of these folders has the file under this name: `a.b` is `b.py`, `b/__init__.py` or `b.so`."""
     suffix = max((each for each in _SUFFIXES if file.endswith(each)), key=len, default="")
-    parts = file.removesuffix(suffix).replace(os.sep, "/").split("/")
-    if parts[-1] == "__init__":
-        parts.pop()
-    names = name.split(".")
-    return bool(suffix) and parts[-len(names) :] == names
+    folder, last = os.path.split(file.removesuffix(suffix))
+    if last == "__init__":
+        folder, last = os.path.split(folder)
+    return bool(suffix) and last == name.rpartition(".")[2] and folder in path

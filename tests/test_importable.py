@@ -79,10 +79,16 @@ def by_run(path: Path, name: str) -> ModuleType:
     return module
 
 
-WAYS = [(app, "bokeh_app_0123"), (by_path, "another_name"), (by_exec, "made_by_exec"), (by_run, "<run_path>")]
+WAYS = [
+    (app, "bokeh_app_0123"),
+    (by_path, "another_name"),
+    (by_path, "app"),
+    (by_exec, "made_by_exec"),
+    (by_run, "<run_path>"),
+]
 
 
-@pytest.fixture(params=WAYS, ids=[name for _, name in WAYS])
+@pytest.fixture(params=WAYS, ids=[f"{name}-{make.__name__}" for make, name in WAYS])
 def module(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     make, name = request.param
     path = tmp_path / "app.py"
