@@ -233,8 +233,10 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
         seconds, micros = await store.redis.time()
         end = time.time()
         skew_s = seconds + micros / 1e6 - (begin + end) / 2
-        if settings.scheme != "joined" and (lacks := await store.lacks()):
-            user = store.redis.connection_pool.connection_kwargs.get("username") or "default"
+        lacks = await store.lacks() if settings.scheme != "joined" else []
+        user = store.redis.connection_pool.connection_kwargs.get("username") or "default"
+        only_reads = "".join(lacks[:1]).startswith("writing the keys") and {*lacks[1:]} <= {"the command PUBLISH"}
+        if lacks and not only_reads:
             return [fail("rights", f"user {user} lacks {', '.join(lacks)}", f"ACL SETUSER {user} {RIGHTS}")]
         info, refused = await store.redis.info("everything"), str(await store.refused() or "")
         await reread(store)
@@ -244,6 +246,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             queue for worker in workers if worker.takes_jobs and worker.id in of_arq for queue in worker.queues
         }
         return [
+            *([ok("rights", f"user {user} may only read: it changes no jobs, and submits and runs none")] * only_reads),
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
             *await _records(store, [worker.version for worker in workers], remove_damaged),
             *_workers(workers, queues, fix_workers, arq_queues),

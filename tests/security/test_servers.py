@@ -18,6 +18,7 @@ import redis
 import jobkit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
+from jobkit.sharing.rights import MemberRole, rights_of
 from jobkit.store.binary import find_server
 from jobkit.store.library import RIGHTS
 from tests.store.server import Server
@@ -88,6 +89,21 @@ def test_doctor_names_the_rights_that_a_user_lacks_behind_tls(tls: int, certific
     assert run.returncode == 1
     assert lacks + RIGHTS in run.stdout
     assert "canary" not in run.stdout
+
+
+def test_doctor_takes_a_user_with_the_documented_rights_of_a_viewer_as_one(own_bench: Bench) -> None:
+    with jobkit.connect(**own_bench.place) as kit, redis.Redis.from_url(own_bench.server.url) as client:
+        kit.submit(len, "abc")
+        viewer = rights_of(MemberRole.VIEWER, kit.settings.namespace)
+        client.execute_command("ACL", "SETUSER", "eve", "on", ">canary", *viewer)
+        url = f"redis://eve:canary@127.0.0.1:{own_bench.server.listen()}"
+        env = environment(JOBKIT_URL=url, JOBKIT_NAMESPACE=kit.settings.namespace)
+
+    run = subprocess.run([sys.executable, "-m", "jobkit", "doctor"], env=env, capture_output=True, text=True)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "ok    rights       user eve may only read" in run.stdout
+    assert "ACL SETUSER" not in run.stdout
 
 
 def test_sentinels_and_their_primary_are_reached_by_tls(tls: int, certificates: Path, tmp_path: Path) -> None:
