@@ -172,6 +172,10 @@ class _StoreSink:
     def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
         background.call(self._store.keep([Kept.of_checkpoint(self._job_id, self._token, info, sealed, "")]))
 
+    def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
+        """Do nothing: what the job says is stored at once."""
+        return False
+
     def resumed(self, info: CheckpointInfo | None) -> None:
         if info is not None:
             self._more = {"resumed": info.phrase, "resumed_done": info.done}

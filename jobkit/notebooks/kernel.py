@@ -101,6 +101,10 @@ class _PipeSink:
     def resumed(self, info: CheckpointInfo | None) -> None:
         """Do nothing: it has no checkpoints."""
 
+    def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
+        """Do nothing: it has no checkpoints."""
+        return False
+
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
         raise JobkitError("a notebook that runs as a job cannot ask questions")
 

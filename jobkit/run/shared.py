@@ -37,6 +37,7 @@ from jobkit.run.ended import (
     succeeded,
 )
 from jobkit.run.inside import bars, context
+from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.log_tee import LoopLog
@@ -57,19 +58,27 @@ class LoopSink:
     def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         self._sink, self._loop, self._thread = sink, loop, thread
 
-    def __getattr__(self, kind: str) -> Callable[..., None]:
+    def __getattr__(self, kind: str) -> Callable[..., object]:
         return partial(self.call, getattr(self._sink, kind))
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.
         self.call(self._sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
 
-    def call(self, function: Callable[..., object], *args: Any) -> None:
+    def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
+        """On the loop's thread nothing waits: what follows is stored in the same exchange as what was said before."""
+        return self.call(self._sink.sync, key, reply) and threading.get_ident() != self._thread
+
+    def call(self, function: Callable[..., object], *args: Any) -> bool:
+        """Return False if the loop is closed: the caller is a thread that outlived its worker."""
         if threading.get_ident() == self._thread:
             function(*args)
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
-                self._loop.call_soon_threadsafe(function, *args)
+            return True
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+            return True
+        except RuntimeError:
+            return False
 
 
 class SharedContext(Context):

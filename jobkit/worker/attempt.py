@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from jobkit.codec import Codec
@@ -28,6 +29,9 @@ from jobkit.worker.job_files import JobFiles, note
 #: Seconds after a checkpoint in which an attempt ends that waits for an answer, instead of keeping its slot.
 _FRESH_S = 60.0
 
+#: Seconds for which a job waits, at most, until the store has what it has said before a checkpoint.
+SYNC_S = 2.0
+
 #: Seconds between two summaries of metrics, which go to all who see the job, also without its curves.
 SUMMARY_S = 1.0
 
@@ -35,6 +39,56 @@ SUMMARY_S = 1.0
 def newest(kept: Sequence[Kept]) -> list[Kept]:
     """Return what is to be kept without what something later replaces, which would fill the worker in an outage."""
     return list({(one.job_id, one.token, bool(one.checkpoint), one.info.name): one for one in kept}.values())
+
+
+class Syncs:
+    """Attempts that wait until the store has their news: each `SYNC_S` at most, and not at all during an outage.
+
+    `hurry` is called when there are news to store at once.
+    """
+
+    def __init__(self, hurry: Callable[[], None]) -> None:
+        self._hurry = hurry
+        self._said: list[asyncio.Future[None]] = []
+        self._taken: list[asyncio.Future[None]] = []
+        self._is_late = False
+
+    def add(self, reply: Callable[[], None], keeping: asyncio.Task[None] | None) -> None:
+        """Call `reply` when the store has what an attempt has said, also what `keeping` makes ready for it."""
+        loop = asyncio.get_running_loop()
+        stored: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(0 if self._is_late else SYNC_S, self._give_up, stored)
+
+        def end(_: object) -> None:
+            timer.cancel()
+            reply()
+
+        def begin(_: object) -> None:
+            self._said.append(stored)
+            self._hurry()
+
+        stored.add_done_callback(end)
+        if keeping is None or keeping.done():
+            begin(None)
+        else:
+            keeping.add_done_callback(begin)
+
+    def _give_up(self, stored: asyncio.Future[None]) -> None:
+        if not stored.done():
+            self._is_late = True
+            stored.set_result(None)
+
+    def take(self) -> None:
+        """The news so far were taken for an exchange."""
+        self._taken += self._said
+        self._said = []
+
+    def end(self) -> None:
+        """The store has the news that were taken."""
+        taken, self._taken, self._is_late = self._taken, [], False
+        for stored in taken:
+            if not stored.done():
+                stored.set_result(None)
 
 
 class Asker:
@@ -74,6 +128,7 @@ class RunningAttempt:
     job_files: JobFiles
     lend: Callable[[RunningAttempt], None]
     asker: Asker
+    syncs: Syncs
     before: RunningAttempt | None
     """An earlier attempt at the same job, which it takes over from."""
     began: float = field(default_factory=time.monotonic)
@@ -191,6 +246,10 @@ class RunningAttempt:
         self._more |= {"saved": info.text, "saved_at": info.at_ms}
         self._saved_at = time.monotonic()
         self.progress(*self._numbers)
+
+    def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
+        self.syncs.add(partial(reply, Reply(key, "stored")), self._keeping)
+        return True
 
     def resumed(self, info: CheckpointInfo | None) -> None:
         self.uses_checkpoints = True

@@ -39,7 +39,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.tasks.call import WITH_PARTS
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
-from jobkit.worker.attempt import Asker, RunningAttempt
+from jobkit.worker.attempt import Asker, RunningAttempt, Syncs
 from jobkit.worker.capacity import Capacity
 from jobkit.worker.environments import Environments, NotBuilt
 from jobkit.worker.job_files import JobFiles, note
@@ -101,6 +101,7 @@ class RunningJobs:
         self._parts = PartStore(store, lambda: self.job_files.file_store)
         self._environments = Environments()
         self.asker = Asker(store, codec, pause)
+        self.syncs = Syncs(self._hurry)
         self.durations = Durations(store)
         self.facts = WorkerFacts(settings, info.id, store, codec)
         self.runner = runner
@@ -140,7 +141,7 @@ class RunningJobs:
         before = self.attempts.get(claimed.spec.id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self.abandon(before)
-        attempt = RunningAttempt(claimed, self._note_news, self.job_files, self._lend, self.asker, before)
+        attempt = RunningAttempt(claimed, self._note_news, self.job_files, self._lend, self.asker, self.syncs, before)
         self.attempts[attempt.job_id] = attempt
         return attempt
 
@@ -358,6 +359,7 @@ class RunningJobs:
                 every.append(news)
             kept += attempt.kept
             attempt.kept = []
+        self.syncs.take()
         return every, kept
 
     def awaited(self) -> list[str]:
@@ -371,6 +373,11 @@ class RunningJobs:
             self.has_news = True
             self.news_at = max(time.monotonic(), self.news_at + NEWS_WINDOW_S)
             asyncio.get_running_loop().call_later(max(0.0, self.news_at - time.monotonic()), self.wake.set)
+
+    def _hurry(self) -> None:
+        """News are due now, without a window: an attempt waits until they are stored."""
+        self.has_news, self.news_at = True, min(self.news_at, time.monotonic())
+        self.wake.set()
 
     def ask(self, job_id: str) -> None:
         """A user asks a job to stop at its next checkpoint, and after its grace in any case."""

@@ -363,6 +363,7 @@ class JobWorker(arq.worker.Worker):
             takes = lends and bool(awaited) and self._stop != "now"
         claims = takes and self.inbox.is_listening
         if not self._news and not self._kept and not endings and not claims:
+            self.running.syncs.end()
             self._wait_s = float("inf")
             return
         try:
@@ -373,6 +374,7 @@ class JobWorker(arq.worker.Worker):
             self.running.endings = endings + self.running.endings
             raise
         self._wait_s, self._news, self._kept = wait_s, [], []
+        self.running.syncs.end()
         if self._spool.written:
             await self._spool_endings()
         for ended, answer in zip(endings, answers, strict=True):

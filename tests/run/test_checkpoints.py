@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobSt
 from jobkit.model.checkpoint import CheckpointInfo, label_of
 from jobkit.model.format import progress_line
 from jobkit.run.inside import context
+from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Bar, Recorder
 from jobkit.run.process import frames
@@ -43,12 +44,18 @@ class Listener(Heard):
         super().__init__()
         self.written: list[tuple[CheckpointInfo, bytes]] = []
         self.went_on: list[str] = []
+        self.synced: list[tuple[list[str], int, int]] = []  # lines, points and checkpoints before each
 
     def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
         self.written.append((info, sealed))
 
     def resumed(self, info: CheckpointInfo | None) -> None:
         self.went_on.append("" if info is None else info.phrase)
+
+    def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
+        self.synced.append((self.texts[:], len(self.curves.get("loss", ())), len(self.written)))
+        reply(Reply(key, "stored"))
+        return True
 
 
 class Bench:
@@ -114,6 +121,19 @@ def test_the_next_attempt_has_the_newest_value_and_its_files(bench: Bench) -> No
     assert sorted(Path.cwd().rglob("*.part")) == []
     assert jobkit.checkpoint({"step": 9})
     assert jobkit.resume({}) == {"step": 9}
+
+
+def test_what_was_said_is_stored_before_a_checkpoint_and_nothing_is_waited_for_otherwise(bench: Bench) -> None:
+    bench.attempt()
+    assert bench.heard.synced == []
+
+    for step in range(2):
+        bench.recorder.write("stdout", f"line {step}\n")
+        jobkit.log_metrics(step, loss=0.5)
+        jobkit.checkpoint(step)
+        jobkit.checkpoint(step)
+
+    assert bench.heard.synced == [(["line 0"], 1, 0), (["line 0", "line 1"], 2, 2)]
 
 
 @in_files

@@ -537,6 +537,29 @@ async def count_on_loop(path: str, steps: int, pause_s: float = 0.0) -> int:
     return steps
 
 
+def _speak_to(end: int, victim: int) -> None:
+    """Print a line and log a point in each step from the checkpoint on; then write a checkpoint, and kill the victim in
+    the first attempt (0: this process)."""
+    for step in range(jobkit.resume(0), end):
+        print(f"step {step}")
+        jobkit.log_metrics(step, loss=step)
+    jobkit.checkpoint(end)
+    if jobkit.current().attempt == 1:
+        os.kill(victim or os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+@jobkit.task
+def speak_and_die(victim: int) -> None:
+    for end in (5, 10):
+        _speak_to(end, victim)
+
+
+@jobkit.task
+async def speak_and_die_on_loop(victim: int) -> None:
+    speak_and_die.function(victim)
+
+
 @jobkit.task
 def count_politely(path: str) -> str:
     """Write one checkpoint, when it is asked to stop."""

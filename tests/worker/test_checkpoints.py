@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 import jobkit
-from tests.support import wait_until
+from jobkit.worker import attempt as attempt_module
+from tests.support import until, wait_until
 
 from . import jobs
 from .conftest import Bench
@@ -41,6 +44,32 @@ def test_a_job_whose_worker_was_killed_goes_on_from_its_last_checkpoint(bench: B
     assert [kept.attempt for kept in job.checkpoints()] == [2, 2]
     if not has_files:
         assert job.checkpoints()[-1].value() == {"step": 6, "sum": 15}
+
+
+@pytest.mark.parametrize(
+    ("task", "isolation", "dies"),
+    [
+        (jobs.speak_and_die, "process", "job"),
+        (jobs.speak_and_die, "process", "worker"),
+        pytest.param(jobs.speak_and_die_on_loop, "process", "job", marks=pytest.mark.nightly),
+        pytest.param(jobs.speak_and_die, "thread", "worker", marks=pytest.mark.nightly),
+    ],
+)
+def test_what_a_job_said_before_its_checkpoint_is_stored_if_it_dies_right_after_it(
+    bench: Bench, task: jobkit.Task, isolation: str, dies: str
+) -> None:
+    worker = bench.worker(JOBKIT_RESULTS=bench.file("results"))
+    kit = bench.kit.options(isolation=isolation, retries=1, backoff=0.0)
+
+    job = kit.submit(task, worker.pid if dies == "worker" else 0)
+    if dies == "worker":
+        worker.wait(60)
+        bench.worker(JOBKIT_RESULTS=bench.file("results"))
+
+    job.result(60)
+    printed = [str(line) for line in job.logs() if str(line).startswith("step")]
+    assert printed == [f"step {n}" for n in range(10)]
+    assert list(job.metrics()["loss"]) == list(range(10))
 
 
 @pytest.mark.parametrize(
@@ -233,3 +262,28 @@ def test_checkpoints_go_with_their_job(bench: Bench) -> None:
     bench.kit.delete([job.id])
 
     wait_until(lambda: not list(Path(bench.file("results")).rglob("checkpoint.*")), what="the files to go")
+
+
+async def test_no_job_waits_for_the_store_at_its_checkpoint_during_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_module, "SYNC_S", 0.01)
+    hurried: list[str] = []
+    syncs = attempt_module.Syncs(lambda: hurried.append("said"))
+    replies: SimpleQueue[str] = SimpleQueue()
+
+    syncs.add(lambda: replies.put("late"), None)
+    await until(lambda: not replies.empty(), "the reply of an attempt that has waited long enough")
+    monkeypatch.setattr(attempt_module, "SYNC_S", 600.0)
+    syncs.add(lambda: replies.put("at once"), None)
+    await until(lambda: replies.qsize() == 2, "the reply during the outage")
+    syncs.take()
+    syncs.end()
+    syncs.add(lambda: replies.put("stored"), None)
+    syncs.end()  # of an exchange that began before
+    await asyncio.sleep(0)
+    assert replies.qsize() == 2
+    syncs.take()
+    syncs.end()
+    await until(lambda: replies.qsize() == 3, "the reply once its news are stored")
+
+    assert [replies.get() for _ in range(3)] == ["late", "at once", "stored"]
+    assert len(hurried) == 3

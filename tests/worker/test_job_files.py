@@ -258,7 +258,7 @@ async def test_a_sweep_removes_large_parts_that_the_store_does_not_know(job_file
 async def test_what_a_job_replaces_before_the_next_exchange_does_not_fill_the_worker(job_files: JobFiles) -> None:
     job = await claimed(job_files, "a")
     unused: Any = None
-    attempt = RunningAttempt(job, lambda: None, job_files, unused, unused, None)
+    attempt = RunningAttempt(job, lambda: None, job_files, unused, unused, unused, None)
 
     for number in range(300):
         attempt.artifact("show:figure", PICTURE, b"%d" % number)

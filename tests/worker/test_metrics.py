@@ -59,7 +59,7 @@ async def test_points_go_with_each_news_and_their_summary_now_and_then_and_at_th
     monkeypatch.setattr(attempt_module, "SUMMARY_S", 1000.0)
     unused: Any = None
     claimed = Claimed(JobSpec("a", "train"), "token", 1)
-    attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, None)
+    attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, unused, None)
     news = []
     for step in range(3):
         attempt.metrics({"loss": [(step, step, float(step))]})
@@ -79,7 +79,7 @@ async def test_the_summary_of_earlier_attempts_goes_with_the_first_news_of_the_n
     line = curves.take()
     assert line is not None
     claimed = Claimed(JobSpec("a", "train"), "token", 2)
-    attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, None)
+    attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, unused, None)
 
     attempt.measured_before([line.stored.encode()])
     attempt.progress(1, 2, "")

@@ -20,7 +20,8 @@ class Reply(NamedTuple):
 
     Attributes:
         kind: "wait" (there is no answer yet), "leave" (the same, and the attempt is to end), "answer", "late",
-            "alone" (no person can answer), "many" (the job has asked too much) or "refused".
+            "alone" (no person can answer), "many" (the job has asked too much) or "refused"; "stored" if the key is of
+            a sync.
         body: the answer as JSON, or the sentence of a refusal.
     """
 

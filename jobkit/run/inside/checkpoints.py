@@ -63,7 +63,8 @@ def checkpoint(value: Any, files: File | Iterable[File] = (), every: float | str
     """Keep the state of this job. The next attempt of the job gets it from `resume`, and a new job from
     `job.rerun(from_checkpoint=True)`.
 
-    It is stored when this returns, whole or not at all; the newest two are kept. If the job was asked to stop at a
+    It is stored when this returns, whole or not at all, and lines, metrics and artifacts from before it are stored
+    before it; the newest two are kept. If the job was asked to stop at a
     checkpoint (a worker that shuts down, `job.cancel(checkpoint=True)`), it stops here. If it cannot be stored, the job
     goes on, and its log says why.
 

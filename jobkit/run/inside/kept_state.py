@@ -160,6 +160,7 @@ class Checkpoints:
             copied = relative_files(given, Path.cwd())
             form, body = self._files.codec.encode(value)
             head = CheckpointHead(info, form, (), self._version, self._code(), self._voice.answers.counts)
+            self._voice.sync()  # the next attempt does not say again what this one has said before its checkpoint
             info, sealed = self._files.write(head, body, copied)
         except ValueError as error:
             if not isinstance(error, InvalidParams):  # of `relative_files`
@@ -229,6 +230,9 @@ class Printer:
 
     def line(self, source: str, text: str, level: str = "", logger: str = "") -> None:
         print(f"jobkit: {text}", file=sys.stderr)
+
+    def sync(self) -> None:
+        """Do nothing: what it says is said."""
 
     def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
         if info.name.endswith(".00000001"):

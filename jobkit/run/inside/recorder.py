@@ -73,6 +73,11 @@ class Sink(Protocol):
         """The task goes on from this checkpoint; None: it uses checkpoints, and there is none yet."""
         ...
 
+    def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
+        """Store what was said so far. `reply` is called in any thread with a `Reply` to this key when that is done, or
+        takes too long. Return False if the caller need not or must not wait for it."""
+        ...
+
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
         """A question for people; `reply` is called in any thread with each reply to it."""
         ...
@@ -172,6 +177,8 @@ class Recorder:
         self._metrics: MetricBuffer | None = None
         self._pictures = PictureBuffer(self._warn)
         self._sent_at = -math.inf  # when the last of progress, metrics and pictures left
+        self._syncs = 0
+        self._is_synced = True  # nothing but progress was said since the last sync
         #: Set if only the job's own thread may call the sink (`sync://`): ticks only mark what is due.
         self.is_passive = False
 
@@ -232,11 +239,27 @@ class Recorder:
             self._bounds.check(self._kept, name, size)
             self._sink.artifact(name, media, body)
             self._kept[name] = size
+            self._is_synced = False
 
     def relay(self, kind: str, *news: Any) -> None:
         """Hand on news that another process of the job has collected. `kind`: the method of the sink."""
         with self._guard, self._lock:
             getattr(self._sink, kind)(*news)
+
+    def sync(self) -> None:
+        """Wait until the store has what was said so far, or until that takes too long: see `Sink`."""
+        at_ms = now_ms()
+        with self._guard, self._lock:
+            self._flush(at_ms, at_ms)
+            self._send()
+            if self._is_synced:
+                return
+            self._is_synced = True
+            self._syncs += 1
+            key = f"\nsync {self._syncs}"  # no question has such a key
+            waits = self._sink.sync(key, self.answers.put)
+        if waits:
+            self.answers.wait(key)
 
     def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
         """A checkpoint was written; see `Sink`."""
@@ -296,8 +319,10 @@ class Recorder:
             self._sent_at = time.monotonic()
             if self._metrics is not None and (batch := self._metrics.take()):
                 self._sink.metrics(batch)
+                self._is_synced = False
             for name, body in self._pictures.take().items():
                 self._sink.artifact(name, PICTURE, body)
+                self._is_synced = False
             if not self._has_moved:
                 return
             self._has_moved = False
@@ -432,6 +457,7 @@ class Recorder:
             self._log.flush()
         if self._buffer:
             self._sink.lines(self._buffer.take(at_ms))
+            self._is_synced = False
             if self._memory is not None:
                 self._memory.release()
 

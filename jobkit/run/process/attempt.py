@@ -283,6 +283,11 @@ class ProcessAttempt:
             self._sink.checkpoint(frames.read_checkpoint(facts, bytes(sealed)), bytes(sealed))
         elif kind == frames.RESUMED:
             self._sink.resumed(None if content is None else frames.read_checkpoint(content))
+        elif kind == frames.SYNC:
+            if self._child is not None:
+                self._child.drain_output()
+            self._flush()
+            self._sink.sync(str(content), self._reply)
         elif kind == frames.ASK:
             key, text, timeout_s, body = content
             limit_s = None if timeout_s is None else float(timeout_s)

@@ -199,6 +199,10 @@ class _FrameSink:
     def resumed(self, info: CheckpointInfo | None) -> None:
         self._send(frames.RESUMED, info)
 
+    def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
+        self._send(frames.SYNC, key)  # the reply comes by the `Inbox`
+        return self.is_open
+
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
         self._send(frames.ASK, (key, text, timeout_s, body))  # the replies come by the `Inbox`
 

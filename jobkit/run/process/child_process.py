@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from jobkit.run.process import frames
 _READ_BYTES = 65_536
 #: Of a dead process's output at most this much is still read: a process that it has left behind may write without end.
 _LAST_BYTES = 4 << 20
+#: Of messages that it does not read so many wait; further ones are dropped.
+_UNREAD_MOST = 1000
 
 
 class Occupant(Protocol):
@@ -73,7 +75,7 @@ class ChildProcess:
         self._frames = frames.Frames()
         self._control: socket.socket | None = None
         self._outputs: dict[int, str] = {}
-        self._unsent: Iterator[bytes] = iter(())
+        self._unsent: deque[bytes] = deque()
         self._sending = memoryview(b"")
         self._is_damaged = False
         self._is_unread = False
@@ -110,12 +112,13 @@ class ChildProcess:
         """Send it a call. It need not be there yet."""
         self.jobs += 1
         self._attempt = attempt
-        self._unsent = call
+        self._unsent.extend(call)
         self._send()
 
     def send(self, data: bytes) -> None:
         """Send it something, after what it gets already."""
-        self._unsent = itertools.chain(self._unsent, (data,))
+        if len(self._unsent) < _UNREAD_MOST:
+            self._unsent.append(data)
         self._send()
 
     def leave(self, *, is_fit: bool) -> None:
@@ -239,9 +242,9 @@ class ChildProcess:
         try:
             while True:
                 if not self._sending:
-                    self._sending = memoryview(next(self._unsent, b""))
-                if not self._sending:
-                    break
+                    if not self._unsent:
+                        break
+                    self._sending = memoryview(self._unsent.popleft())
                 self._sending = self._sending[self._control.send(self._sending) :]
         except BlockingIOError:
             self._loop.add_writer(self._control, self._send)

@@ -4,8 +4,8 @@ To the parent: frames, `length (4, big endian) · type (1) · msgpack`. The leng
 most `FRAME_LIMIT` bytes. A larger value is written to a file in the job's folder or, if there is none on this machine
 or it cannot be written, goes in parts, before the report that it belongs to.
 
-To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`. A reply to a question is an
-order of length 0, with the reply as msgpack in place of the call.
+To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`. A reply to a question or sync
+is an order of length 0, with the reply as msgpack in place of the call.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ AWAITS = b"w"
 CHECKPOINT, RESUMED = b"k", b"u"
 #: Child to parent: points of metrics, by name.
 METRICS = b"m"
+#: Child to parent: the key of a sync, see `Sink.sync`.
+SYNC = b"y"
 #: Child to parent: a question for people, see `Sink.ask`.
 ASK = b"q"
 
@@ -192,7 +194,7 @@ class Frames:
 
 
 def reply_frame(reply: Reply) -> bytes:
-    """Return the bytes of a reply to a question, for `Inbox`."""
+    """Return the bytes of a reply to a question or sync, for `Inbox`."""
     body = _pack(reply)
     return _ORDER_HEAD.pack(0, len(body)) + body
 
@@ -219,7 +221,7 @@ class Inbox:
                 yield message
 
     def reply(self) -> Reply:
-        """Return the next reply to a question of the running job. Raises EOFError if the parent is gone."""
+        """Return the next reply to a question or sync of the running job. Raises EOFError if the parent is gone."""
         while not isinstance(message := self._next(), Reply):
             if message is None:
                 raise EOFError("the worker is gone")
