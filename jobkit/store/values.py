@@ -142,6 +142,7 @@ class Kept(msgspec.Struct, frozen=True):
     """An artifact of a running attempt. `body` is sealed: the content, or a reference to its file in `folder`.
 
     For a checkpoint `checkpoint` is its `CheckpointInfo` as JSON, and `body` is empty if it is a file.
+    `number` counts the artifacts of an attempt as that of `AttemptNews` counts its news.
     """
 
     job_id: str
@@ -150,6 +151,7 @@ class Kept(msgspec.Struct, frozen=True):
     body: bytes
     folder: str = ""
     checkpoint: bytes = b""
+    number: int = 0
 
     @classmethod
     def of_checkpoint(cls, job_id: str, token: str, info: CheckpointInfo, body: bytes, folder: str) -> Kept:

@@ -229,9 +229,9 @@ def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
         info = kept.info
         meta = _json({"media_type": info.media_type, "size_bytes": info.size_bytes, "at_ms": info.at_ms})
         if kept.checkpoint:
-            args += [kept.job_id, kept.token, f"\n{info.name}", kept.checkpoint, kept.body, kept.folder]
+            args += [kept.job_id, kept.token, f"\n{info.name}", kept.checkpoint, kept.body, kept.folder, kept.number]
         else:
-            args += [kept.job_id, kept.token, info.name, meta, kept.body, kept.folder]
+            args += [kept.job_id, kept.token, info.name, meta, kept.body, kept.folder, kept.number]
     return args
 
 

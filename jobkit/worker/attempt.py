@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from jobkit.codec import Codec
 from jobkit.files.checkpoints import KEPT
 from jobkit.model import LogLine
@@ -38,7 +40,12 @@ SUMMARY_S = 1.0
 
 def newest(kept: Sequence[Kept]) -> list[Kept]:
     """Return what is to be kept without what something later replaces, which would fill the worker in an outage."""
-    return list({(one.job_id, one.token, bool(one.checkpoint), one.info.name): one for one in kept}.values())
+    newest: dict[tuple[str, str, bool, str], Kept] = {}
+    for one in kept:
+        key = one.job_id, one.token, bool(one.checkpoint), one.info.name
+        newest.pop(key, None)  # it goes to the end: the store wants them in the order of their numbers
+        newest[key] = one
+    return list(newest.values())
 
 
 class Syncs:
@@ -176,6 +183,8 @@ class RunningAttempt:
     _keeping: asyncio.Task[None] | None = None
     kept: list[Kept] = field(default_factory=list)
     """Artifacts that the store does not know yet."""
+    _kept_count: int = 0
+    """Number of the newest of them."""
     _stored: dict[str, int] = field(default_factory=dict)
     """Names of its artifacts, with the bytes that the store has of each."""
 
@@ -242,7 +251,8 @@ class RunningAttempt:
         kept = Kept.of_checkpoint(self.job_id, self.claimed.token, info, sealed, "" if folder is None else folder.path)
         # The store keeps as many. A job that writes more before the next exchange must not fill the worker.
         older = [one for one in self.kept if one.checkpoint][: 1 - KEPT]
-        self.kept = [one for one in self.kept if one not in older] + [kept]
+        self.kept = [one for one in self.kept if one not in older]
+        self._add(kept)
         self._more |= {"saved": info.text, "saved_at": info.at_ms}
         self._saved_at = time.monotonic()
         self.progress(*self._numbers)
@@ -277,8 +287,12 @@ class RunningAttempt:
             self.lines([note(sentence)])
             return
         self._stored[name] = 0 if kept.folder else kept.info.size_bytes
-        self.kept = newest([*self.kept, kept])
+        self._add(kept)
         self.wake()
+
+    def _add(self, kept: Kept) -> None:
+        self._kept_count += 1
+        self.kept = newest([*self.kept, replace(kept, number=self._kept_count)])
 
     async def settle(self) -> None:
         """Wait until what the job saved is ready for the store."""

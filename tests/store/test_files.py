@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from jobkit.model import JobEvent
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Claimed, Kept
 from tests.support import until
@@ -37,6 +39,25 @@ async def test_an_artifact_replaces_the_one_of_the_same_name(store: RedisStore) 
 
     assert [info.size_bytes for info in await store.artifacts("a")] == [5]
     assert await store.artifact("a", "a.txt") == b"newer"
+
+
+async def test_an_artifact_that_is_sent_again_is_published_once_and_replaces_no_newer_one(
+    store: RedisStore, hub: EventHub
+) -> None:
+    heard: list[JobEvent] = []
+    hub.listen(heard.append, "a")
+    await hub.ready("a")
+    claimed = await started(store, "a")
+    first, second = (replace(kept(claimed, body=b"%d" % n), number=n) for n in (1, 2))
+
+    # The worker never saw a reply to the first message, and sends it again; then the network delivers it late.
+    for sent in ([first], [first, second], [first]):
+        assert await store.keep(sent) == [True] * len(sent)
+    await store.finish([ending(claimed)])
+
+    await until(lambda: "succeeded" in [str(event.type) for event in heard], "the last event")
+    assert [str(event.type) for event in heard].count("logged") == 2
+    assert await store.artifact("a", "a.txt") == b"2"
 
 
 async def test_an_attempt_that_lost_its_lease_keeps_nothing(store: RedisStore) -> None:

@@ -214,6 +214,17 @@ def chatter(lines: int, is_deadly: bool = False) -> None:
 
 
 @jobkit.task
+def chatter_slowly(lines: int) -> int:
+    """Print a line, log a point and save an artifact in each step."""
+    for i in range(lines):
+        print(f"line {i}")
+        jobkit.log_metrics(i, loss=0.5)
+        jobkit.current().save("newest.txt", str(i))
+        time.sleep(0.003)
+    return lines
+
+
+@jobkit.task
 async def chatter_async(lines: int) -> None:
     chatter.function(lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,31 @@ def test_a_log_has_each_line_once_when_the_replies_to_its_lines_are_lost(bench: 
             crew.communicate()
 
     assert [line.text for line in bench.kit.logs(job.id)] == ["a line"]
+
+
+@pytest.mark.nightly
+def test_a_log_has_each_line_once_and_in_order_while_the_connection_of_its_worker_is_cut(bench: Bench) -> None:
+    listen, count = bench.server.home / "cut.sock", 600
+    command = [sys.executable, "-m", "tests.chaos.proxy", str(listen), str(bench.server.socket)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as proxy:
+        assert proxy.stdin is not None
+        assert proxy.stdout is not None
+        assert proxy.stdout.readline() == "ready\n"
+        bench.start(
+            [sys.executable, "-m", "jobkit", "worker", "-t", "tests.worker.jobs"],
+            {"JOBKIT_URL": f"unix://{listen}", "JOBKIT_LEASE": "60"},
+            ready=True,
+        )
+        job = bench.kit.submit(jobs.chatter_slowly, count)
+        try:
+            for _ in range(40):
+                print("swallow 0.05", file=proxy.stdin, flush=True)  # replies are lost, then all connections
+                time.sleep(0.12)
+            assert job.result(60) == count
+        finally:
+            proxy.stdin.close()  # the worker reaches the server no more, and ends by its signal
+
+    steps = [int(str(line).split()[1]) for line in job.logs()]
+    assert steps == list(range(count))
+    assert list(job.metrics()["step"]) == steps
+    assert [artifact.read() for artifact in job.artifacts()] == [b"%d" % (count - 1)]

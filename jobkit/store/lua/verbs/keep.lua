@@ -1,14 +1,15 @@
--- Keeps artifacts of running attempts. args: for each: id, token, name, meta (JSON), body (sealed), folder or "". Returns 1
--- if the token holds. An artifact replaces an earlier one of its name. A name that begins with a newline is that of a
--- checkpoint, whose body may be empty; the newest stay.
+-- Keeps artifacts of running attempts. args: for each: id, token, name, meta (JSON), body (sealed), folder or "", and its number
+-- among those of the attempt, as in `progress`. Returns 1 if the token holds. An artifact replaces an earlier one of its name. A
+-- name that begins with a newline is that of a checkpoint, whose body may be empty; the newest stay.
 -- Artifacts are published on the job's channel.
 local CHECKPOINTS = 2 -- of a job are kept
 
 verb('keep', ALSO_WHEN_FULL, function(args)
-  return each(args, 1, 6, 0, function(i)
+  return each(args, 1, 7, 0, function(i)
     local id, name = args[i], args[i + 2]
-    local rec = call('HMGET', P .. 'job:' .. id, 'token', 'state', 'seq')
+    local rec = call('HMGET', P .. 'job:' .. id, 'token', 'state', 'seq', 'keeps')
     if rec[1] ~= args[i + 1] or rec[2] ~= 'running' then return 0 end
+    if not Records.is_news(P .. 'job:' .. id, 'keeps', rec[4], rec[1], args[i + 6]) then return 1 end
     call('HSETNX', P .. 'job:' .. id, 'kept', 1)
     if string.byte(name) == 10 then
       local key = P .. 'checkpoints:' .. id
