@@ -11,6 +11,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobSpec
 from jobkit.store.values import Ending, Submission, WorkerInfo
 from jobkit.testing import FrozenClock, MemoryKit
+from jobkit.ui.app.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Serve, Window, text_of
 from tests.ui.stage import Stage
@@ -74,14 +75,16 @@ def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, w
     shows(page, ["Job 2", "Job 0", "Job 1"])
 
 
-def test_heads_stand_above_their_columns(stage: Stage, url: str, window: Window) -> None:
+@pytest.mark.parametrize("may_act", [True, False])
+def test_heads_stand_above_their_columns(stage: Stage, serve: Serve, window: Window, may_act: bool) -> None:
     stage.submit("train", title="Job 0")
-    page = window.open(url, width=1440)
+    page = window.open(serve(lambda: Dashboard(stage.kit, may_act=may_act).__panel__()), width=1440)
     shows(page, ["Job 0"])
 
     for name in ("name", "state", "when", "time", "worker"):
         head, cell = (page.locator(f".jk-table .row{which} > .{name}") for which in (".head", ":not(.head)"))
         assert (head.bounding_box() or {})["x"] == (cell.bounding_box() or {})["x"], name
+    assert page.get_by_label("Select all on this page").is_visible() == may_act
 
 
 @pytest.mark.nightly
@@ -353,8 +356,6 @@ def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url
 
 @pytest.mark.nightly
 def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, window: Window) -> None:
-    from jobkit.ui.app.dashboard import Dashboard
-
     clock = FrozenClock(datetime.now(UTC) - timedelta(minutes=20))
     stage = Stage(MemoryKit(at_once=False, clock=clock))
     for n in range(20):

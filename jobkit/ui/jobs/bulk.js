@@ -102,7 +102,6 @@ class Bulk {
     const jobs = this.ofPage().length, all = jobs > 0 && this.chosen.size >= jobs;
     n.all.checked = all;
     n.all.indeterminate = this.chosen.size > 0 && !all;
-    n.all.hidden = !may;
     table.root.classList.toggle("readonly", !may);
     table.root.classList.toggle("choosing", this.chosen.size > 0);
     const parts = this.work ? this.working() : this.chosen.size ? this.choosing(all) : null;
