@@ -150,8 +150,10 @@ def unknown_task(name: str, known: Iterable[str]) -> str:
     """Return the error message for an unknown task."""
     known = sorted(known)
     listed = ", ".join(known[:20]) + (f", ... ({len(known)} in all)" if len(known) > 20 else "")
-    end = f"; known tasks are: {listed}" if known else "; no tasks are known: name their module with JOBKIT_TASKS or -t"
-    return f"there is no task {name!r}{close_names(name, known)}{end}"
+    end = f"; known tasks are: {listed}" if known else "; no tasks are known"
+    close = close_names(name, known)
+    cure = "" if close else ". Start a worker that has its module: `jobkit worker -t MODULE`, or set JOBKIT_TASKS"
+    return f"there is no task {name!r}{close}{end}{cure}"
 
 
 def _is_same(one: TaskDef[..., Any], other: TaskDef[..., Any]) -> bool:

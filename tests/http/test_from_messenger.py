@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobkit.client.kit import Kit
+from tests.cli.conftest import Terminal, open_terminal
 from tests.docs.reading import blocks
-from tests.http.site import Site
-from tests.support import ROOT, environment, wait_until
+from tests.support import ROOT, environment, free_port, listens, wait_until
 from tests.ui.conftest import Window
 from tests.ui.conftest import browser as browser
+
+fresh = pytest.fixture(open_terminal, name="fresh")
 
 PAGES = ("docs/from-messenger.md", "docs/ja/from-messenger.md")
 
@@ -63,39 +65,36 @@ def window(browser: Any) -> Iterator[Window]:
     made.close()
 
 
-@contextmanager
-def ended(worker: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Terminate a process at the end of the block."""
-    try:
-        yield
-    finally:
-        worker.terminate()
-
-
 @pytest.mark.browser
-def test_a_report_that_the_page_orders_is_done_live_by_a_worker(
-    folder: Path, kit: Kit, serve: Callable[..., Site], window: Window
+def test_a_reader_who_runs_only_the_commands_of_the_page_orders_a_report(
+    fresh: Terminal, folder: Path, window: Window
 ) -> None:
-    settings = kit.settings
-    env = {
-        **environment(),
-        "JOBKIT_URL": settings.url,
-        "JOBKIT_NAMESPACE": settings.namespace,
-        "JOBKIT_SECRET": settings.secret,
-        "PYTHONPATH": f"{folder}:{ROOT}",
-    }
-    with (
-        subprocess.Popen([sys.executable, "-m", "jobkit", "worker", "-t", "reports"], env=env, cwd=folder) as worker,
-        ended(worker),
-    ):
-        wait_until(lambda: "report" in kit.tasks(), what="the worker")
-        page = window.open(f"{serve(web=str(folder / 'pages')).url}/examples/web/")
+    fresh.environ, fresh.cwd = {"JOBKIT_TASKS": ""}, folder
+    port = free_port()
+    section = (ROOT / PAGES[0]).read_text("utf-8").partition("## The request")[2].partition("## Mercure")[0]
+    (address,) = set(re.findall(r"<(http://localhost:5006/\w+/)>", section))
+    commands = [shlex.split(line) for line in re.findall(r"(?m)^\$ (.+)$", section)]
+    with ExitStack() as stack:
+        for program, *arguments in commands:
+            if program == "jobkit":
+                serving = fresh.start(*arguments, *(["--port", str(port)] if arguments[0] == "dashboard" else []))
+                stack.enter_context(serving)
+                stack.callback(serving.kill)
+                assert serving.stderr is not None
+                assert re.search(r"serves default|^http://", serving.stderr.readline())
+            else:
+                line = [program, *(each.replace("5006", str(port)) for each in arguments)]
+                if program == "curl":
+                    wait_until(lambda: listens(port), what="the dashboard")
+                done = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+                assert '"message"' not in done.stdout
+        page = window.open(address.replace("5006", str(port)))
+        page.locator("tr", has_text="report of 2026: 899,997").locator("text=✓").wait_for(timeout=60_000)
         page.fill("input", "soon")
         page.click("button")
         page.locator("#told", has_text="year must be a whole number, not 'soon'").wait_for()
         page.fill("input", "2025")
         page.click("button")
-        row = page.locator("tr", has_text="report of 2025: 899,997")
-        row.locator("text=✓").wait_for(timeout=60_000)
+        page.locator("tr", has_text="report of 2025: 899,997").locator("text=✓").wait_for(timeout=60_000)
 
     assert [error for error in window.errors if "422" not in error] == []

@@ -67,7 +67,10 @@ def test_unknown_task_names_the_close_ones_and_the_known() -> None:
     assert unknown_task("simulat", ["train", "simulate"]) == (
         "there is no task 'simulat' (did you mean 'simulate'?); known tasks are: simulate, train"
     )
-    assert "no tasks are known" in unknown_task("x", [])
+    for known in ([], ["train"]):
+        assert unknown_task("x", known).endswith(
+            ". Start a worker that has its module: `jobkit worker -t MODULE`, or set JOBKIT_TASKS"
+        )
 
 
 def test_load_imports_modules_from_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from jobkit.model.people import Role
 from jobkit.model.plain import iso
 from jobkit.store.values import Fleet, event_key
 from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.registry import unknown_task
 
 #: Failed jobs that one request retries; the next request continues.
 AT_ONCE = 1000
@@ -43,7 +44,8 @@ async def task(call: ApiCall) -> Any:
     info = found.get(name)
     if info is None or not call.grant.covers(name):
         refused = call.kit.verbs.refused_tasks.get(name) if call.grant.covers(name) else None
-        raise Problem(404, "unknown_task", refused or f"there is no task {printable(name)!r}", "name")
+        known = [each for each in found if call.grant.covers(each)]
+        raise Problem(404, "unknown_task", refused or unknown_task(printable(name), known), "name")
     return _task(call, info)
 
 
