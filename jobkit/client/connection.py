@@ -305,11 +305,14 @@ class Connection:
             return await self.call_async(self.verbs.sender.submit, submission)
 
     def job(self, job_id: str) -> Job:
-        """Return the handle of a job of whichever process; it is read unless its end is known here."""
+        """Return the handle of a job of whichever process, as the store has it now."""
         known = self.live.get(job_id)
-        if known is not None and known.snapshot.is_terminal:
-            return known
-        return self.live.handle(self.call(self.verbs.snapshot, job_id))
+        is_over = known is not None and known._is_over
+        fresh = self.call(self.verbs.snapshot, job_id)
+        if known is not None and is_over:  # the store may have been restored to an older state
+            old = known.snapshot
+            is_over = not (old.is_terminal and fresh.is_terminal and old.submitted_at == fresh.submitted_at)
+        return self.live.handle(fresh, outdated=known if is_over else None)
 
     def iterate(self, events: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         """Yield what an asynchronous iterator of the background loop yields."""

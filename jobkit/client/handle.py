@@ -126,6 +126,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
     id: str
     _waiting: tuple[S, ...] = ()  # to be published
     _told: Mapping[str, Any] = {}  # what param itself holds as the parameters' values
+    _teller = 0  # the thread that calls watchers now
     _is_telling = False  # while param's own books are written
     _cards: tuple[threading.Event, ...] = ()  # set when a card that a notebook shows has become static
     _generation = 0  # `background.generation` of the process in which it moves
@@ -179,6 +180,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
         """Replace what belongs to threads that do not exist here: they may hold the locks, and were to publish."""
         self._lock, self._waiting, self._published, self._cards = threading.RLock(), (), self._snapshot, ()
         self.__dict__.pop("_publishing", None)
+        self._teller = 0
 
     def _join(self) -> None:
         """Subscribe to its events in this process. Other threads of it may use the handle meanwhile."""
@@ -203,14 +205,18 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
     def _publish(self) -> None:
         """Move the parameters through every snapshot that waits; param must not be written from two threads at once."""
         with self.__dict__.setdefault("_publishing", threading.RLock()):
-            while self._waiting:
-                with self._lock:
-                    snapshot, self._waiting = self._waiting[0], self._waiting[1:]
-                    old, self._published = self._published, snapshot
-                if not self._told:
-                    with discard_events(self):
-                        self._tell(old)
-                self._tell(snapshot)
+            before, self._teller = self._teller, threading.get_ident()
+            try:
+                while self._waiting:
+                    with self._lock:
+                        snapshot, self._waiting = self._waiting[0], self._waiting[1:]
+                        old, self._published = self._published, snapshot
+                    if not self._told:
+                        with discard_events(self):
+                            self._tell(old)
+                    self._tell(snapshot)
+            finally:
+                self._teller = before
 
     def _tell(self, snapshot: S) -> None:
         now = {name: read(self, snapshot) for name, read in _readers(type(self)).items()}

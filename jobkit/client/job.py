@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
@@ -111,9 +112,9 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
 
     @property
     def _shown(self) -> JobSnapshot:
-        """The published snapshot: a watcher of a state does not see the next one yet."""
+        """All that is known; to a watcher what it is told: a watcher of a state does not see the next one yet."""
         self._touch()
-        return self._published
+        return self._published if self._teller == threading.get_ident() else self._snapshot
 
     def _replaces(self, newer: JobSnapshot, older: JobSnapshot) -> bool:
         return newer.seq == older.seq  # newer progress of the same state
@@ -128,19 +129,19 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     @property
     def is_terminal(self) -> bool:
         """True once it has succeeded, failed or been cancelled."""
-        return self.snapshot.is_terminal
+        return self._shown.is_terminal
 
     @property
     def elapsed(self) -> timedelta | None:
         """Run time of the current or last attempt, or None before the first."""
-        seconds = self.snapshot.elapsed_s(datetime.now(UTC))
+        seconds = self._shown.elapsed_s(datetime.now(UTC))
         return None if seconds is None else timedelta(seconds=seconds)
 
     @property
     def eta(self) -> timedelta | None:
         """Remaining run time at the rate so far; without progress, by the last runs of its task that took more
         than a second. None if that is not known."""
-        seconds = self.snapshot.eta_s(datetime.now(UTC))
+        seconds = self._shown.eta_s(datetime.now(UTC))
         return None if seconds is None else timedelta(seconds=seconds)
 
     @property
@@ -152,7 +153,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     @property
     def attempts(self) -> list[Attempt]:
         """Its attempts so far, oldest first."""
-        return attempts_of(self.snapshot.history)
+        return attempts_of(self._shown.history)
 
     # -- waiting for it -----------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class LiveJobs:
         if self._runner is not None:
             self._runner.cancel()
         if why is not None:
-            for job in list(self._jobs.values()):
+            for _, job in self._all():
                 job._interrupt(why)
 
     def get(self, job_id: str) -> Job | None:
@@ -120,13 +120,17 @@ class LiveJobs:
             self._keep(job)
         return job
 
-    def handle(self, snapshot: JobSnapshot) -> Job:
-        """Return the handle of a job; a new one subscribes to the job's channel, for another process may own it."""
-        if (known := self.get(snapshot.id)) is not None:
+    def handle(self, snapshot: JobSnapshot, outdated: Job | None = None) -> Job:
+        """Return the handle of a job; a new one subscribes to the job's channel, for another process may own it.
+
+        Args:
+            outdated: a handle to replace, which does not move any more.
+        """
+        if (known := self.get(snapshot.id)) is not None and known is not outdated:
             return known
         job = self._make(snapshot)
         with self._lock:
-            if (known := self._jobs.get(snapshot.id)) is not None:
+            if (known := self._jobs.get(snapshot.id)) is not None and known is not outdated:
                 return known  # another thread was faster: only one handle moves
             self._keep(job)
         self._hear(job)
@@ -159,6 +163,11 @@ class LiveJobs:
             self._kept[snapshot.id] = job
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
+
+    def _all(self) -> list[tuple[str, Job]]:
+        """Return all handles, while other threads may add some."""
+        with self._lock:
+            return list(self._jobs.items())
 
     def refresh_later(self, job_id: str) -> None:
         """Read this job's snapshot again soon; from any thread."""
@@ -210,7 +219,7 @@ class LiveJobs:
 
     def _status_changed(self, _is_live: bool) -> None:
         """Read all again: when the connection is back, or until then."""
-        for job_id, job in list(self._jobs.items()):
+        for job_id, job in self._all():
             if not job.snapshot.is_terminal:
                 self.refresh_later(job_id)
 
@@ -220,10 +229,10 @@ class LiveJobs:
                 async with asyncio.timeout(SAFETY_REFRESH_S):
                     await self._wake.wait()
                 self._wake.clear()
-                ids, self._stale = list(self._stale), set()
+                ids = [self._stale.pop() for _ in range(len(self._stale))]
                 is_check = False
             except TimeoutError:
-                ids = [job_id for job_id, job in list(self._jobs.items()) if not job.snapshot.is_terminal]
+                ids = [job_id for job_id, job in self._all() if not job.snapshot.is_terminal]
                 is_check = True
             try:
                 moved = await self._moved(ids) if is_check else ids
@@ -246,7 +255,7 @@ class LiveJobs:
             return []
         records = await self._store.fields(("seq", "rev"), ids)
         self._newest, self._checked_at = newest, now_s
-        known = {job_id: (job.snapshot.seq, job.snapshot.rev) for job_id, job in list(self._jobs.items())}
+        known = {job_id: (job.snapshot.seq, job.snapshot.rev) for job_id, job in self._all()}
         found = [tuple(map(number, record)) if record else None for record in records]
         return [job_id for job_id, now in zip(ids, found, strict=True) if now != known.get(job_id)]
 
@@ -265,7 +274,7 @@ class LiveJobs:
         before, self._place = self._place, await self._store.place()
         if before not in ("", self._place):
             logger.warning("the store was wiped or exchanged: live jobs that it does not know any more are lost")
-            self._wiped = {job_id for job_id, job in list(self._jobs.items()) if not job._is_over}
+            self._wiped = {job_id for job_id, job in self._all() if not job._is_over}
             for job_id in self._wiped:
                 self.refresh_later(job_id)
         for job in gone:

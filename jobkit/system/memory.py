@@ -87,6 +87,16 @@ def available_bytes() -> int:
     return min(found, default=0)
 
 
+def was_scarce(used: int) -> bool:
+    """Return whether memory was short while a process that has just died had `used` bytes; False if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().split("\n")
+    except OSError:  # not Linux
+        return False
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+    return bool(free) and free - used < available_bytes() / 10
+
+
 def offer_to_kernel() -> None:
     """Let the kernel take this process when memory runs out, not the worker and not Redis."""
     with contextlib.suppress(OSError):  # not in every container, and on Linux alone

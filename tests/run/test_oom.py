@@ -106,5 +106,5 @@ async def test_a_job_that_the_kernel_killed_is_named_so_and_its_worker_lives(gro
     killed, other, second = said.decode().splitlines()
     assert killed.startswith("memory|the kernel killed the job's process because memory ran out")
     assert killed.endswith("|SIGKILL")
-    assert other.startswith("crash|the job's process died: signal 9 (SIGKILL), likely out of memory")
+    assert other.startswith("crash|the job's process died: signal 9 (SIGKILL), ")
     assert second == "succeeded"

@@ -394,11 +394,15 @@ async def test_a_segfault_is_named_with_its_line(runner: Runner, heard: Heard) -
     assert heard.texts == ["last words"]
 
 
-async def test_a_sigkill_from_elsewhere_is_likely_out_of_memory(runner: Runner) -> None:
+@pytest.mark.parametrize(("is_scarce", "how"), [(False, "sent from outside of jobkit"), (True, "likely out of memory")])
+async def test_a_sigkill_from_elsewhere_is_likely_out_of_memory_if_memory_was_short(
+    runner: Runner, is_scarce: bool, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.run.process.attempt.was_scarce", lambda used: is_scarce)
     error = failure(await runner.do(lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
     assert error.kind is ErrorKind.CRASH
-    assert "signal 9 (SIGKILL), likely out of memory" in error.message
+    assert f"signal 9 (SIGKILL), {how}" in error.message
 
 
 async def test_the_child_has_its_name_directory_and_environment(runner: Runner, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from jobkit.run.process import frames
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.output import OutputPipe
 from jobkit.system import processes
-from jobkit.system.memory import KernelKills
+from jobkit.system.memory import KernelKills, was_scarce
 from jobkit.tasks.call import read_head
 from jobkit.tasks.sources import install
 
@@ -169,7 +169,7 @@ class ProcessAttempt:
                 self._log.add([line.text], mark_of(line.source, line.level, line.at_ms))
         how = code if code >= 0 else crash_text(code)[0]
         usage = {"cpu_s": cpu_s, "peak_rss_bytes": max(peak_rss_bytes, self._peak), "exit": how}
-        self.finish(replace(self._verdict(code), usage=usage))
+        self.finish(replace(self._verdict(code, peak_rss_bytes), usage=usage))
 
     def on_orphaned(self, why: str, *, is_shared: bool = False) -> None:
         """The zygote is gone, and with it the job's process and what came from that.
@@ -185,7 +185,7 @@ class ProcessAttempt:
             reason = f"the job's process was killed because {why}"
             self.finish(Outcome("lost", reason=reason, is_shared=is_shared))
 
-    def _verdict(self, code: int) -> Outcome:
+    def _verdict(self, code: int, peak_rss_bytes: int = 0) -> Outcome:
         ended = self._ended
         if ended is not None and not ended.was_stopped and ended.outcome.outcome != "cancelled":
             # It ended before a request to stop reached it.
@@ -211,7 +211,9 @@ class ProcessAttempt:
             if self._kernel_kills.take():
                 kind, sentence = ErrorKind.MEMORY, f"the kernel killed the job's process because memory ran out{last}"
             else:
-                sentence += f", likely out of memory{last}"
+                is_near = self._peak > 0.8 * (self.assignment.memory_limit_bytes or math.inf)
+                is_likely = is_near or was_scarce(max(self._rss, peak_rss_bytes))
+                sentence += f"{', likely out of memory' if is_likely else ', sent from outside of jobkit'}{last}"
         with contextlib.suppress(msgspec.MsgspecError):
             install(read_head(self.assignment.call).sources)  # so that frames of a notebook's code have lines
         trace, where = fault_text(self._pipes["stderr"].take_report())
