@@ -43,6 +43,9 @@ PROXIED_VARIABLE = "_JOBKIT_PROXIED"
 #: Variable of such a server: process id of the Jupyter server, with which it ends.
 JUPYTER_PID_VARIABLE = "_JOBKIT_JUPYTER_PID"
 
+#: Variable in which `jobkit dashboard` passes the address that its server prints when it listens.
+ADDRESS_VARIABLE = "_JOBKIT_ADDRESS"
+
 #: Name of the token parameter in the printed URL. Needed if the system does not report the owner of a connection.
 TOKEN_FIELD = "token"
 

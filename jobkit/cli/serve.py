@@ -44,7 +44,15 @@ from jobkit.embedded.launch import check_died, environment
 from jobkit.joined import address_of
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.people import Role
-from jobkit.own_machine import PROXIED_VARIABLE, is_loopback, own_address, system_tells, to_open, to_print
+from jobkit.own_machine import (
+    ADDRESS_VARIABLE,
+    PROXIED_VARIABLE,
+    is_loopback,
+    own_address,
+    system_tells,
+    to_open,
+    to_print,
+)
 from jobkit.people import ANONYMOUS, person_named, read_login
 from jobkit.settings import Settings, hub_user
 from jobkit.store.binary import check_system
@@ -277,7 +285,7 @@ def dashboard(
         )
     if login or oauth or system_tells():  # else the server prints its address itself, with a token
         own = f"http{'s' if secured else ''}://{address_of(_reached_as(host, bool(secured)), port)}/"
-        click.echo(kit.settings.public_url or own, err=True)
+        served[ADDRESS_VARIABLE] = kit.settings.public_url or own
     argv = dashboard_command(port, host) + guarded + secured + (["--show"] if show else [])
     sys.stdout.flush()
     os.execve(argv[0], argv, {**os.environ, **environ, **served})

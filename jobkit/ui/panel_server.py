@@ -47,6 +47,7 @@ from tornado.template import Loader
 from jobkit import settings
 from jobkit.model import JobkitError
 from jobkit.own_machine import (
+    ADDRESS_VARIABLE,
     OWN,
     TOKEN_FIELD,
     AccessDecision,
@@ -535,6 +536,8 @@ def _start(old: Any, self: Any) -> None:
     if serves_jobkit(patch.application_of(self)):
         _embedded.setLevel(_embedded.level or logging.INFO)  # it logs its start, and how to stop it
     old(self)
+    if address := os.environ.pop(ADDRESS_VARIABLE, ""):
+        print(address, file=sys.stderr, flush=True)
     if _needs_token(self) and not tornado.process.task_id():
         try:
             for path in patch.application_of(self).applications:
