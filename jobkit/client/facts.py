@@ -9,6 +9,7 @@ from jobkit.client.loop import background
 from jobkit.made.facts import gatherer, sealed
 from jobkit.made.machine import is_users
 from jobkit.model import StoreUnavailable
+from jobkit.store.silence import Silent
 
 #: Seconds after which facts that are still in use are stored again, which moves their end on.
 _AGAIN_S = 3600.0
@@ -38,7 +39,8 @@ class FactsKeeper:
     def name(self) -> str:
         """Return the name of the facts of now; "" if they are turned off. Blocks if they have changed.
 
-        On jobkit's own loop, which must not wait for itself, it is the name that was returned last.
+        On jobkit's own loop, which must not wait for itself, it is the name that was returned last. Raises
+        StoreUnavailable if the server is silent.
         """
         if self._gatherer is None or background.is_here:
             return self._last
@@ -50,8 +52,10 @@ class FactsKeeper:
             try:
                 contents = sealed(made, connection.codec)
                 connection.call(connection.store.made.keep, contents, ttl_ms, worker, made.name)
-            except StoreUnavailable:  # the submit says it
-                return made.name
+            except StoreUnavailable as error:
+                if isinstance(error.__cause__, Silent):  # each job of a batch would wait as long again
+                    raise
+                return made.name  # the submit says it
             self._stored[made.name] = time.monotonic()
         self._last = made.name
         return made.name

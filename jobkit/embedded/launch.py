@@ -136,14 +136,16 @@ def ensure_running(
     # Before the checks: a server that is about to stop because it is idle sees the request.
     is_news = request_workers(home, settings, only_looks=only_looks)
     served = _served(settings, home)
-    deadline = time.monotonic() + _START_S
+    silent_since = time.monotonic()
+    deadline = silent_since + _START_S
     is_launched = False
     while True:
         status = home.status()
-        state = status.get("state")
+        state, is_ready = status.get("state"), False
         if home.is_supervised():
             _check_host(home, status)
-            if state == "ready" and signal_to(status, 0) and answers(str(home.socket)):
+            is_ready = state == "ready" and signal_to(status, 0)
+            if is_ready and answers(str(home.socket)):
                 if _may_be_used(home, status):
                     if is_news:
                         signal_to(status, signal.SIGHUP)
@@ -159,6 +161,13 @@ def ensure_running(
         elif _launch_once(home, worker_command, meanwhile, revives=revives):
             is_launched = True
             continue
+        if not is_ready:
+            silent_since = time.monotonic()
+        elif time.monotonic() > silent_since + settings.reply_timeout:
+            raise StoreUnavailable(
+                f"the embedded server in {home.path} does not answer (silent for {settings.reply_timeout:g} s): "
+                f"see {home.supervisor_log}"
+            )
         if time.monotonic() > deadline:
             raise JobkitError(
                 f"the embedded server in {home.path} did not come up within {_START_S:.0f} s (it is {state!r}); "

@@ -82,7 +82,7 @@ def open_blocking(settings: Settings, reply_timeout_s: float | None = None) -> r
 
     A server that is frozen does not keep them for longer than `reply_timeout_s` (by default `REPLY_TIMEOUT_S`) seconds.
     """
-    timeout_s = REPLY_TIMEOUT_S if reply_timeout_s is None else reply_timeout_s
+    timeout_s = min(REPLY_TIMEOUT_S, settings.reply_timeout) if reply_timeout_s is None else reply_timeout_s
     client: redis.Redis = _open(settings, redis.Redis, socket_timeout=timeout_s)
     return client
 
