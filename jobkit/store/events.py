@@ -24,6 +24,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from jobkit.model import JobEvent, JobkitError, StoreUnavailable
 from jobkit.store.connect import explain
 from jobkit.store.redis import RedisStore
+from jobkit.store.silence import abort
 
 logger = logging.getLogger("jobkit.hub")
 
@@ -285,6 +286,9 @@ class EventHub:
                 self._is_live = False
                 self._end_flushes()
                 self._listeners.tell(STATUS, False)
+            if unanswered * _PING_S > self._store.settings.reply_timeout and self._pubsub.connection is not None:
+                abort(self._pubsub.connection)  # half open, it would never answer: the reader opens another one
+                self._is_silent = False
             is_used = not self._listeners.topics() <= {self._own, STATUS, HEARD} or self.is_awaited()
             if self._is_silent or not is_used:
                 continue

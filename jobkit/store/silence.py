@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 from functools import lru_cache
 from typing import Any
 
 from redis.exceptions import RedisError
+
+with contextlib.suppress(ModuleNotFoundError):  # Windows does not say what its sockets have not sent
+    import fcntl
+    import termios
 
 #: So often a connection on which a reply is awaited is looked at within the time that its server may be silent.
 _LOOKS = 5
@@ -69,14 +75,29 @@ class _Watched:
         writer: Any = self._writer  # type: ignore[attr-defined]
         if not self._waits or writer is None:
             return
-        sign = (self._began, self.received, writer.transport.get_write_buffer_size())
+        sign = (self._began, self.received, writer.transport.get_write_buffer_size(), _unsent(writer))
         self._still = self._still + 1 if sign == self._sign else 0
         self._sign = sign
         if self._still < _LOOKS - 1:
             self._look_later()
         else:
             self.is_silent = True
-            writer.transport.abort()  # the caller gets the error of a cut connection
+            abort(self)  # the caller gets the error of a cut connection
+
+
+def abort(connection: Any) -> None:
+    """Cut a connection; no-op if it is not open."""
+    if connection._writer is not None:
+        connection._writer.transport.abort()
+
+
+def _unsent(writer: asyncio.StreamWriter) -> int:
+    """Return how many bytes the system has taken and the server has not; 0 if that is not known."""
+    try:
+        found = fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, NameError):
+        return 0
+    return int.from_bytes(found, sys.byteorder)
 
 
 @lru_cache(maxsize=32)
