@@ -31,7 +31,7 @@ from jobkit.settings import Settings, submitter_name
 from jobkit.store.events import EventHub
 from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
-from jobkit.store.sending import DirectSubmit, LoopSenders
+from jobkit.store.sending import DirectSubmit, LoopSenders, is_small
 from jobkit.store.silence import Silent
 from jobkit.store.values import Submission, SubmitReply
 
@@ -279,7 +279,7 @@ class Connection:
     def _send(self, submission: Submission) -> SubmitReply:
         """Submit a job: over a separate connection of blocking code, if possible, not over the background loop."""
         began, first = time.monotonic(), None
-        if self._direct is not None and not background.is_here:
+        if self._direct is not None and not background.is_here and is_small([submission]):
             try:
                 return self._direct.submit(submission)
             except StoreUnavailable as error:

@@ -28,6 +28,9 @@ from jobkit.store.values import Submission, SubmitReply
 #: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
 _SLICE_JOBS, _SLICE_BYTES = 200, 4_000_000
 
+#: Payloads below this size pass a slow link (20 kB/s) within `REPLY_TIMEOUT_S`.
+_SMALL_BYTES = 100_000
+
 #: As many of the submits that wait share a round trip. If all did, the coroutines would wait for the server together,
 #: and then the server for them: with 64 of them 32 at a time give half as many more a second.
 _SHARING = 32
@@ -153,7 +156,7 @@ class Sender:
 
     async def _stored_once(self, jobs: Sequence[Submission], batch: BatchSpec | None, place: int) -> list[SubmitReply]:
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
+            async with asyncio.timeout(REPLY_TIMEOUT_S if is_small(jobs) else None):
                 return await self._store.submit(jobs, self._client_id, batch, place)
         except TimeoutError:
             error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
@@ -193,6 +196,11 @@ class LoopSenders:
         for loop, (_, life) in list(self._by_loop.items()):
             if loop.is_running():
                 asyncio.run_coroutine_threadsafe(life.aclose(), loop)
+
+
+def is_small(submissions: Sequence[Submission]) -> bool:
+    """Return False if a slow link may need longer than `REPLY_TIMEOUT_S` to send these submissions."""
+    return sum(len(submission.payload) for submission in submissions) < _SMALL_BYTES
 
 
 def sliced(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:

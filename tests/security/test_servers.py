@@ -21,6 +21,7 @@ from jobkit.settings import Settings
 from jobkit.sharing.rights import MemberRole, rights_of
 from jobkit.store.binary import find_server
 from jobkit.store.library import RIGHTS
+from tests.client.test_frozen_server import VERBS, answers, frozen
 from tests.store.server import Server
 from tests.support import environment, free_port, processes_of, wait_until
 from tests.worker import jobs
@@ -104,6 +105,21 @@ def test_doctor_takes_a_user_with_the_documented_rights_of_a_viewer_as_one(own_b
     assert run.returncode == 0, run.stdout + run.stderr
     assert "ok    rights       user eve may only read" in run.stdout
     assert "ACL SETUSER" not in run.stdout
+
+
+@pytest.mark.nightly
+def test_verbs_give_up_a_frozen_server_behind_tls(
+    tls: int, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBKIT_REPLY_TIMEOUT", "3")
+    url = f"rediss://localhost:{tls}?ssl_ca_certs={certificates}/ca.crt"
+    with jobkit.connect(url, secret="s") as kit, redis.Redis.from_url(url) as client:
+        job = kit.submit(len, "abc")
+        for verb in VERBS.values():
+            pid = client.info("server")["process_id"]
+            with frozen(pid), pytest.raises(jobkit.StoreUnavailable, match="does not answer"):
+                verb(kit, job.id)
+            wait_until(lambda: answers(kit), what="the server")
 
 
 def test_sentinels_and_their_primary_are_reached_by_tls(tls: int, certificates: Path, tmp_path: Path) -> None:
