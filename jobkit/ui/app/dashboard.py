@@ -31,6 +31,7 @@ from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.cards import JobCard
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component, Notice
+from jobkit.ui.live.control import on_request
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.live.shared_feed import Subscriber, poke_feeds
 from jobkit.ui.patch import PlainSheets
@@ -65,9 +66,9 @@ class DrawerHead(Component):
 
     request = param.String(default="")
 
-    def __init__(self, on_close: Callable[[], object], **params: Any) -> None:
+    def __init__(self, bridge: SessionBridge, on_close: Callable[[], object], **params: Any) -> None:
         super().__init__(**params)
-        self.param.watch(lambda _: on_close(), "request")
+        on_request(self, bridge, lambda *_: on_close())
 
 
 class DrawerCard(JobCard):
@@ -82,10 +83,10 @@ class Drawer(PlainSheets, pn.Column):
     It is made when it is first opened, since a browser loads the scripts of all that is on a page before it shows any.
     """
 
-    def __init__(self, kit: Kit, *, on_close: Callable[[], object], **card: Any) -> None:
+    def __init__(self, kit: Kit, *, bridge: SessionBridge, on_close: Callable[[], object], **card: Any) -> None:
         super().__init__(visible=False, margin=0, stylesheets=[assets.source("drawer_frame.css")])
-        self._head = DrawerHead(on_close)
-        self._make = lambda: DrawerCard(kit, keyboard=True, margin=0, **card)
+        self._head = DrawerHead(bridge, on_close)
+        self._make = lambda: DrawerCard(kit, keyboard=True, margin=0, bridge=bridge, **card)
         self._card: DrawerCard | None = None
 
     def open(self, job_id: str) -> None:

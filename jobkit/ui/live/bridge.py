@@ -178,12 +178,8 @@ class SessionBridge:
             pn.state.on_session_destroyed(lambda _context: self.close())
 
     def push(self, function: Callable[[], object]) -> None:
-        """Run `function` in the session soon; dropped if the session has ended.
-
-        It waits while a browser fetches the document: Panel drops changes until that is ready, and the models that such
-        a change adds would stay unknown to the browser, with every later change that names them.
-        """
-        self._push(partial(self._or_wait, function))
+        """Run `function` in the session soon, see `when_ready`; dropped if the session has ended."""
+        self._push(partial(self.when_ready, function))
 
     def _push(self, function: Callable[[], object]) -> None:
         if not self.is_open:
@@ -282,7 +278,12 @@ class SessionBridge:
         except Exception:
             logger.exception(_FAILED)
 
-    def _or_wait(self, function: Callable[[], object]) -> None:
+    def when_ready(self, function: Callable[[], object]) -> None:
+        """Run `function`, in the session: at once, or when the browser has said that its document is ready.
+
+        Panel drops changes while a browser fetches the document, and the models that such a change adds would stay
+        unknown to the browser, with every later change that names them: a click before that had no effect for good.
+        """
         with self._lock:
             if self._waiting is not None and sockets_of(self._document) != []:
                 self._waiting.append(function)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobkit.ui.access.actions import ActionReply, Actions
@@ -47,13 +48,19 @@ class Requests:
 
 
 def on_request(component: Any, bridge: SessionBridge, do: Callable[[str, Mapping[str, Any]], object]) -> None:
-    """Call `do(action, request)` in the session for each request of a Panel component's browser."""
+    """Call `do(action, request)` in the session for each request of a Panel component's browser.
+
+    All but a browser's greeting wait until its document is ready, see `SessionBridge.when_ready`.
+    """
     requests = Requests()
 
     def asked(event: Any) -> None:
         for request in requests.of(event.new):
             bridge.greeted(component)  # with whatever it asks first
-            do(request["action"], request)
+            if request["action"] == "hello":
+                do("hello", request)
+            else:
+                bridge.when_ready(partial(do, request["action"], request))
 
     component.param.watch(asked, "request")
 

@@ -1,0 +1,99 @@
+"""Clicks on a page whose session has not heard yet that the browser has its document: they have their effect later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+import pytest
+
+from jobkit.ui.live.control import Requests
+from tests.support import wait_until
+from tests.ui.conftest import Serve, Window
+from tests.ui.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+
+class LatePage:
+    """A window whose message that its document is ready comes late, as on a busy machine: with `release`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, window: Window, url: str) -> None:
+        self._held: list[Callable[[], None]] = []
+        self._is_held, self._actions = True, list[str]()
+
+        def heard(requests: Requests, text: str, of: Any = Requests.of) -> Any:
+            found = of(requests, text)
+            self._actions += [each["action"] for each in found]
+            return found
+
+        monkeypatch.setattr(Requests, "of", heard)
+        self.page: Any = window.open("about:blank")
+        self.page.route_web_socket("**/ws*", self._between)
+        self.page.goto(url)
+
+    def click(self, selector: str, action: str) -> None:
+        """Click, and wait until the session has the request."""
+        self.page.locator(selector).click()
+        wait_until(lambda: self.page.wait_for_timeout(10) or action in self._actions, what=f"the request {action}")
+
+    def release(self) -> None:
+        wait_until(lambda: self.page.wait_for_timeout(10) or self._held, what="the browser's message")
+        self._is_held = False
+        for send in self._held:
+            send()
+
+    def count(self, action: str) -> int:
+        return self._actions.count(action)
+
+    def _between(self, browser: Any) -> None:
+        server, message = browser.connect_to_server(), list[str]()
+
+        def take(fragment: str) -> None:
+            message.append(fragment)
+            if len(message) < 3:  # header, metadata, content
+                return
+            whole = list(message)
+            message.clear()
+
+            def send() -> None:
+                for each in whole:
+                    server.send(each)
+
+            if self._is_held and '"document_ready"' in whole[-1]:
+                self._held.append(send)
+            else:
+                send()
+
+        browser.on_message(take)
+        server.on_message(browser.send)
+
+
+def test_a_row_and_a_tab_of_a_dashboard(
+    url: str, stage: Stage, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.submit()
+    late = LatePage(monkeypatch, window, url)
+    late.page.wait_for_selector(".jk-nav .status[data-status=live]")
+    late.click(".jk-table .row[data-id]", "open")
+    late.click(".jk-nav .tab:text-is('Timeline')", "page")
+
+    late.release()
+
+    late.page.wait_for_selector(".jk-card .title")
+    late.page.wait_for_selector(".jk-timeline")
+
+
+def test_cancel_on_the_card_of_an_app(
+    serve: Serve, stage: Stage, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = stage.kit.get(stage.submit())
+    late = LatePage(monkeypatch, window, serve(lambda: pn.Column(job)))
+    late.click(".jk-card .btn:has-text('Cancel')", "cancel")
+
+    late.release()
+
+    late.page.wait_for_selector(".jk-card[data-face=cancelled], .jk-card :text('Cancelled')")
+    assert late.count("cancel") == 1
+    assert stage.kit.get(job.id).state == "cancelled"
