@@ -132,10 +132,17 @@ def down(now: bool) -> None:
     )
     was_running = shutdown(settings, now=now, on_wait=lambda: out.say(waiting))
     click.echo("stopped" if was_running else f"nothing is running in {settings.home}")
+    if was_running:
+        home = Home.open(settings.home)
+        with holding(home.up_lock) as is_free:
+            if not is_free:
+                where = home.up_lock.read_text("utf-8").strip()
+                at = f" at {where}" if where else ""
+                out.say(f"`jobkit up`{at} ends in {RESTART_S:.0f} s, unless the server is started again")
 
 
 def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
-    """Run until Ctrl-C. Returns the exit status. Raises JobkitError if the server was stopped or cannot start again."""
+    """Run until Ctrl-C or `jobkit down`. Returns the exit status. Raises JobkitError if the server cannot run."""
     home = Home.open(settings.home)
     with holding(home.up_lock) as is_mine:
         if not is_mine:
@@ -152,6 +159,7 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
         with Keeper([child]) as keeper:
             announce = _announcing(port, settings, show=show)
             stopped_at: list[float] = []
+            is_down = False
 
             def tick() -> None:
                 announce()
@@ -174,9 +182,15 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
             try:
                 keeper.run(tick)
                 out.say("stopping; running jobs may finish, Ctrl-C again stops at once")
+            except StoreUnavailable:
+                if home.status().get("state") not in ("stopping", "stopped"):
+                    raise
+                is_down = True
+                out.say("`jobkit down` stopped the server; its jobs wait. Stopping the dashboard")
             finally:
                 keeper.stop(_DASHBOARD_STOP_S)
-            shutdown(settings, is_urgent=lambda: keeper.signals > 1)
+            if not is_down:
+                shutdown(settings, is_urgent=lambda: keeper.signals > 1)
             out.say("stopped")
         home.up_lock.write_text("", "utf-8")
     return child.gave_up_with or 0

@@ -99,15 +99,20 @@ def test_up_ends_when_its_home_is_deleted(fresh: Terminal) -> None:
 
 
 def test_up_ends_when_the_server_is_stopped_elsewhere(fresh: Terminal) -> None:
-    with fresh.start("up", "--port", str(free_port())) as up:
+    port = free_port()
+    with fresh.start("up", "--port", str(port)) as up:
         assert up.stdout is not None
         assert up.stdout.readline().startswith("http://localhost:")  # the dashboard has connected
 
-        assert fresh.run("down", "--now").stdout == "stopped\n"
+        done = fresh.run("down", "--now")
 
         _, err = up.communicate(timeout=60)
-    assert up.returncode == 1
-    assert err.splitlines()[-1].startswith(f"jobkit: the embedded server in {fresh.home} was stopped (`jobkit down`)")
+    assert done.stdout == "stopped\n"
+    assert f"`jobkit up` at http://localhost:{port}/ ends in 5 s" in done.stderr
+    assert (up.returncode, err.splitlines()[-2:]) == (
+        0,
+        ["jobkit: `jobkit down` stopped the server; its jobs wait. Stopping the dashboard", "jobkit: stopped"],
+    )
     assert processes_of(fresh.home) == []
 
 
