@@ -2,7 +2,7 @@
 
 `python -m jobkit.embedded.supervisor --home H`, started by `launch`, is a daemon in its own session, so it outlives the
 notebook that started it. If it dies, even by SIGKILL, the server flushes and exits and the workers are killed; the next
-client starts a new one from the append-only file. One thread, no event loop.
+client starts a new one from the append-only file. No event loop; a second thread flushes that file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ _WORKER_COMMAND = [sys.executable, "-P", "-m", "jobkit", "worker", "--embedded"]
 #: The supervisor gives up after so many failed starts of the server in a row.
 _SERVER_TRIES = 5
 _TICK_S, _IDLE_CHECK_S = 1.0, 5.0
+#: Seconds between two flushes of the server's file: what a power cut may lose.
+_FLUSH_S = 1.0
 #: Seconds that gateway and dashboard may take to end.
 _LAST_S = 5.0
 _LOG_BYTES = 4_000_000
@@ -86,6 +89,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Run until a stop is requested or the server is no longer needed."""
+        threading.Thread(target=self._flush_for_ever, name="flush", daemon=True).start()
         with self.workers:
             try:
                 self._start_server()
@@ -116,6 +120,12 @@ class Supervisor:
         self.server.start(on_loading=check_stop)
         say(f"{self.server.binary} serves at {self.home.socket}")
         self._set_state("ready")
+
+    def _flush_for_ever(self) -> None:
+        """A thread, because a flush lasts for seconds if the disk is busy."""
+        while True:
+            time.sleep(_FLUSH_S)
+            self.server.flush()
 
     def _tend_server(self) -> None:
         if self.server.is_running or time.monotonic() < self._server_again_at:

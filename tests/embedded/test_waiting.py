@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -20,9 +21,11 @@ import jobkit
 from jobkit.client import Kit
 from jobkit.embedded import ensure_running, revive, shutdown
 from jobkit.embedded.home import Home, holding
+from jobkit.embedded.server import answers
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import events
+from tests.store.server import stop_flushes
 from tests.support import by_default, environment
 
 from .conftest import IDLE_WORKER, processes_of, supervisor_of, wait_until
@@ -100,6 +103,21 @@ def kit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
     ensure_running(settings, worker_command=IDLE_WORKER)
     with jobkit.connect(home=settings.home) as kit:
         yield kit
+
+
+def test_a_killed_server_loses_no_accepted_job_although_its_disk_is_busy(settings: Settings, kit: Kit) -> None:
+    [server] = [each for each in processes_of(settings.home) if "-server " in " ".join(each.info["cmdline"])]
+    stop_flushes(server.pid)
+    began, accepted = time.monotonic(), set()
+    while time.monotonic() < began + 1.5 or not accepted:  # a flush is due once a second
+        accepted.add(kit.submit(noted, "/dev/null", 0.0).id)
+        time.sleep(0.05)
+
+    server.kill()
+    server.wait()
+
+    wait_until(lambda: answers(str(Home(settings.home).socket)), what="another server")
+    assert {job.id for job in kit.jobs(limit=1000)} == accepted
 
 
 def told(wait: Callable[[], Any]) -> Future[Any]:

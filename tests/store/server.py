@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import queue
 import resource
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +22,9 @@ import redis
 from jobkit.model import JobkitError
 from jobkit.store import binary
 from tests.support import free_port
+
+#: Of ptrace(2) and waitpid(2).
+_PTRACE_ATTACH, _OF_ANY_KIND = 16, 0x40000000
 
 
 def find_server() -> str:
@@ -111,6 +118,29 @@ class Server:
     def stop(self) -> None:
         self.kill()
         shutil.rmtree(self.home)
+
+
+def stop_flushes(pid: int) -> None:
+    """Stop the thread of a Redis that flushes its append-only file, as a busy disk does, until the Redis dies.
+
+    Skip the test if this process may not trace that thread.
+    """
+    names = {int(path.parent.name): path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/comm")}
+    [thread] = [thread for thread, name in names.items() if name == "bio_aof"]
+    refusals = queue.SimpleQueue[bool]()
+
+    def trace() -> None:
+        refused = bool(ctypes.CDLL(None).ptrace(_PTRACE_ATTACH, thread, None, None))
+        if not refused:
+            os.waitpid(thread, _OF_ANY_KIND)
+        refusals.put(refused)
+        with contextlib.suppress(ChildProcessError):  # the kernel keeps the dead process until its tracer has looked
+            while not refused and os.WIFSTOPPED(os.waitpid(thread, _OF_ANY_KIND)[1]):
+                pass
+
+    threading.Thread(target=trace, daemon=True).start()
+    if refusals.get(timeout=30):
+        pytest.skip("this process may not trace a thread of Redis")
 
 
 def running_server() -> Iterator[Server]:
