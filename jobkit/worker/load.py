@@ -96,9 +96,9 @@ class LoadSampler:
         while not self._stopping.wait(self._every_s):
             try:
                 self.sample()
-            except Exception:  # the machine is short of something; a chart is no reason to end
+            except Exception as error:  # the machine is short of something; a chart is no reason to end
                 if not has_failed:
-                    logger.warning("the load of this worker could not be read", exc_info=True)
+                    logger.warning("the load of this worker could not be read: %s: %s", type(error).__name__, error)
                 has_failed = True
 
     def sample(self) -> None:
