@@ -188,11 +188,11 @@ class LiveJobs:
 
     def _apply(self, job: Job, event: JobEvent) -> None:
         snapshot = job.snapshot
-        if event.type is EventType.DELETED:  # one that has not ended: a worker of arq's own has it
-            moved = snapshot if snapshot.is_terminal else None
-        else:
-            moved = apply(snapshot, event)
-        if moved is None:
+        if snapshot.is_terminal:
+            return  # a server that has lost its end runs the job again
+        # One that is deleted and has not ended: a worker of arq's own has it.
+        moved = None if event.type is EventType.DELETED else apply(snapshot, event)
+        if moved is None or _contradicts(event, snapshot):
             self.refresh_later(event.job_id)
         elif moved is not snapshot:
             self._advance(job, moved, event.result)
@@ -202,8 +202,17 @@ class LiveJobs:
         if snapshot.is_terminal:
             self._kept.pop(snapshot.id, None)
 
-    def _catch_up(self, job: Job, fresh: JobSnapshot) -> None:
-        """Move a handle to a snapshot that was read, through every state in between that is still known."""
+    def _catch_up(self, job: Job, fresh: JobSnapshot, known_seq: int = 0) -> None:
+        """Move a handle to a snapshot that was read, through every state in between that is still known.
+
+        If the server has lost changes that the handle has shown, it goes back to the last state that both know.
+        `known_seq`: the handle's when the read began.
+        """
+        known = job.snapshot
+        newest = next((event for event in reversed(fresh.history) if event.seq <= known.seq), None)
+        has_lost = fresh.seq < known_seq or (newest is not None and _contradicts(newest, known))
+        if has_lost and fresh.submitted_at == known.submitted_at:
+            self._advance(job, _last_common(known, fresh))
         for event in fresh.history:
             moved = apply(job.snapshot, event)
             if moved is not None and moved is not job.snapshot and moved.seq < fresh.seq:
@@ -261,12 +270,13 @@ class LiveJobs:
 
     async def _refresh(self, ids: list[str]) -> None:
         gone = []
+        known = {job_id: job.snapshot.seq for job_id in ids if (job := self._jobs.get(job_id)) is not None}
         for job_id, fresh in zip(ids, await self._store.snapshots(ids), strict=True):
             job = self._jobs.get(job_id)
             if job is None or job.snapshot.is_terminal:
                 continue
             if fresh is not None:
-                self._catch_up(job, fresh)
+                self._catch_up(job, fresh, known.get(job_id, 0))
             elif job.snapshot.seq > 0:
                 gone.append(job)
         if not gone:
@@ -285,3 +295,24 @@ class LiveJobs:
                 why = "the server has lost it: it was restored to an older state, or failed over to a replica"
             job._vanish(why)
             self._kept.pop(job.id, None)
+
+
+def _contradicts(event: JobEvent, known: JobSnapshot) -> bool:
+    """Return True if the snapshot has another event of this number: the server has lost that one."""
+    if event.type.is_news or not 1 < event.seq <= known.seq:
+        return False
+    same = next((each for each in reversed(known.history) if each.seq == event.seq), event)
+    return (same.type, same.at_ms) != (event.type, event.at_ms)
+
+
+def _last_common(known: JobSnapshot, fresh: JobSnapshot) -> JobSnapshot:
+    """Return the snapshot after the last event that both have; `fresh` if that is its own last one, or not known."""
+    common = JobSnapshot(spec=fresh.spec, seq=0, state=fresh.state)
+    for event in fresh.history:
+        if event.seq > known.seq or _contradicts(event, known):
+            return common
+        after = apply(common, event)
+        if after is None:  # the middle of a long history is not kept
+            return fresh
+        common = after
+    return fresh

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
-from jobkit.model import JobEvent, JobSnapshot
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store import private
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Ending
@@ -126,8 +127,6 @@ def test_a_handle_shows_each_state_once_in_order_and_ends_like_the_store(
 
 def snapshots_by_seq(told: list[JobEvent], snapshots: list[JobSnapshot]) -> list[JobSnapshot]:
     """Return the snapshot after each event, also if one verb published several."""
-    from jobkit.model import apply
-
     now, found = snapshots[0], [snapshots[0]]
     for event in told[1:]:
         after = apply(now, event)
@@ -135,3 +134,56 @@ def snapshots_by_seq(told: list[JobEvent], snapshots: list[JobSnapshot]) -> list
         now = after
         found.append(now)
     return found
+
+
+def event(seq: int, kind: EventType, state: str, at_ms: int = 0) -> JobEvent:
+    """Event of the job "a"."""
+    return JobEvent("a", seq, kind, at_ms or seq, {"state": state, "submitted": 1})
+
+
+@pytest.mark.parametrize("is_heard", [True, False], ids=["event", "read"])
+def test_a_handle_goes_back_with_a_server_that_has_lost_its_last_changes(is_heard: bool) -> None:
+    """Their numbers are used again: the job was released, and succeeds now."""
+    submitted = event(1, EventType.SUBMITTED, "queued")
+    lost = [event(2, EventType.STARTED, "running"), event(3, EventType.RELEASED, "queued")]
+    new = [event(2, EventType.STARTED, "running", 20), event(3, EventType.SUCCEEDED, "succeeded", 30)]
+    blank = JobSnapshot(JobSpec("a", "task"), 0, JobState.QUEUED)
+    known, fresh = (reduce(apply, events, blank) for events in ([submitted, *lost], [submitted, *new]))
+    live = LiveJobs(store=None, hub=None, make=partial(Job, None))  # type: ignore[arg-type]  # driven by hand
+    handle = live._make(known)
+    live._keep(handle)
+    shown = []
+    handle.observe(lambda _, after: shown.append(str(after.state)))
+
+    if is_heard:
+        live.take(new[0])
+        assert live._stale == {"a"}, "it is read again"
+    live._catch_up(handle, fresh)
+
+    assert shown == ["queued", "running", "succeeded"]
+
+
+def test_a_handle_ignores_a_snapshot_that_was_read_before_its_last_event() -> None:
+    events = [event(1, EventType.SUBMITTED, "queued"), event(2, EventType.STARTED, "running")]
+    older, known = (reduce(apply, events[:n], JobSnapshot(JobSpec("a", "task"), 0, JobState.QUEUED)) for n in (1, 2))
+    live = LiveJobs(store=None, hub=None, make=partial(Job, None))  # type: ignore[arg-type]  # driven by hand
+    handle = live._make(known)
+
+    live._catch_up(handle, older, known_seq=1)
+    assert handle.snapshot is known
+
+    live._catch_up(handle, older, known_seq=2)
+    assert handle.snapshot.state == "queued", "the read began after it: the server has lost it"
+
+
+def test_a_handle_that_has_ended_does_not_move_with_a_server_that_has_lost_the_end() -> None:
+    events = [event(1, EventType.SUBMITTED, "queued"), event(2, EventType.CANCELLED, "cancelled")]
+    live = LiveJobs(store=None, hub=None, make=partial(Job, None))  # type: ignore[arg-type]  # driven by hand
+    handle = live._make(reduce(apply, events, JobSnapshot(JobSpec("a", "task"), 0, JobState.QUEUED)))
+    live._keep(handle)
+
+    live.take(event(2, EventType.STARTED, "running", 20))
+    live.take(event(3, EventType.LOST, "queued", 30))
+
+    assert handle.snapshot.state == "cancelled"
+    assert not live._stale

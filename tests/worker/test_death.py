@@ -216,14 +216,47 @@ def test_a_job_keeps_its_lease_through_a_short_outage(own_bench: Bench) -> None:
 
 def test_a_handle_names_a_server_that_was_restored_to_an_older_state(bench: Bench) -> None:
     bench.kit.options(delay=3600).submit(jobs.count_up, 1)
-    with redis.Redis.from_url(bench.server.url) as client:
-        pattern = f"jk:{bench.place['namespace']}:*"
-        older = {key: (max(0, client.pttl(key)), client.dump(key)) for key in client.scan_iter(pattern)}
-        time.sleep(0.2)  # events are compared by time
-        job = bench.kit.options(delay=3600).submit(jobs.count_up, 2)
-        client.delete(*client.scan_iter(pattern))
-        for key, (ttl_ms, content) in older.items():
-            client.restore(key, ttl_ms, content)
+    older = kept(bench)
+    time.sleep(0.2)  # events are compared by time
+    job = bench.kit.options(delay=3600).submit(jobs.count_up, 2)
+    restore(bench, older)
 
     with pytest.raises(jobkit.JobNotFound, match="the server has lost it: it was restored to an older state"):
         job.result(60)
+
+
+def test_a_handle_ends_with_its_job_on_a_server_that_has_lost_its_start_and_release(bench: Bench) -> None:
+    """Their numbers are used again, by the start and the end."""
+    job = bench.kit.submit(jobs.until, bench.file(), bench.file("go"))
+    shown: list[str] = []
+    job.param.watch(lambda event: shown.append(str(event.new)), "state")
+    older = kept(bench)
+    first = bench.worker(JOBKIT_DRAIN="0")
+    bench.started()
+    first.terminate()
+    first.wait(60)
+    wait_until(lambda: job.seq == 3, what="the release")
+    restore(bench, older)
+
+    bench.worker()
+    (bench.folder / "go").touch()
+
+    assert job.result(60) == "done"
+    wait_until(lambda: shown[-1:] == ["succeeded"], what="the last call of the watcher")
+    assert shown == ["running", "queued", "running", "succeeded"]
+
+
+def kept(bench: Bench) -> dict[bytes, tuple[int, bytes]]:
+    """Return the keys of the namespace, with their TTLs and contents."""
+    with redis.Redis.from_url(bench.server.url) as client:
+        keys = client.scan_iter(f"jk:{bench.place['namespace']}:*")
+        return {key: (max(0, client.pttl(key)), client.dump(key)) for key in keys}
+
+
+def restore(bench: Bench, older: dict[bytes, tuple[int, bytes]]) -> None:
+    """Restore the server to an older state, in one step."""
+    with redis.Redis.from_url(bench.server.url) as client, client.pipeline() as step:
+        step.delete(*client.scan_iter(f"jk:{bench.place['namespace']}:*"))
+        for key, (ttl_ms, content) in older.items():
+            step.restore(key, ttl_ms, content)
+        step.execute()
