@@ -91,7 +91,7 @@ class Chaos:
         seconds: duration of the breakage.
         seed: of everything that is chosen; the outcome also depends on the machine.
         case: what breaks where, and what is submitted meanwhile.
-        fault: a name in `faults`. workers, older: see `Team`.
+        fault: a name in `faults`. workers, older, appendfsync: see `Team`.
         pairs: break two things at a time, and check the promises after each pair.
     """
 
@@ -104,6 +104,7 @@ class Chaos:
         fault: str = "",
         workers: int = 3,
         older: str = "",
+        appendfsync: str = "no",
         pairs: bool = False,
     ) -> None:
         self.seconds, self.seed, self.rate, self._pairs = seconds, seed, case.rate, pairs
@@ -114,7 +115,7 @@ class Chaos:
         self.world: World = (
             Embedded(self.folder, fault, run)
             if case.place == "home"
-            else Team(self.folder, fault, run, workers=workers, older=older)
+            else Team(self.folder, fault, run, workers=workers, older=older, appendfsync=appendfsync)
         )
         usual = [name for name in self.world.possible() if OUTAGES[name].weight or pairs]
         self.outages = usual if case.outages is None else list(case.outages)

@@ -39,10 +39,13 @@ class HomeServer:
     def is_running(self) -> bool:
         return answers(str(self.socket))
 
+    @property
+    def pid(self) -> int:
+        return int(str(ask(str(self.socket), "INFO", "server")).split("process_id:")[1].split()[0])
+
     def kill(self) -> None:
-        info = str(ask(str(self.socket), "INFO", "server"))
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(info.split("process_id:")[1].split()[0]), signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
 
     def start(self) -> None:
         """Leave it to the supervisor."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.store.server import stop_flushes
 from tests.support import wait_until
 
 if TYPE_CHECKING:
@@ -157,6 +158,15 @@ def crash(world: World, rng: Random) -> None:
     if world.server.is_running and not world.may_lose_writes:
         world.server.kill()
         world.server.start()
+
+
+@outage(disturbs=True, costs="losses")
+def busy_disk(world: World, rng: Random) -> Iterator[float]:
+    """SIGKILL of Redis, whose disk has been busy: it could not flush its append-only file."""
+    if world.server.is_running and not world.may_lose_writes:
+        stop_flushes(world.server.pid)
+        yield rng.uniform(0.5, 2)
+        crash(world, rng)
 
 
 @outage(1, disturbs=True, at="team", costs="losses")

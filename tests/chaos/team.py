@@ -21,11 +21,14 @@ class Team(World):
     Args:
         workers: number that is kept alive.
         older: a revision of this repository whose workers serve, too.
+        appendfsync: when Redis flushes its append-only file: "always", "everysec" or "no".
     """
 
     place = "team"
 
-    def __init__(self, folder: Path, fault: str, run: str, *, workers: int = 3, older: str = "") -> None:
+    def __init__(
+        self, folder: Path, fault: str, run: str, *, workers: int = 3, older: str = "", appendfsync: str = "no"
+    ) -> None:
         self._socket = folder / "p.sock"
         settings = {
             "url": f"unix://{self._socket}",
@@ -33,7 +36,7 @@ class Team(World):
             "results": str(folder / "disk/results"),
         }
         super().__init__(folder, fault, run, settings)
-        self.server = Server()
+        self.server = Server("", "--appendfsync", appendfsync)
         self._count = workers
         self._older = _earlier(older, folder / "older") if older else None
         self.has_older = bool(older)

@@ -50,6 +50,18 @@ def test_every_promise_holds_while_processes_die_or_freeze_and_connections_break
 
 @pytest.mark.nightly
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize(("place", "appendfsync"), [("team", "no"), ("team", "always"), ("home", "no")])
+def test_every_promise_holds_when_redis_is_killed_while_its_disk_is_busy(place: str, appendfsync: str) -> None:
+    """With `everysec`, which is no setting of jobkit's, Redis loses what it has accepted."""
+    options = ("--place", place, "--appendfsync", appendfsync, "--rate", "6" if place == "team" else "3")
+    status, said = chaos("--seconds", "30", "--seed", "1", "--only", "busy_disk", *options)
+
+    print(said)
+    assert status == 0, said
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_pool_that_grows_and_shrinks_loses_no_job_and_leaves_no_worker(seed: int) -> None:
     command = [sys.executable, "-m", "tests.chaos.pool", "--seconds", "40", "--seed", str(seed)]

@@ -107,7 +107,8 @@ def kit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
 
 def test_a_killed_server_loses_no_accepted_job_although_its_disk_is_busy(settings: Settings, kit: Kit) -> None:
     [server] = [each for each in processes_of(settings.home) if "-server " in " ".join(each.info["cmdline"])]
-    stop_flushes(server.pid)
+    if not stop_flushes(server.pid):
+        pytest.skip("this process may not trace a thread of Redis")
     began, accepted = time.monotonic(), set()
     while time.monotonic() < began + 1.5 or not accepted:  # a flush is due once a second
         accepted.add(kit.submit(noted, "/dev/null", 0.0).id)

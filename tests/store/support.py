@@ -142,7 +142,8 @@ async def check_laws(store: RedisStore) -> None:
             assert id in where.expiry, f"{id} is indexed, but has no record"
             continue
         queue, state = found.spec.queue, found.state
-        assert [name for name, ids in where.states.items() if id in ids] == [state], id
+        indexes = [name for name, ids in where.states.items() if id in ids]
+        assert indexes == [state], f"{id} is {state}, and in the indexes of {indexes}"
         lines = [id in where.ready.get(queue, ()), *(id in ids for ids in where.parked.values())]
         assert sum(lines) == (state is JobState.QUEUED), f"{id} is {state}"
         waits, for_answer = await store.redis.hmget(f"{store.prefix}job:{id}", "waits", "for_answer")
@@ -177,7 +178,8 @@ async def check_events(store: RedisStore, ids: set[str]) -> None:
         if found is None:
             continue
         told = [replace(event, id="") for event in stream[id]]
-        assert [event.seq for event in told] == list(range(1, found.seq + 1)), id
+        seen = [event.seq for event in told]
+        assert seen == list(range(1, found.seq + 1)), f"the stream has {seen} of {id}, which is at {found.seq}"
         assert told[:20] == list(found.history[:20])
         assert told[-180:] == list(found.history[-180:])
         check_replay(told, found)
