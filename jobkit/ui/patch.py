@@ -26,15 +26,16 @@ from functools import cache, lru_cache, partial, wraps
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import panel as pn
 from bokeh.document import Document
-from bokeh.document.events import DocumentPatchedEvent
-from bokeh.models import ImportedStyleSheet
+from bokeh.document.events import DocumentPatchedEvent, ModelChangedEvent
+from bokeh.models import CustomJS, ImportedStyleSheet
 from bokeh.server.views.static_handler import StaticHandler
 from bokeh.server.views.ws import WSHandler
 from panel.io import notebook
+from panel.io.model import diff
 from panel.io.resources import DIST_DIR, LOCAL_DIST
 from panel.pane.base import Pane
 from panel.reactive import Reactive, Syncable, SyncableData
@@ -230,6 +231,15 @@ _documents = threading.RLock()
 #: Seconds to wait for the lock, at most: an update that may be mixed with another one is better than none.
 _LOCK_S = 5.0
 
+#: Comms of outputs that the browser does not show yet.
+_unshown: WeakSet[Any] = WeakSet()
+
+#: Seconds between two questions whether the browser shows an output.
+_QUESTION_S = 0.1
+
+#: Number of questions after which changes are sent without an answer.
+_QUESTIONS = 600
+
 #: The calls of users' code that a message of a browser has led to in this thread; they come after the message.
 _waiting = threading.local()
 
@@ -250,14 +260,55 @@ def _change_alone(old: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return old(*args, **options)
 
 
+class _Probe:
+    """Stands for Panel's location of an output: asks the browser until it answers that it shows the output.
+
+    Panel's comm opens before, and the browser drops all changes that arrive in between.
+    """
+
+    def _get_model(self, doc: Any, root: Any, parent: Any, comm: Any) -> Any:
+        manager = doc.roots[-1]
+        question = ModelChangedEvent(doc, manager, "timeout", manager.timeout + 1)
+        _unshown.add(comm)
+
+        def shown() -> None:
+            _unshown.discard(comm)
+            _call_later(notebook.push, doc, comm)
+
+        def ask(left: int = _QUESTIONS) -> None:
+            if comm not in _unshown:
+                return
+            if not left or not _is_on_loop():
+                return shown()
+            with alone():
+                if message := diff(doc, events=[question]):
+                    notebook.send(comm, message)
+            asyncio.get_running_loop().call_later(_QUESTION_S, ask, left - 1)
+
+        def init(*args: Any) -> None:
+            del comm.init
+            comm.init(*args)
+            ask()
+
+        manager.js_on_change("timeout", CustomJS(code="cb_obj.name = 'shown'"))
+        manager.on_change("name", lambda attr, old, new: shown())
+        comm.init = init
+        return manager
+
+
+def _render(old: Callable[..., Any], self: Any, model: Any, doc: Any, comm: Any, location: Any = None) -> Any:
+    with alone():
+        return old(self, model, doc, comm, location or _Probe())
+
+
 def _push(old: Callable[..., Any], doc: Any, comm: Any, binary: bool = True, msg: Any = None) -> None:
-    """Write all changes of a document, as soon as the browser has connected.
+    """Write all changes of a document, as soon as the browser shows the output.
 
     Panel would make the message at once and repeat it on the loop of this thread, which may never run.
     """
-    if comm._comm or msg is not None:
+    if msg is not None or (comm._comm and comm not in _unshown):
         _change_alone(old, doc, comm, binary, msg)
-    elif "init" not in vars(comm):
+    elif comm not in _unshown and "init" not in vars(comm):  # the output of another program than Panel
 
         def init(*args: Any) -> None:
             del comm.init
@@ -270,16 +321,21 @@ def _push(old: Callable[..., Any], doc: Any, comm: Any, binary: bool = True, msg
 def _take_message(old: Callable[..., Any], self: Any, ref: str, *args: Any) -> None:
     """Apply what a browser has sent, then call the code of users that waits for it.
 
-    Panel drops all changes that wait in the document meanwhile, which may be those of other threads.
+    Panel drops all changes that wait in the document meanwhile, which may be those of other threads, and Bokeh takes
+    the new models in them for known to the browser.
     """
     before, calls = getattr(_waiting, "calls", None), list[Callable[[], object]]()
     with alone():
-        callbacks = pn.state._views[ref][2].callbacks
+        document = pn.state._views[ref][2]
+        callbacks, models = document.callbacks, document.models
+        unsent = set(getattr(models, "_new_models", ()))
         held, callbacks._held_events, _waiting.calls = callbacks._held_events, [], calls
         try:
             old(self, ref, *args)
         finally:
             callbacks._held_events, _waiting.calls = [*held, *callbacks._held_events], before
+            if unsent:
+                models._new_models |= unsent
     for call in calls:
         call()
 
@@ -302,7 +358,7 @@ NOTEBOOK_HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
     (SyncableData, "_stream", _change_alone),
     (SyncableData, "_patch", _change_alone),
     (Pane, "_update_pane", _change_alone),
-    (MimeRenderMixin, "_render_mimebundle", _change_alone),
+    (MimeRenderMixin, "_render_mimebundle", _render),
     (MimeRenderMixin, "_on_msg", _take_message),
     *(
         (module, "push", _push)

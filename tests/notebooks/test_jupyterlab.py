@@ -313,3 +313,41 @@ def evaluated(page: Page, code: str) -> str:
         }""",
         code,
     )
+
+
+PANEL_CELLS = (
+    "import jobkit, threading, panel as pn\npn.extension(inline=True)\nkit = jobkit.connect()",
+    CELLS[1],
+    "slider = pn.widgets.IntSlider(name='n', start=1, end=30)\n"
+    "jobs = [kit.submit(walk, 20, 0.1) for _ in range(3)]\n"
+    "column = pn.Column(slider, pn.bind(lambda n: f'bound {n}', slider), "
+    "pn.bind(lambda state: f'state {state}', jobs[0].param.state), jobs[0].param.done.rx(), *jobs)\n"
+    "def change():\n"
+    "    import time\n"
+    "    while not slider._models: time.sleep(0.001)\n"
+    "    for n in range(2, 31):\n"
+    "        slider.value = n; time.sleep(0.01)  # ends before the browser shows it\n"
+    "threading.Thread(target=change).start()\n"
+    "column",
+)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("lab", [PANEL_CELLS], indirect=True, ids=["panel"])
+def test_cards_and_a_slider_in_a_layout_of_panel_reach_their_last_state(lab: tuple[str, Path], page: Page) -> None:
+    errors: list[str] = []
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(lab[0])
+    start_kernel(page)
+    command(page, "notebook:run-all-cells")
+
+    page.locator(".jk-card .chip:has-text('Succeeded')").nth(2).wait_for()
+    page.locator(".bk-slider-title:has-text('30')").wait_for()
+    for text in ("bound 30", "state succeeded", "20"):
+        page.get_by_text(text, exact=True).first.wait_for()
+    page.locator(".jk-card .result:has-text('walked')").nth(2).wait_for()
+    shot(page, "lab-panel")
+
+    # Without a network, sheets of Panel's own cannot be loaded.
+    assert [each for each in errors if "net::ERR" not in each] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -51,7 +52,13 @@ class Output:
         (self.manager,) = self.document.select({"type": CommManager})
 
     def open(self) -> None:
+        """The browser has opened the comm, and shows the output."""
         self.comm.init()
+        self.draw()
+
+    def draw(self) -> None:
+        """The browser shows the output, and says so if it is asked."""
+        self.come(self.manager, name="shown")
 
     def come(self, model: Any, **changes: object) -> None:
         """A browser has changed properties."""
@@ -173,15 +180,35 @@ async def test_code_that_a_browser_has_called_may_wait_for_a_thread_that_changes
     assert "b" in output.twin.get_model_by_id(text._models[output.root.ref["id"]][0].id).text
 
 
-def test_a_message_of_the_browser_drops_no_change_that_waits() -> None:
-    slider, text = pn.widgets.IntSlider(end=10), pn.pane.Markdown("a")
-    output = Output(pn.Column(slider, text))
-    text.object = "b"  # the browser has not connected yet
+async def test_a_message_of_the_browser_drops_no_change_that_waits() -> None:
+    slider, cell = pn.widgets.IntSlider(end=10), pn.Column("a")
+    output = Output(pn.Column(slider, cell))
+    cell[0] = pn.pane.Markdown("b")  # the browser has not connected yet, and does not know the new model
 
     output.come(slider._models[output.root.ref["id"]][0], value=3)
     output.open()
 
     assert [each for each in output.comm.sent if "&lt;p&gt;b" in str(each)]
+    await output.apply()
+    assert "b" in output.twin.get_model_by_id(cell[0]._models[output.root.ref["id"]][0].id).text
+
+
+async def test_changes_wait_until_the_browser_answers_that_it_shows_the_output() -> None:
+    text = pn.pane.Markdown("a")
+    output = Output(pn.Column(text))
+    output.comm.init()
+    text.object = "b"
+
+    wait = [json.loads(each)["events"] for each in output.comm.sent if "events" in each]
+    assert [[event["attr"] for event in events] for events in wait] == [["timeout"]]  # the question alone
+    (answer,) = output.manager.js_property_callbacks["change:timeout"]
+    assert answer.code == "cb_obj.name = 'shown'"
+    output.comm.sent.clear()  # the browser drops what comes too early
+    output.draw()
+
+    await output.apply()
+    output.same()
+    assert "b" in output.twin.get_model_by_id(text._models[output.root.ref["id"]][0].id).text
 
 
 def test_a_page_takes_none_of_its_texts_for_the_browsers(stage: Stage) -> None:
