@@ -37,6 +37,7 @@ from bokeh.server.views.ws import WSHandler
 from panel.io import notebook
 from panel.io.model import diff
 from panel.io.resources import DIST_DIR, LOCAL_DIST
+from panel.io.state import set_curdoc
 from panel.pane.base import Pane
 from panel.reactive import Reactive, Syncable, SyncableData
 from panel.viewable import MimeRenderMixin
@@ -79,6 +80,11 @@ def sockets_of(document: Any) -> list[WSHandler] | None:
     except AttributeError:
         return None
     return sockets if all(isinstance(socket, WSHandler) for socket in sockets) else None
+
+
+def is_ready(document: Any) -> bool:
+    """Return whether the browser has said that it has the document; False if this release is not known."""
+    return bool(getattr(pn.state, "_connected", {}).get(document))
 
 
 def models_of(component: Any) -> list[Any] | None:
@@ -389,6 +395,9 @@ class PlainSheets:
 #: Parameters that the scripts of components set.
 _SET_BY_BROWSERS = frozenset({"beat", "file", "request"})
 
+#: Maximum number of requests of a component that wait.
+_REQUESTS_MOST = 50
+
 #: Number of component classes that a document's page knows: those that were there before the page was given out.
 _known: WeakKeyDictionary[Document, int] = WeakKeyDictionary()
 
@@ -411,6 +420,9 @@ class ComponentHooks(PlainSheets):
 
     _number: ClassVar[int] = 0
 
+    #: Requests of the browser that wait, except the newest.
+    _requests: tuple[str, ...] = ()
+
     def __init_subclass__(cls, **options: Any) -> None:
         global _newest
         super().__init_subclass__(**options)
@@ -431,8 +443,18 @@ class ComponentHooks(PlainSheets):
         if attr in _SET_BY_BROWSERS:
             super()._comm_change(doc, ref, comm, subpath, attr, old, new)  # type: ignore[misc]  # the component's
 
+    def _server_change(self, doc: Any, ref: str, subpath: str | None, attr: str, old: object, new: object) -> None:
+        """Keep each request: Panel keeps the newest alone of those that come before a busy server acts on any."""
+        if attr == "request" and attr in self._events:  # type: ignore[attr-defined]  # the component's
+            self._requests = (*self._requests, self._events[attr])[-_REQUESTS_MOST:]  # type: ignore[attr-defined]
+        super()._server_change(doc, ref, subpath, attr, old, new)  # type: ignore[misc]  # the component's
+
     def _change_event(self, doc: Any) -> None:
         with self.changing(), batch_changes(doc):  # all that the request changes, here and in other components
+            requests, self._requests = self._requests, ()
+            with set_curdoc(doc):
+                for each in requests:
+                    self._process_events({"request": each})  # type: ignore[attr-defined]  # the component's
             super()._change_event(doc)  # type: ignore[misc]  # the component's
 
     def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,19 @@
-"""Clicks on a page whose session has not heard yet that the browser has its document: they have their effect later."""
+"""Clicks on a page that is not ready, or whose server is busy: each has its effect, once."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import panel as pn
 import pytest
 
+from jobkit.ui.app.dashboard import Dashboard
 from jobkit.ui.live.control import Requests
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 from tests.ui.conftest import Serve, Window
+from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
@@ -97,3 +100,41 @@ def test_cancel_on_the_card_of_an_app(
     late.page.wait_for_selector(".jk-card[data-face=cancelled], .jk-card :text('Cancelled')")
     assert late.count("cancel") == 1
     assert stage.kit.get(job.id).state == "cancelled"
+
+
+def test_two_clicks_while_the_server_is_busy(stage: Stage, window: Window) -> None:
+    stage.submit()
+    server = PageServer(lambda: Dashboard(stage.kit).__panel__())
+    is_free = threading.Event()
+    try:
+        page = window.open(f"http://localhost:{server.port}/page")
+        page.wait_for_selector(".jk-nav .status[data-status=live]")
+        page.wait_for_function("() => jobkitPulse.isExpected")
+        page.evaluate("() => { jobkitPulse.limit = Infinity; }")  # it stays short of what the page calls silence
+        server._running[1].add_callback(is_free.wait, PATIENCE_S)
+        page.locator(".jk-table .row[data-id]").click()
+        page.evaluate("() => { const now = Date.now; Date.now = () => now() + 2000; }")
+        page.locator(".jk-table .by:has-text('Queue')").click()
+        is_free.set()
+
+        page.wait_for_function("() => location.search.includes('sort=') && location.search.includes('job=')")
+        page.wait_for_selector(".jk-card .title")
+    finally:
+        is_free.set()
+        window.close()
+        server.close()
+
+
+def test_a_click_in_an_app_whose_own_callback_has_failed(serve: Serve, stage: Stage, window: Window) -> None:
+    job = stage.kit.get(stage.submit())
+
+    def app() -> pn.Column:
+        pn.state.onload(lambda: 1 / 0)
+        return pn.Column(job)
+
+    page = window.open(serve(app))
+    wait_until(lambda: page.wait_for_timeout(10) or window.errors, what="the failure")
+    page.locator(".jk-card .btn:has-text('Cancel')").click()
+
+    page.wait_for_selector(".jk-card[data-face=cancelled], .jk-card :text('Cancelled')")
+    window.errors = [each for each in window.errors if "ZeroDivisionError" not in each]

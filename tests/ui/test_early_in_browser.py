@@ -117,6 +117,24 @@ def test_what_is_typed_asked_and_open_meanwhile_goes_on_in_panels_views(url: str
     assert box.input_value() == "task:"
 
 
+def test_a_button_that_is_pressed_while_panel_loads_gets_its_click(url: str, stage: Stage, window: Window) -> None:
+    stage.submit()
+    page = window.open("about:blank")
+    held: list[Any] = []
+    page.route("**/panel.min.js*", lambda route: held.append(route))
+    page.goto(url, wait_until="commit")
+    page.locator(".jk-table .row[data-id]").hover()
+    page.evaluate("() => { performance.now = () => 0; }")  # however long a slow machine takes
+    page.mouse.down()
+
+    wait_until(lambda: page.wait_for_timeout(10) or held, what="the script")
+    held[0].continue_()
+    page.wait_for_function("() => globalThis.Bokeh?.index?.roots?.length")  # so it has its place
+    page.mouse.up()
+
+    page.wait_for_selector(".jk-card .title")
+
+
 def test_the_list_of_keys_stays_in_front(url: str, window: Window) -> None:
     page = window.open("about:blank")
     held: list[Any] = []

@@ -26,7 +26,7 @@ import panel as pn
 
 from jobkit.client.loop import BackgroundLoop, background
 from jobkit.runners import Runners
-from jobkit.ui.patch import batch_changes, changes, loop_of, models_of, send, session_of, sockets_of
+from jobkit.ui.patch import batch_changes, changes, is_ready, loop_of, models_of, send, session_of, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -285,9 +285,11 @@ class SessionBridge:
         unknown to the browser, with every later change that names them: a click before that had no effect for good.
         """
         with self._lock:
-            if self._waiting is not None and sockets_of(self._document) != []:
+            if self._waiting is not None and sockets_of(self._document) != [] and not is_ready(self._document):
                 self._waiting.append(function)
                 return
+        if self._waiting:  # the program's own `onload` has failed, and Panel called no other one
+            self._arrived()
         function()
 
     def _arrived(self) -> None:

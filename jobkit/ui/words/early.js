@@ -24,6 +24,9 @@ class EarlyModel {
   }
 }
 
+/** Milliseconds that a pressed button keeps the page from moving, at most. */
+const PRESS_MS = 2000;
+
 /** Draw `components` if the document has values for all of them. */
 function drawEarly(components) {
   const told = parse(document.getElementById("jk-early")?.textContent, null);
@@ -39,11 +42,17 @@ function drawEarly(components) {
     early.component.wait = (props) => { early.props = props; takeOver(); };
     return early;
   });
+  let timer, pressedTill = 0;  // a release may be missed
+  const press = ({type}) => { pressedTill = type === "pointerdown" ? performance.now() + PRESS_MS : 0; }, presses = ["pointerdown", "pointerup", "pointercancel"];
+  for (const type of presses) window.addEventListener(type, press, true);
   /** Once Bokeh has a place for each, all move there at once. */
   function takeOver() {
     if (drawn.some(({props}) => !props)) return;
-    if (drawn.some(({props}) => !props.el.isConnected)) return void setTimeout(takeOver, 10);
+    clearTimeout(timer);
+    // A button that moves while it is pressed gets no click.
+    if (performance.now() < pressedTill || drawn.some(({props}) => !props.el.isConnected)) return void (timer = setTimeout(takeOver, 10));
     const focus = focused(), hush = (event) => event.stopImmediatePropagation();
+    for (const type of presses) window.removeEventListener(type, press, true);
     window.addEventListener("blur", hush, true);  // what has the focus loses it on its way, but is not left
     for (const {component, el, model, close, props} of drawn) {
       delete component.wait;
