@@ -299,7 +299,9 @@ class Autoscaler:
         units = merged(spec, status.units, *keeper.taken(), own, now_ms)
         before = {unit.unit: unit for unit in status.units}
         status = replace(status, units=tuple(units), worker_ms=status.worker_ms + worked_ms(status.units, units))
-        failed = [unit for unit in units if has_failed(unit, tempo) and before.get(unit.unit, unit).phase != "ended"]
+        ended = [unit for unit in units if unit.phase == "ended" and before.get(unit.unit, unit).phase != "ended"]
+        worked = {worker.unit for worker in own if worker.running or worker.lost_jobs}  # it was started successfully
+        failed = [unit for unit in ended if has_failed(unit, tempo) and unit.unit not in worked]
         if record.pause is None and status.failures >= tempo.failures:  # a user has resumed it
             status = replace(status, failures=0, retry_ms=0)
         if any(is_well(unit, now_ms, tempo) and unit.made_ms >= status.error_ms for unit in units):

@@ -162,6 +162,22 @@ async def test_only_the_leader_reports_and_starts(stage: Stage) -> None:
     assert len(stage.started) == 1
 
 
+@pytest.mark.parametrize("has_job", [True, False])
+async def test_a_start_has_failed_if_the_worker_dies_at_once_and_without_a_job(stage: Stage, has_job: bool) -> None:
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick()
+    [unit] = stage.started
+    worker = await stage.run(unit)
+    if has_job:
+        await claim(stage.store, 1, worker)
+    await stage.tick()
+
+    stage.engine.units[unit] = replace(stage.engine.units[unit], state="ended", error="signal 9")
+
+    assert (await stage.tick()).failures == (0 if has_job else 1)
+
+
 async def test_workers_that_die_at_once_are_tried_less_often_then_the_pool_is_paused(stage: Stage) -> None:
     await stage.put()
     await submit(stage.store, "a", "b", "c", queue="gpu")
