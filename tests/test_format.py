@@ -119,3 +119,13 @@ def test_long_arguments_are_cut_with_an_ellipsis() -> None:
     assert len(text) <= 60
     assert "…" in text
     assert "\n" not in fmt.value_brief("a\nb")
+
+
+def test_addresses_that_differ_in_their_ends_look_different_in_brief() -> None:
+    urls = [f"https://data.example.org/images/2026/part-{n:04}.tar" for n in range(4)]
+
+    texts = [fmt.params_brief({"url": url}) for url in urls]
+
+    assert texts[1] == "url=https://da…es/2026/part-0001.tar"
+    assert len(set(texts)) == 4
+    assert [fmt.cut_inside("abcdef", limit) for limit in (1, 2, 4, 6)] == ["…", "…f", "a…ef", "abcdef"]

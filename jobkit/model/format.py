@@ -164,6 +164,15 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def cut_inside(text: str, limit: int) -> str:
+    """Return a text of at most `limit` characters (> 0); a longer one has "…" for its middle, and more of its end.
+
+    Paths and addresses often differ in their ends alone.
+    """
+    start = (limit - 1) // 3
+    return text if len(text) <= limit else f"{text[:start]}…{text[len(text) - (limit - 1 - start) :]}"
+
+
 def many(count: int, noun: str) -> str:
     """Return `1 job`, `2,000 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -188,7 +197,9 @@ def limit_text(count: float) -> str:
 def value_brief(value: Any, limit: int = _VALUE_CHARS) -> str:
     """Return one argument on one line, at most `limit` characters: text without quotes if it is a plain word."""
     if isinstance(value, str):
-        text = value if value and not any(c.isspace() or c in ",='\"" for c in value) else repr(value)
+        if value and not any(c.isspace() or c in ",='\"" for c in value):
+            return cut_inside(value, limit)
+        text = repr(value)
     elif isinstance(value, float):
         text = f"{value:.6g}"
     elif isinstance(value, Mapping):
