@@ -165,6 +165,34 @@ def test_a_plot_goes_logarithmic_over_two_decades_and_takes_words_as_categories(
     assert named["shapes"][-1][2:] == []
 
 
+@pytest.mark.parametrize(
+    ("values", "texts", "middle"),
+    [
+        ([1e-4, 1e-3, 1e-2, 1e-1], ["0.0001", "0.001", "0.01", "0.1"], 1e-3),
+        ([0.001, 0.003, 0.01, 0.03], ["0.001", "0.003", "0.01", "0.03"], 0.003),
+        ([1, 2, 4, 8, 16, 32, 64], ["1", "2", "5", "10", "20", "50"], 8),
+    ],
+)
+def test_an_argument_whose_values_go_by_size_has_a_logarithmic_axis(
+    values: list[float], texts: list[str], middle: float
+) -> None:
+    plot = layout(points([({"lr": lr}, 1.0 + i) for i, lr in enumerate(values)]), ["lr"], ["y"])
+
+    assert plot is not None
+    assert [text for _, text in words(plot, dy=18)] == texts
+    assert 0.3 < plot["dots"][values.index(middle)][0] < 0.6
+
+
+@pytest.mark.parametrize("values", [[0, 1, 10, 50], [*range(1, 21)], [10, 20, 30, 80], [1, 10], [-1, 1, 10]])
+def test_the_axis_of_other_arguments_is_linear(values: list[float]) -> None:
+    plot = layout(points([({"n": n}, 1.0 + i) for i, n in enumerate(values)]), ["n"], ["y"])
+
+    assert plot is not None
+    ends = min(dot[0] for dot in plot["dots"]), max(dot[0] for dot in plot["dots"])
+    share = (values[1] - values[0]) / (values[-1] - values[0])
+    assert plot["dots"][1][0] == pytest.approx(ends[0] + share * (ends[1] - ends[0]), abs=0.001)
+
+
 def test_points_that_would_cover_each_other_stand_side_by_side() -> None:
     points = [Point(i, {"n": 1 if i < 3 else 2}, {"loss": 0.5}) for i in range(4)]
 

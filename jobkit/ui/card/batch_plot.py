@@ -82,7 +82,7 @@ def layout(
     places = {repr(value): i for i, value in enumerate(distinct[x])} if is_category else {}
     xs = [float(places[repr(p.args.get(x))]) if is_category else float(p.args[x]) for p in found]
     ys = [p.numbers[y] for p in found]
-    across = _categories(distinct[x]) if is_category else _marked(scale(xs), xs)
+    across = _categories(distinct[x]) if is_category else _marked(scale(xs, is_log=goes_by_size(xs)), xs)
     up = scale(ys)
     series = [value_brief(value, 24) for value in distinct[by]] if by else []
     order = {repr(value): i for i, value in enumerate(distinct[by])} if by else {}
@@ -212,15 +212,32 @@ def _categories(values: Sequence[Any]) -> _Axis:
     return _Axis(-0.5, len(values) - 0.5, marks)
 
 
-def scale(values: Sequence[float], is_count: bool = False) -> _Axis:
-    """Return an axis of numbers, logarithmic over two decades or more; of counts, linear with whole marks."""
+def goes_by_size(values: Sequence[float]) -> bool:
+    """Return whether values of a sweep are chosen by size, as 0.001, 0.003, 0.01.
+
+    They are positive, span one decade or more, and their widest gap is narrower on a logarithmic axis.
+    """
+    few = sorted(set(values))
+    if len(few) < 3 or few[0] <= 0 or few[-1] / few[0] < 10:
+        return False
+    by_size = max(math.log(b / a) for a, b in pairwise(few)) / math.log(few[-1] / few[0])
+    return by_size < max(b - a for a, b in pairwise(few)) / (few[-1] - few[0])
+
+
+def scale(values: Sequence[float], is_count: bool = False, is_log: bool = False) -> _Axis:
+    """Return an axis of numbers, logarithmic over two decades or more, or if `is_log`; of counts, linear with whole
+    marks."""
     low, high = max(-_HUGE, min(values)), min(_HUGE, max(values))
-    if low > 0 and high / low >= 100 and not is_count:
+    if is_log or (low > 0 and high / low >= 100 and not is_count):
         low, high = math.log10(low), math.log10(high)
         low, high = low - (high - low) * 0.04, high + (high - low) * 0.04
         powers = range(math.ceil(low), math.floor(high) + 1)
         every = math.ceil(len(powers) / 7)
-        return _Axis(low, high, [(10.0**k, _told(10.0**k, 0)) for k in powers if k % every == 0], math.log10)
+        told = [10.0**k for k in powers if k % every == 0]
+        if len(told) < 3:
+            around = range(powers.start - 1, powers.stop)
+            told = [at for k in around for at in (10.0**k, 2 * 10.0**k, 5 * 10.0**k) if low <= math.log10(at) <= high]
+        return _Axis(low, high, [(at, _told(at, 0)) for at in told], math.log10)
     if low == high:
         low, high = low - (abs(low) * 0.1 or 1.0), high + (abs(high) * 0.1 or 1.0)
     low, high = low - (high - low) * 0.04, high + (high - low) * 0.04
