@@ -23,7 +23,7 @@ from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.made import MadeReader
 from jobkit.client.starts import expected_starts
 from jobkit.client.tables import AuditEntries, Queues, Stats, Workers
-from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
+from jobkit.client.waits import QueueReason, level_of, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.model import (
@@ -46,6 +46,7 @@ from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
 from jobkit.store.activity import Activity, activity_of
 from jobkit.store.events import EventHub
+from jobkit.store.lines import Lines
 from jobkit.store.query import ASKING, Query, QueryPage, indexed
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
@@ -311,9 +312,19 @@ class Verbs:
         """Return for each job why it cannot start yet, see `waits_for`."""
         return await waits_for(self.store, self.codec, job_ids)
 
-    async def expected_starts(self, jobs: Sequence[JobSnapshot]) -> dict[str, Start]:
-        """Return the expected starts of those jobs that wait, by id; see `jobkit.model.forecast`."""
-        return await expected_starts(self.store, jobs)
+    async def expected_starts(self, jobs: Sequence[JobSnapshot], lines: Lines | None = None) -> dict[str, Start]:
+        """Return the expected starts of those jobs that wait, by id; see `jobkit.model.forecast`.
+
+        Args:
+            lines: if they were just read.
+        """
+        starts = await expected_starts(self.store, jobs, lines)
+        # Those that wait for resources: whether any worker or pool has as much, and what to do if none has.
+        ids = [job.id for job in jobs if job.spec.resources and job.id in starts and starts[job.id].why]
+        for job_id, why in zip(ids, await self.waits_for_many(ids) if ids else (), strict=True):
+            if level_of(why) == "warning":
+                starts[job_id] = replace(starts[job_id], why=why)
+        return starts
 
     async def queue_reasons(self) -> dict[str, list[QueueReason]]:
         """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known."""

@@ -16,9 +16,10 @@ from jobkit.index import Index
 from jobkit.model import JobSpec
 from jobkit.store import lines
 from jobkit.store.query import Query, QueryPage
-from jobkit.store.values import Submission
+from jobkit.store.values import Submission, WorkerInfo
 from jobkit.ui.card.job_feed import JobFeed
 from jobkit.ui.jobs import home
+from jobkit.ui.jobs.board import row as row_of
 from jobkit.ui.jobs.home import HomeFeed
 from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import Subscriber
@@ -240,7 +241,22 @@ def test_jobs_of_a_queue_that_is_served_first_come_before_a_job_unless_it_is_pau
 def test_a_job_that_no_worker_serves_says_so_and_has_no_time(stage: Stage, watch: Watch) -> None:
     job = stage.submit(queue="gpu")
     row = watch().rows[job]
-    assert (row["message"], "starts_at" in row) == ("no worker serves queue gpu", False)
+    assert (row["message"], row["stuck"], "starts_at" in row) == ("no worker serves queue gpu", True, False)
+
+
+def test_a_job_that_needs_what_no_worker_has_says_how_to_start_one(stage: Stage, watch: Watch) -> None:
+    stage.beat("cpu-1")
+    job = stage.submit(resources={"gpu": 1.0})
+    background.call(stage.store.claim(WorkerInfo("cpu-1", queues=("default",)), 1))
+
+    row = watch().rows[job]
+    assert row["message"] == "no worker offers gpu=1, none has any; `jobkit worker --resources gpu=1`"
+    assert row["stuck"]
+
+    stage.beat("gpu-1", has='{"gpu": 1}')
+    start = stage.kit.expected_starts([stage.kit.snapshot(job)])[job]
+    assert start.why == "waits for gpu=1: all in use"
+    assert "stuck" not in row_of(stage.kit.snapshot(job), start=start)
 
 
 def test_a_cancelled_job_names_the_user_and_the_reason(stage: Stage, watch: Watch) -> None:

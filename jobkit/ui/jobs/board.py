@@ -12,7 +12,7 @@ from itertools import islice, takewhile
 from typing import Any, ClassVar
 
 from jobkit.client import Kit
-from jobkit.client.starts import expected_starts
+from jobkit.client.waits import level_of
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.batch import BatchInfo
 from jobkit.model.forecast import Start
@@ -59,6 +59,7 @@ def row(
     """
     spec = snapshot.spec
     start = start if start is not None and snapshot.state in WAITING else Start()
+    is_stuck = snapshot.state is JobState.QUEUED and level_of(start.why) == "warning"
     cells: dict[str, Any] = {
         "id": snapshot.id,
         "seq": snapshot.seq,
@@ -76,9 +77,12 @@ def row(
         "typical_s": snapshot.typical_s if snapshot.progress is None else None,
         "message": snapshot.shown_message
         if snapshot.asking or snapshot.state is JobState.RUNNING
+        else start.why
+        if is_stuck
         else snapshot.shown_message or start.why
         if snapshot.state is JobState.QUEUED
         else "",
+        "stuck": is_stuck,
         "note": shortened(ended_text(snapshot), 200),
         "spark": snapshot.metrics.spark if len(snapshot.metrics.spark) > 1 else None,
         "metric": _metric(snapshot),
@@ -450,7 +454,7 @@ class BoardFeed(QueryFeed[Subscriber]):
     async def look_at_starts(self) -> None:
         """Read when the waiting jobs of the page will start."""
         waiting = self.model.waiting
-        self.model.expect(await answered(lambda: expected_starts(self.kit.verbs.store, waiting)))
+        self.model.expect(await answered(lambda: self.kit.verbs.expected_starts(waiting)))
         self.poke()
 
     async def _look_at_pauses(self) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from jobkit.client import Kit
-from jobkit.client.starts import expected_starts
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.batch import BatchInfo
 from jobkit.model.forecast import Start
@@ -145,7 +144,7 @@ async def read_home(kit: Kit, query: Query, only: str | None) -> HomePage:
     heads = {row_id: waiting[place] for row_id, place in first.items()}  # what holds back the first job of a batch
     jobs = await _jobs(kit, [*alone(ids)[:_RUNNING], *alone(waiting), *heads.values()])
     looked_at = [jobs[id] for id in (*alone(waiting), *heads.values()) if id in jobs]
-    starts = await expected_starts(store, looked_at, lines)
+    starts = await kit.verbs.expected_starts(looked_at, lines)
     starts |= {row_id: starts[id] for row_id, id in heads.items() if id in starts}
     rows = [*(jobs[id] for id in chain(alone(ids), alone(waiting)) if id in jobs), *ended]
     shown = {row.id: row for row in rows} | {

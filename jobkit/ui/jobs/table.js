@@ -280,7 +280,7 @@ class Table extends View {
     n.fill.style.width = data.progress != null && !data.cancelling ? `${data.progress * 100}%` : "";
     showSpark(n.spark, data.spark, data.metric);
     n.note.title = data.note || data.message || "";
-    n.note.className = `note${data.face === "failed" ? " bad" : running ? "" : " muted"}`;
+    n.note.className = `note${data.face === "failed" ? " bad" : data.stuck ? " warn" : running ? "" : " muted"}`;
     row.stopped = stopped;
     if (data.batch) this.batches.fill(row);
     this.time(row);
