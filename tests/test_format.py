@@ -126,6 +126,6 @@ def test_addresses_that_differ_in_their_ends_look_different_in_brief() -> None:
 
     texts = [fmt.params_brief({"url": url}) for url in urls]
 
-    assert texts[1] == "url=https://da…es/2026/part-0001.tar"
+    assert texts[1] == "url=https:/…26/part-0001.tar"
     assert len(set(texts)) == 4
     assert [fmt.cut_inside("abcdef", limit) for limit in (1, 2, 4, 6)] == ["…", "…f", "a…ef", "abcdef"]

@@ -198,7 +198,7 @@ def value_brief(value: Any, limit: int = _VALUE_CHARS) -> str:
     """Return one argument on one line, at most `limit` characters: text without quotes if it is a plain word."""
     if isinstance(value, str):
         if value and not any(c.isspace() or c in ",='\"" for c in value):
-            return cut_inside(value, limit)
+            return value if len(value) <= limit else cut_inside(value, limit * 3 // 4)  # narrow tables cut ends
         text = repr(value)
     elif isinstance(value, float):
         text = f"{value:.6g}"
