@@ -56,7 +56,7 @@ def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
         "timeline": (".sum:has-text('1 attempt · 1 running')", ".sum:has-text('2 attempts · 1 failed · 1 running')"),
         "failures": ("text=Nothing has failed", ".group .title:has-text('KeyError')"),
         "workers": (".jobs .job:text-is('Job 0')", ".jobs .job:text-is('Job 1')"),
-        "schedules": (".schedule .name:text-is('before')", ".schedule .name:text-is('after')"),
+        "schedules": (".schedule .name :text-is('before')", ".schedule .name :text-is('after')"),
         f"compare&ids={runs},{waits}": (".side .chip:has-text('Running')", ".side .chip:has-text('Failed')"),
         "submit": (".jk-form h2", ".jk-card .chip:has-text('Queued')"),
     }
