@@ -19,7 +19,7 @@ from jobkit.client.job import Job
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable, apply
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
-from jobkit.store.wire import number
+from jobkit.store.wire import number, text
 
 logger = logging.getLogger("jobkit.client")
 
@@ -29,10 +29,16 @@ SAFETY_REFRESH_S = 10.0
 #: The same if no job has an event since the last time: a record may be gone without one.
 UNTOLD_REFRESH_S = 60.0
 
+#: Seconds between two reads of the store's mark while handles are open: a wiped store publishes no events.
+MARK_READ_S = 3.0
+
 #: The newest running handles are kept alive without other references, because they may have watchers.
 _KEPT = 10_000
 
 _BATCH = 500
+
+#: Marks of the stores whose wipe was logged in this process, which may have several kits.
+_logged: set[str] = set()
 
 
 class LiveJobs:
@@ -57,7 +63,7 @@ class LiveJobs:
         self._stale: set[str] = set()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._runner: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._stops: list[Callable[[], None]] = []
         self._place = ""
         self._wiped: set[str] = set()
@@ -77,14 +83,17 @@ class LiveJobs:
             self._hub.on_status(self._status_changed),
             self._hub.on_heard(self._heard),
         ]
-        self._runner = self._loop.create_task(self._refresh_for_ever(), name="jobkit-live")
+        self._tasks = [
+            self._loop.create_task(self._refresh_for_ever(), name="jobkit-live"),
+            self._loop.create_task(self._watch_mark(), name="jobkit-live-mark"),
+        ]
 
     def close(self, why: Exception | None = None) -> None:
         """Follow no job any more. Present waits raise `why`, if given."""
         for stop in self._stops:
             stop()
-        if self._runner is not None:
-            self._runner.cancel()
+        for task in self._tasks:
+            task.cancel()
         if why is not None:
             for _, job in self._all():
                 job._interrupt(why)
@@ -169,6 +178,10 @@ class LiveJobs:
         with self._lock:
             return list(self._jobs.items())
 
+    def _open(self) -> list[str]:
+        """Return the ids of the jobs whose handles may still move."""
+        return [job_id for job_id, job in self._all() if not job._is_over]
+
     def refresh_later(self, job_id: str) -> None:
         """Read this job's snapshot again soon; from any thread."""
         self._stale.add(job_id)
@@ -228,9 +241,20 @@ class LiveJobs:
 
     def _status_changed(self, _is_live: bool) -> None:
         """Read all again: when the connection is back, or until then."""
-        for job_id, job in self._all():
-            if not job.snapshot.is_terminal:
-                self.refresh_later(job_id)
+        for job_id in self._open():
+            self.refresh_later(job_id)
+
+    async def _watch_mark(self) -> None:
+        """Read all again when the store has another mark."""
+        while True:
+            await asyncio.sleep(MARK_READ_S)
+            if self._place and self._hub.is_live and self._open():
+                try:
+                    is_other = text(await self._store.ask("GET", "place")) != self._place
+                except Exception:  # read again the next time
+                    continue
+                if is_other:
+                    self._status_changed(True)
 
     async def _refresh_for_ever(self) -> None:
         while True:
@@ -241,8 +265,7 @@ class LiveJobs:
                 ids = [self._stale.pop() for _ in range(len(self._stale))]
                 is_check = False
             except TimeoutError:
-                ids = [job_id for job_id, job in self._all() if not job.snapshot.is_terminal]
-                is_check = True
+                ids, is_check = self._open(), True
             try:
                 moved = await self._moved(ids) if is_check else ids
                 for i in range(0, len(moved), _BATCH):
@@ -273,7 +296,7 @@ class LiveJobs:
         known = {job_id: job.snapshot.seq for job_id in ids if (job := self._jobs.get(job_id)) is not None}
         for job_id, fresh in zip(ids, await self._store.snapshots(ids), strict=True):
             job = self._jobs.get(job_id)
-            if job is None or job.snapshot.is_terminal:
+            if job is None or job._is_over:
                 continue
             if fresh is not None:
                 self._catch_up(job, fresh, known.get(job_id, 0))
@@ -283,8 +306,10 @@ class LiveJobs:
             return
         before, self._place = self._place, await self._store.place()
         if before not in ("", self._place):
-            logger.warning("the store was wiped or exchanged: live jobs that it does not know any more are lost")
-            self._wiped = {job_id for job_id, job in self._all() if not job._is_over}
+            if self._place not in _logged:
+                _logged.add(self._place)
+                logger.warning("the store was wiped or exchanged: live jobs that it does not know any more are lost")
+            self._wiped = set(self._open())
             for job_id in self._wiped:
                 self.refresh_later(job_id)
         for job in gone:
