@@ -216,6 +216,8 @@ class RunningAttempt:
         if lines:
             self.curves = Curves(lines)
             self._more["metrics"] = self.curves.summary().to_wire()
+            self._has_numbers = True  # this attempt may have no other news
+            self.wake()
 
     def sum_up(self) -> None:
         """Send the summary of its metrics soon, if they have changed."""

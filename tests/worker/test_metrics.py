@@ -73,7 +73,7 @@ async def test_points_go_with_each_news_and_their_summary_now_and_then_and_at_th
     assert attempt.take_news() is None
 
 
-async def test_the_summary_of_earlier_attempts_goes_with_the_first_news_of_the_next_one() -> None:
+async def test_the_summary_of_earlier_attempts_is_the_first_news_of_the_next_one() -> None:
     curves, unused = Curves(), cast(Any, None)
     curves.add({"loss": [(0, 0, 0.5)]})
     line = curves.take()
@@ -82,12 +82,28 @@ async def test_the_summary_of_earlier_attempts_goes_with_the_first_news_of_the_n
     attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, unused, None)
 
     attempt.measured_before([line.stored.encode()])
-    attempt.progress(1, 2, "")
 
     news = attempt.take_news()
     assert news is not None
     assert news.more["metrics"]["newest"] == {"loss": 0.5}
     assert news.metrics is None
+
+
+def log_at_first() -> None:
+    if jobkit.current().attempt == 1:
+        jobkit.log_metrics(0, loss=0.5)
+        raise ValueError("once more")
+
+
+@pytest.mark.nightly
+def test_a_job_keeps_its_newest_metrics_if_its_last_attempt_logs_nothing(bench: Bench) -> None:
+    bench.worker()
+    job = bench.kit.options(retries=1, backoff=0).submit(log_at_first)
+    job.result(60)
+
+    with jobkit.connect(**bench.place) as other:
+        found = other.get(job.id)
+    assert (found.attempt, dict(found.metrics)) == (2, {"loss": 0.5})
 
 
 def test_an_attempt_after_a_killed_worker_goes_on_from_its_step(bench: Bench) -> None:
