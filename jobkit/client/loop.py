@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from jobkit.model import JobkitError
 from jobkit.model.unhandled import log_unhandled
+from jobkit.run.inside.context import own_threads
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class BackgroundLoop:
                 loop.set_exception_handler(log_unhandled)
                 self._thread = threading.Thread(target=self._run, args=(loop,), name="jobkit-loop", daemon=True)
                 self._thread.start()
+                own_threads.add(self._thread)
                 self._loop = loop
                 atexit.unregister(self.stop)
                 atexit.register(self.stop)  # the last, so that it ends before a private server does

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+import jobkit
 from jobkit.model import InvalidParams
 from tests.support import PORTABLE, wait_until
 
@@ -29,6 +30,20 @@ def test_jobs_with_reuse_run_in_one_process_and_a_crash_ends_only_its_own_job(be
     assert crashed.error is not None
     assert crashed.error.kind == "crash"
     assert after not in pids
+
+
+def test_a_job_that_uses_jobkit_leaves_its_process_to_the_next_one(bench: Bench) -> None:
+    def job(place: dict[str, str]) -> int:
+        with jobkit.connect(**place) as kit:
+            assert kit.submit(jobs.count_up, 1).result() == 2
+        return os.getpid()
+
+    bench.worker("-c", "1")
+    warm = bench.kit.options(reuse=4)
+
+    pids = [warm.submit(job, bench.place).result(60) for _ in range(3)]
+
+    assert len(set(pids)) == 1
 
 
 def test_a_coroutine_with_reuse_is_refused_before_anything_is_stored(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -197,6 +198,8 @@ def _task() -> int:
 #: The job of the current thread or coroutine.
 CURRENT: contextvars.ContextVar[Context | None] = contextvars.ContextVar("jobkit_job", default=None)
 _OUTSIDE = Context("", 0, "")
+#: Threads of jobkit that run no code of users: a process of jobs keeps them for its next job.
+own_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 #: Whether this process is a worker: what runs in it without a context is a job's all the same.
 is_worker = False
 # In a forked child there is one job, and threads that the task starts (which have an empty context) belong to it.

@@ -353,7 +353,7 @@ class _Life:
         if not order.is_last and is_alone and not guard.is_stopped and self._before is not None:
             # The next request to stop is for the next job: it waits until that has begun.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            is_fit = self._before.is_clean(self._ticker.thread)
+            is_fit = self._before.is_clean(self._ticker.thread, *context.own_threads)
         report.send(
             outcome,
             frames.ENDED,
