@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -159,6 +160,19 @@ class Text:
         raise RuntimeError("no")
 
 
+class Loss:
+    """As a tensor of torch that is part of a graph."""
+
+    requires_grad = True
+
+    def detach(self) -> float:
+        return 0.25
+
+    def __float__(self) -> float:
+        warnings.warn("Converting a tensor with requires_grad=True to a scalar", UserWarning, stacklevel=2)
+        return 0.25
+
+
 @pytest.fixture(scope="module")
 def inline() -> Iterator[Kit]:
     with jobkit.connect("sync://") as kit:
@@ -170,7 +184,7 @@ def inline() -> Iterator[Kit]:
     ("value", "kept"),
     [
         (3, 3.0), (True, 1.0), (np.float32(0.5), 0.5), (np.int64(7), 7.0), (np.array(2.5), 2.5), (math.inf, math.inf),
-        (math.nan, math.nan),
+        (math.nan, math.nan), (Loss(), 0.25),
     ],
 )  # fmt: skip
 def test_numbers_of_any_kind_are_kept(inline: Kit, value: Any, kept: float) -> None:

@@ -121,6 +121,8 @@ def as_number(value: Any) -> float | None:
     if isinstance(value, (str, bytes, bytearray)):
         return None
     try:
+        if getattr(value, "requires_grad", False) is True:  # torch warns of a loss that is not detached
+            value = value.detach()
         return float(value)
     except Exception:  # no number, too large, or an object of the user's whose __float__ raises
         return None
