@@ -311,6 +311,31 @@ async def test_any_tqdm_bar_is_progress_and_not_a_log_line(runner: Runner, heard
     assert heard.log == []
 
 
+async def test_a_tqdm_bar_of_threads_shows_all_steps_that_are_done(
+    runner: Runner, heard: Heard, tmp_path: Path
+) -> None:
+    pytest.importorskip("tqdm", minversion="4.70")  # earlier ones count results in their order
+
+    def job(sign: str) -> None:
+        import os
+        import time
+
+        from tqdm.contrib.concurrent import thread_map
+
+        def step(i: int) -> None:
+            while i == 4 and not os.path.exists(sign):
+                time.sleep(0.01)
+
+        thread_map(step, range(5), max_workers=5, desc="bar")
+
+    running = asyncio.ensure_future(runner.do(job, str(tmp_path / "sign")))
+    await until(lambda: heard.news and last(heard) == (4, 5, "bar"), "the steps that are done")
+    (tmp_path / "sign").touch()
+
+    assert (await running).outcome == "succeeded"
+    assert last(heard) == (5, 5, "bar")
+
+
 async def test_a_tqdm_bar_counts_as_it_does_outside_a_job(runner: Runner, heard: Heard) -> None:
     def job() -> list[int]:
         from tqdm import tqdm, trange

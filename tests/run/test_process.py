@@ -22,7 +22,7 @@ from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Outcome
 from jobkit.run.inside.values import Bounds
 from jobkit.run.process.runner import ProcessRunner
-from tests.support import is_alive, until
+from tests.support import by_default, is_alive, until
 
 from .conftest import Heard, Runner, assign, pid_in, started
 
@@ -77,6 +77,33 @@ async def test_a_coroutine_function_runs_in_the_child(runner: Runner) -> None:
     outcome = await runner.do(later)
 
     assert int(outcome.summary) != os.getpid()
+
+
+@pytest.mark.parametrize("method", by_default(["fork", "spawn"]))
+async def test_pools_of_processes_in_a_job_take_functions_and_classes_of_its_submitter(
+    runner: Runner, method: str
+) -> None:
+    def job(method: str) -> bool:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        class Point:
+            def __init__(self, x: int) -> None:
+                self.x = x
+
+        def move(point: Point) -> Point:
+            return Point(point.x + 1)
+
+        with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+            assert pool.submit(lambda: 3).result() == 3
+            moved = list(pool.map(move, [Point(1), Point(2)]))
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            moved += pool.map(move, [Point(3)])
+        return all(type(point) is Point for point in moved) and [point.x for point in moved] == [2, 3, 4]
+
+    outcome = await runner.do(job, method)
+
+    assert outcome.summary == "True", outcome.error
 
 
 async def test_a_function_of_a_module_is_sent_by_reference(runner: Runner) -> None:

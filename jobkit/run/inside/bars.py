@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
-from jobkit.run.inside import displays
+from jobkit.run.inside import by_value, displays
 from jobkit.run.inside.context import Context, active, active_recorder
 from jobkit.run.inside.import_hook import ImportHook
 from jobkit.run.inside.recorder import PROGRESS_INTERVAL_S, Bar, Recorder
@@ -168,7 +168,8 @@ _has_monitor = True
 
 
 def install(*, has_monitor: bool = True, is_shown: bool = False) -> None:
-    """See to it that tqdm, rich, IPython and pyplot, loaded or yet to be, report to the job they run in.
+    """See to it that tqdm, rich, IPython and pyplot, loaded or yet to be, report to the job they run in, and that
+    `multiprocessing` takes its functions.
 
     Args:
         has_monitor: a process that runs nothing but jobs needs no monitor of tqdm: without its thread it can be used
@@ -212,9 +213,11 @@ def _watch(tqdm: Any, context: Context) -> None:
     def poke() -> None:
         # tqdm learns how many iterations it may skip before it looks at the clock. After a fast stretch that can be
         # seconds of slow ones, so let it look now.
-        bar = known()
-        if bar is not None and bar._time() - bar.last_print_t > bar.mininterval:
-            bar.miniters = 0
+        # A bar that other threads update (`thread_map`) may stand still after some steps at once: show them, too.
+        if (known_bar := known()) is not None:
+            _read(known_bar, bar)
+            if known_bar._time() - known_bar.last_print_t > known_bar.mininterval:
+                known_bar.miniters = 0
 
     bar = Bar("", tqdm.total, poke)
     tqdm.__dict__["_jobkit"] = bar, recorder
@@ -368,6 +371,7 @@ _PATCHES: dict[str, Callable[[Any], None]] = {
     "tqdm.notebook": _patch_notebook,
     "rich.progress": _patch_rich,
     **displays.PATCHES,
+    **by_value.PATCHES,
 }
 
 _HOOK = ImportHook(_PATCHES)
