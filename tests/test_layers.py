@@ -26,6 +26,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Programs as a user would write them: they use the public names.
 PROGRAMS = {Path("demo.py")}
 
+#: The rooms of features: their declarations with the list of them, which anybody may read, and all else.
+LIST, FEATURE = "features", "features/NAME"
+
 #: The rooms that may import a library. The rest of jobkit works without it.
 KNOWN_TO = {
     "arq": {"worker"},
@@ -37,7 +40,7 @@ KNOWN_TO = {
     "cronsim": {"schedules"},
     "anywidget": {"ui"},
     "ipywidgets": {"ui"},
-    "click": {"cli"},
+    "click": {"cli", FEATURE},
     "rich": {"cli", "run"},
     "joblib": {"joblib"},
     "opentelemetry": {"notify"},
@@ -81,7 +84,10 @@ def imports(path: Path) -> tuple[Import, ...]:
 
 
 def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    parts = path.relative_to(PACKAGE).parts
+    if parts[0] == LIST and path.name not in ("__init__.py", "nouns.py"):
+        return FEATURE
+    return parts[0].removesuffix(".py")
 
 
 ROOMS = {room_of(path) for path in MODULES}
@@ -92,6 +98,9 @@ def rooms_imported(one: Import) -> set[str]:
     head, *rest = one.module.split(".")
     if head != "jobkit":
         return set()
+    if rest[:1] == [LIST] and rest[1:] and rest[1] != "nouns":
+        is_whole = rest[2:] or any((PACKAGE / LIST / rest[1] / f"{name}.py").exists() for name in one.names)
+        return {FEATURE if is_whole else LIST}
     if rest:
         return {rest[0]}
     return {name if name in ROOMS else FACE for name in one.names} or {FACE}
@@ -173,6 +182,11 @@ def _breaches(path: Path, table: Table) -> Iterator[str]:
             continue
         if name in PROGRAMS and one.module == "jobkit":
             continue
+        if room == LIST and path.parent.name == LIST:  # it names the types of nouns
+            continue
+        own = f"jobkit.{LIST}.{path.parent.name}."
+        if room == FEATURE and f"{one.module}.".startswith(f"jobkit.{LIST}.") and not f"{one.module}.".startswith(own):
+            yield f"{where} imports another feature: {one.module}"
         allowed = (table.later if one.is_later else table.now)[room] | {room}
         yield from (f"{where} may not import {other}" for other in sorted(rooms_imported(one) - allowed))
 
@@ -210,7 +224,7 @@ def _files() -> tuple[str, ...]:
 def _missing_files(page: str) -> Iterator[str]:
     """Yield the files and folders that a page names in backticks and that do not exist in the project."""
     for name in re.findall(r"`([\w./-]+(?:/|\.(?:py|lua|js|css|md)))`", (ROOT / page).read_text("utf-8")):
-        if not any(f"/{path}".endswith(f"/{name.rstrip('/')}") for path in _files()):
+        if "NAME" not in name and not any(f"/{path}".endswith(f"/{name.rstrip('/')}") for path in _files()):
             yield f"{page} names {name}"
 
 

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "autoscaling": ["tests/pools"],
     "belongings": ["tests/archive", "tests/worker/test_moving.py"],
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
+    "feature": ["tests/features"],
     "demo": ["tests/tasks/test_demo.py"],
     "joblib": ["tests/worker/test_joblib.py"],
     "joined": ["tests/sharing"],
@@ -41,7 +42,9 @@ def paths_for(changed: Iterable[str]) -> list[str]:
         first, _, rest = path.partition("/")
         room = rest.partition("/")[0].removesuffix(".py")
         if first == "jobkit":
-            names = ELSEWHERE.get(room, [f"tests/{room}", f"tests/test_{room}.py"])
+            of_feature = f"tests/{os.path.dirname(rest)}"
+            usual = [of_feature] if room == "features" else [f"tests/{room}", f"tests/test_{room}.py"]
+            names = ELSEWHERE.get(room, usual)
             found |= {"tests/test_layers.py", *names}
         elif path.startswith("tests/") and os.path.basename(path).startswith("test_"):
             found.add(path)

@@ -23,10 +23,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from jobkit import __version__
+from jobkit.features import FEATURES
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobState, UnknownTask
 from jobkit.model.format import seconds_in
 
-#: Command -> its module, and its line in `--help`, in the order of a job's life.
+#: Command -> its module, and its line in `--help`, in the order of a job's life; then those of the features.
 COMMANDS = {
     "up": ("serve", "Run server, workers and dashboard in the foreground."),
     "worker": ("worker", "Run jobs."),
@@ -42,7 +43,6 @@ COMMANDS = {
     "cancel": ("jobs", "Ask jobs to stop."),
     "retry": ("jobs", "Run ended jobs again."),
     "batch": ("batches", "List, show, cancel, retry or delete batches."),
-    "failed": ("failed", "List, show, retry, delete, mute or resolve groups of failed jobs."),
     "rm": ("jobs", "Delete ended jobs."),
     "prune": ("jobs", "Delete expired jobs."),
     "history": ("export", "List ended jobs from the archive."),
@@ -67,6 +67,12 @@ COMMANDS = {
     "down": ("serve", "Stop the embedded server and its workers."),
     "doctor": ("doctor", "Check the configuration, the server and the workers."),
 }
+COMMANDS = {name: (f"jobkit.cli.{module}", line) for name, (module, line) in COMMANDS.items()}
+COMMANDS |= {
+    name: (f"jobkit.features.{feature.name}.commands", line)
+    for feature in FEATURES
+    for name, line in feature.commands.items()
+}
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -90,7 +96,7 @@ class Commands(click.Group):
             close = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; commands are {', '.join(COMMANDS)}"
             raise BadInput(f"there is no command {cmd_name!r}{hint}")
-        module = importlib.import_module(f"jobkit.cli.{COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(COMMANDS[cmd_name][0])
         command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         return command
 

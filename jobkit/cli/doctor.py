@@ -22,6 +22,7 @@ from jobkit.client.waits import ARQ_OPTION, pool_infos
 from jobkit.codec import Codec
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home, own_version
+from jobkit.features import modules
 from jobkit.files import FileStore
 from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
 from jobkit.pools.info import PoolInfo
@@ -314,8 +315,10 @@ async def _records(store: RedisStore, versions: Sequence[str], remove_damaged: b
     """
     for state in JobState:
         await store.list(Query(states=(state,), limit=_LOOKED_AT))
-    for read in (store.schedules.snapshots, store.rules, store.failures.groups, store.audit_log.entries, store.events):
+    for read in (store.schedules.snapshots, store.rules, store.audit_log.entries, store.events):
         await read()
+    for module in modules("store"):
+        await module.read_newest(store)
     every = await damaged(store)
     found = [one for one in every if not one.is_readable]
     findings = []

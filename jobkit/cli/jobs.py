@@ -417,8 +417,9 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None, from_che
         raise BadInput("give ids of jobs, or --failed for all failed jobs")
     kit = jobkit.connect()
     ids = [out.find(kit, prefix) for prefix in job_ids]
-    for group in kit.failures(task=task, limit=10_000) if all_failed else ():
-        ids += kit.failed_jobs(group.id, is_repeated=False)
+    if all_failed:
+        failed = kit.jobs(state="failed", task=task, limit=10_000)
+        ids += [job.id for job in reversed(failed) if not job.snapshot.again]
     for job_id in ids:
         if env is not None:
             click.echo(kit.rerun(job_id, {}, from_checkpoint=from_checkpoint, has_recorded_env=True).id)

@@ -12,18 +12,17 @@ import importlib
 import sys
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import partial, wraps
-from operator import attrgetter
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from functools import partial
+from typing import Any, Self
 
 from jobkit.client.batch import Batch, Jobs
 from jobkit.client.batches import BatchVerbs
 from jobkit.client.completion import open_ids, wakeful
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
-from jobkit.client.failures import FailureVerbs
+from jobkit.client.forms import coroutine_of, in_thread, on_loop, stream, submitting
 from jobkit.client.handle import ui
 from jobkit.client.history import HistoryVerbs
 from jobkit.client.job import Job
@@ -37,68 +36,19 @@ from jobkit.client.studies import StudyVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
+from jobkit.feature import NounOf
+from jobkit.features.nouns import Nouns
 from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours, similar
 from jobkit.model.notify_rule import kinds_of
 from jobkit.run.inside import context
 from jobkit.settings import Settings
 from jobkit.store.events import EventHub
-from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.shown import Shown
 
-S = TypeVar("S")
-T = TypeVar("T")
-P = ParamSpec("P")
 
-
-def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
-    """Return the blocking form of a service's verb. Its attribute `coroutine` is the form for `kit.aio`.
-
-    Args:
-        how: the method of `Connection` that runs it; the one for coroutines ends in `_async`.
-        service: the path from the kit to what has the verb.
-    """
-    service_of, verb.__qualname__ = attrgetter(service), f"kit.{verb.__name__}"  # as Python's own errors name it
-
-    @wraps(verb)
-    def blocking(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return getattr(kit._connection, how)(verb, service_of(kit), *args, **kwargs)
-
-    def coroutine(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        made = getattr(kit._connection, f"{how}_async")(verb, service_of(kit), *args, **kwargs)
-        made.__qualname__ = f"kit.aio.{verb.__name__}"  # as Python's warning names it if it is never awaited
-        return made
-
-    blocking.coroutine = coroutine  # type: ignore[attr-defined]
-    return blocking
-
-
-def in_thread(service: str, verb: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """Make a blocking verb of a service one of the kit."""
-    return _form("run", service, verb)  # type: ignore[no-any-return]
-
-
-def submitting(service: str, verb: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[Any, P], T]:
-    """`in_thread` for a verb that puts jobs to work: it starts an embedded server that was stopped."""
-    return _form("run_started", service, verb)  # type: ignore[no-any-return]
-
-
-def on_loop(
-    service: str, verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
-) -> Callable[Concatenate[Any, P], T]:
-    """Make a verb that runs on the background loop blocking."""
-    return _form("call", service, verb)  # type: ignore[no-any-return]
-
-
-def stream(
-    service: str, verb: Callable[Concatenate[S, P], AsyncIterator[T]]
-) -> Callable[Concatenate[Any, P], Iterator[T]]:
-    """Make an asynchronous iterator of the background loop an iterator."""
-    return _form("iterate", service, verb)  # type: ignore[no-any-return]
-
-
-class Kit(HasNeighbours, Shown, SubmitVerbs):
+class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     """A connection to one store of jobs: submits, finds and shows them. Made by `jobkit.connect()`.
 
     Args:
@@ -118,11 +68,10 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     _internal = frozenset(
         {
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch",
-            "expected_starts", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_hits",
-            "log_slice", "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "queue_reasons",
-            "register_pools", "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many",
-            "runs_other_code", "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs",
-            "waits_for_many",
+            "expected_starts", "handle", "hub", "log_hits", "log_slice", "map_info", "metric_lines", "metrics_of",
+            "outcome", "page", "pool_infos", "queue_reasons", "register_pools", "register_schedules",
+            "reopen_archived", "retry_all", "retry_batch", "retry_many", "runs_other_code", "schedule_info",
+            "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs", "waits_for_many"
         }
     )  # fmt: skip
 
@@ -142,10 +91,9 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         self._connection = connection
         self._submitter = BoundKit(self, connection, None if embedded is None else embedded.want_workers)
         self._reader = JobReader(self, connection)
-        self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)
         self._history = HistoryVerbs(connection)
-        self._repeater = Repeater(connection, self._submitter, self._reader, self._failures)
+        self._repeater = Repeater(connection, self._submitter, self._reader)
         self._schedules = ScheduleVerbs(connection, self._submitter)
         self._batches = BatchVerbs(self, connection, self._repeater)
         self._studies = StudyVerbs(self, connection)
@@ -234,24 +182,10 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     retry = submitting("_repeater", Repeater.retry)
     retry_all = submitting("_repeater", Repeater.retry_all)
     retry_many = submitting("_repeater", Repeater.retry_many)
-    retry_failures = submitting("_repeater", Repeater.retry_failures)
     rerun = submitting("_repeater", Repeater.rerun)
     rerun_with = submitting("_repeater", Repeater.rerun_with)
     checked_changes = in_thread("_repeater", Repeater.checked_changes)
     runs_other_code = in_thread("_repeater", Repeater.runs_other_code)
-
-    # -- groups of failures -------------------------------------------------------------------------------------------
-
-    failures = on_loop("_failures", FailureVerbs.failures)
-    failure = on_loop("_failures", FailureVerbs.failure)
-    failed_jobs = stream("_failures", FailureVerbs.failed_jobs)
-    failed_snapshots = on_loop("_failures", FailureVerbs.failed_snapshots)
-    groups_of = on_loop("verbs.store.failures", FailureStore.groups_of)
-    mute = on_loop("_failures", FailureVerbs.mute)
-    resolve = on_loop("_failures", FailureVerbs.resolve)
-    reopen = on_loop("_failures", FailureVerbs.reopen)
-    drop = in_thread("_repeater", Repeater.drop)
-    forget_group = on_loop("_failures", FailureVerbs.forget_group)
 
     # -- limits, pauses, places in line -------------------------------------------------------------------------------
 
@@ -391,8 +325,11 @@ class AioKit(AioSubmitVerbs):
         self._kit = kit
 
     def __dir__(self) -> list[str]:
-        verbs = [name for name in dir(self._kit) if hasattr(getattr(type(self._kit), name, None), "coroutine")]
+        verbs = [name for name in dir(self._kit) if coroutine_of(self._kit, name) is not None or self._has_noun(name)]
         return sorted([*verbs, "map", "notebook", "options", "study", "submit", "sweep"])
+
+    def _has_noun(self, name: str) -> bool:
+        return isinstance(getattr(type(self._kit), name, None), NounOf)
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""
@@ -432,9 +369,10 @@ class AioKit(AioSubmitVerbs):
         outcome = self._kit._reader.outcome
         return outcome(job) if has_outcome(job) else await self._kit._connection.run_async(outcome, job)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        coroutine = getattr(getattr(type(self._kit), name, None), "coroutine", None)
-        if coroutine is None:
+    def __getattr__(self, name: str) -> Any:
+        if self._has_noun(name):
+            return getattr(self._kit, name).aio
+        if (coroutine := coroutine_of(self._kit, name)) is None:
             raise AttributeError(f"kit.aio has no verb {name!r}{similar(self, name)}")
         return partial(coroutine, self._kit)
 

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from jobkit.client import checks
 from jobkit.client.connection import Connection, no_longer_kept
-from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
 from jobkit.client.reader import JobReader
 from jobkit.client.recorded import recorded_packages
@@ -77,9 +76,9 @@ class Repeated(msgspec.Struct):
 class Repeater:
     """Verbs that repeat and delete jobs. They block; every one may raise `StoreUnavailable`."""
 
-    def __init__(self, connection: Connection, submitter: BoundKit, reader: JobReader, failures: FailureVerbs) -> None:
+    def __init__(self, connection: Connection, submitter: BoundKit, reader: JobReader) -> None:
         self._connection, self._submitter = connection, submitter
-        self._reader, self._failures = reader, failures
+        self._reader = reader
 
     def retry(self, job_id: str, *, owner: str = "", from_checkpoint: bool = False) -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
@@ -297,11 +296,6 @@ class Repeater:
 
     # -- many at once -------------------------------------------------------------------------------------------------
 
-    def retry_failures(self, group: str, *, changes: Mapping[str, Any] | None = None, owner: str = "") -> Repeated:
-        """Run the jobs of a group again that were not run again yet, each as a new job; see `retry_many`."""
-        ids = self._connection.call(self._failed, group, is_repeated=False)
-        return self.retry_many(ids, changes=changes, owner=owner)
-
     def retry_many(
         self,
         job_ids: Iterable[str],
@@ -354,10 +348,6 @@ class Repeater:
             if on_step is not None:
                 on_step(min(start + SLICE, len(ids)))
         return out
-
-    async def _failed(self, group: str, is_repeated: bool | None = None) -> list[str]:
-        await self._failures.failure(group)
-        return [job_id async for job_id in self._failures.failed_jobs(group, is_repeated=is_repeated)]
 
     def checked_changes(
         self, task: str, changes: Mapping[str, Any] | Iterable[str], job_ids: Iterable[str] = ()
@@ -420,12 +410,6 @@ class Repeater:
             gone += sum(self._connection.call(self._connection.verbs.delete, ids[start : start + SLICE]))
             if on_step is not None:
                 on_step(min(start + SLICE, len(ids)))
-        return gone
-
-    def drop(self, group: str) -> int:
-        """Delete all jobs of a group, and the group; return how many jobs those were."""
-        gone = self.delete_many(self._connection.call(self._failed, group))
-        self._connection.call(self._failures.forget_group, group)
         return gone
 
 

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any, ClassVar, TypeVar
 
 from jobkit.client.handle import ui
-from jobkit.model import FailureGroup, JobSnapshot, JobState, Rule
+from jobkit.model import JobSnapshot, JobState, Rule
 from jobkit.model.format import duration, many, params_brief, percent, progress_line, shortened, size, value_brief
 from jobkit.model.people import AuditEntry
 from jobkit.model.result import ended_text
@@ -237,22 +237,6 @@ NO_BATCHES = "No batches. task.map(...) and task.sweep(...) make one."
 
 
 # -- failures, limits --------------------------------------------------------------------------------------------------
-
-
-class Failures(Table, list[FailureGroup]):
-    """Groups of failures."""
-
-    _columns: ClassVar[Columns] = {
-        "Group": lambda group: group.id,
-        "State": lambda group: str(group.state),
-        "Jobs": lambda group: group.jobs,
-        "Seen": lambda group: group.count,
-        "Last": lambda group: group.last_seen,
-        "Task": lambda group: group.task,
-        "Where": lambda group: group.where,
-        "Error": lambda group: group.title,
-    }
-    _empty = "No failures."
 
 
 class Rules(Table, list[Rule]):

@@ -21,7 +21,6 @@ from jobkit.model.errors import (
     UnknownTask,
 )
 from jobkit.model.events import TERMINAL, ErrorKind, EventType, JobEvent, JobState
-from jobkit.model.failure import FailureGroup, GroupState
 from jobkit.model.limits import Gate, Pause, Rule, Waiting
 from jobkit.model.log import LOG_LEVELS, LogFilter, LogHits, LogLine, LogSlice
 from jobkit.model.question import OpenQuestion

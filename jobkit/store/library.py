@@ -15,11 +15,14 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any
 
 import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, InvalidResponse, OutOfMemoryError, ReadOnlyError, ResponseError
+
+from jobkit.features import FEATURES
 
 Command = tuple[Any, ...]
 
@@ -41,8 +44,9 @@ class Library:
     """One version of the library.
 
     Args:
-        sources: the texts of the files in `lua/`, by path without suffix ("lib/queue", "verbs/claim"). Each is a block
-            with local names; `lib/call` comes first, and its locals are known to all.
+        sources: the texts of the files in `lua/` of the store and of the features, in their order and by path without
+            suffix ("lib/queue", "verbs/claim"). Each is a block with local names; `lib/call` comes first, and its
+            locals are known to all.
 
     Attributes:
         name: of the library. text: what FUNCTION LOAD takes.
@@ -51,7 +55,7 @@ class Library:
 
     def __init__(self, sources: Mapping[str, str]) -> None:
         self.sources = sources
-        blocks = {path: text for path, text in sorted(sources.items()) if path != "lib/call"}
+        blocks = {path: text for path, text in sources.items() if path != "lib/call"}
         modules = [path[4:].capitalize() for path in blocks if path.startswith("lib/")]
         body = f"local {', '.join(modules)} = {', '.join('{}' for _ in modules)}\n{sources['lib/call']}" + "".join(
             f"do -- {path}\n{text}end\n" for path, text in blocks.items()
@@ -63,12 +67,14 @@ class Library:
     @classmethod
     def read(cls) -> Library:
         """The library of this version, from its files."""
-        lua = files("jobkit.store") / "lua"
+        places = [files("jobkit.store"), *(files(f"jobkit.features.{feature.name}") for feature in FEATURES)]
         return cls(
             {
                 f"{folder}/{file.name.removesuffix('.lua')}": file.read_text("utf-8")
                 for folder in ("lib", "verbs")
-                for file in (lua / folder).iterdir()
+                for place in places
+                if (lua := place / "lua" / folder).is_dir()
+                for file in sorted(lua.iterdir(), key=attrgetter("name"))
                 if file.name.endswith(".lua")
             }
         )

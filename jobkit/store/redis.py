@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
@@ -23,10 +23,9 @@ from jobkit.settings import Settings
 from jobkit.store import wire
 from jobkit.store.batches import BatchStore
 from jobkit.store.contents import BlobStore, MadeStore
-from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
 from jobkit.store.logs import LogRecords
-from jobkit.store.namespace import in_slices
+from jobkit.store.namespace import StorePart, in_slices
 from jobkit.store.outbox import Outbox
 from jobkit.store.pools import PoolStore
 from jobkit.store.query import Query, QueryPage
@@ -50,6 +49,8 @@ from jobkit.store.values import (
 from jobkit.store.views import SelectionStore, ViewStore
 from jobkit.store.web import AuditLog, WebStore
 
+Part = TypeVar("Part", bound=StorePart)
+
 #: The mark of a namespace, see `place`.
 _PLACE = re.compile(rb"[0-9a-f]{16}")
 
@@ -63,7 +64,7 @@ class RedisStore(QueueRecords, LogRecords):
     Every verb raises `StoreUnavailable` if the server does not answer.
 
     Attributes:
-        finder: pages of jobs. schedules, failures, batches: schedules, groups of failed jobs, batches.
+        finder: pages of jobs. schedules, batches: schedules, batches.
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             outbox: jobs for the archive. made: what made results. pools: workers on engines.
@@ -77,9 +78,9 @@ class RedisStore(QueueRecords, LogRecords):
         super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
         self.has_left = self.serves_arq = self.runs_any_python = False
+        self._parts: dict[type, Any] = {}
         self.finder = JobFinder(self)
         self.schedules = ScheduleStore(self)
-        self.failures = FailureStore(self)
         self.batches = BatchStore(self)
         self.questions = QuestionStore(self)
         self.web = WebStore(self)
@@ -91,6 +92,13 @@ class RedisStore(QueueRecords, LogRecords):
         self.selections = SelectionStore(self)
         self.views = ViewStore(self)
         self.told = ToldStore(self)
+
+    def part(self, kind: type[Part]) -> Part:
+        """Return a feature's part of this store, made when it is first asked for."""
+        if kind not in self._parts:
+            self._parts[kind] = kind(self)
+        found: Part = self._parts[kind]
+        return found
 
     # -- moving jobs --------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ _forks.set_forkserver_preload(
         "jobkit.__main__",
         "jobkit.client",
         "jobkit.embedded",
-        *sorted({f"jobkit.cli.{module}" for module, _ in COMMANDS.values()}),
+        *sorted({module for module, _ in COMMANDS.values()}),
     ]
 )
 

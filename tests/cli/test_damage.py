@@ -8,6 +8,7 @@ import json
 import pytest
 import redis
 
+from jobkit.features.failures.store import FailureStore
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED
@@ -81,7 +82,7 @@ def test_what_was_repaired_or_is_of_a_later_version_is_not_removed(terminal: Ter
         await furnish(store)
         good = await store.redis.hgetall(f"{prefix}schedule:nightly")
         await store.redis.hset(f"{prefix}schedule:nightly", "spec", "{")
-        [group] = await store.failures.groups()
+        [group] = await store.part(FailureStore).groups()
         await store.redis.hset(f"{prefix}group:{group.id}", "count", "x")
         assert [found.name for found in await store.schedules.snapshots()] == ["second"]
         await submit(store, "another", queue="other")

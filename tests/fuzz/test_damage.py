@@ -11,6 +11,7 @@ import pytest
 
 from jobkit.attempts import read_preview
 from jobkit.codec import Codec
+from jobkit.features.failures.store import FailureStore
 from jobkit.model import Gate, JobError, LogLine, Once, StoreUnavailable
 from jobkit.model.people import AuditEntry
 from jobkit.schedules.firing import decide, firing
@@ -106,10 +107,10 @@ async def use_everything(store: RedisStore) -> dict[str, str]:
         await store.schedules.remove("second")
 
     async def failure_groups() -> None:
-        for group in await store.failures.groups():
-            await store.failures.jobs(group.id)
-            await store.failures.judge([group.id], "muted")
-        await store.failures.groups_of(["failed", "done"])
+        for group in await store.part(FailureStore).groups():
+            await store.part(FailureStore).jobs(group.id)
+            await store.part(FailureStore).judge([group.id], "muted")
+        await store.part(FailureStore).groups_of(["failed", "done"])
 
     async def http() -> None:
         await store.web.publish(b'{"topics":["a"],"data":"z"}')

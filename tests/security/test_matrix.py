@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.features.failures.page import GROUP_ACTIONS, FailuresPage
 from jobkit.http.table import ROUTES
 from jobkit.model import JobSpec, ScheduleSpec
 from jobkit.model.people import Person, Role
@@ -19,7 +20,6 @@ from jobkit.store.query import Query
 from jobkit.ui.access.actions import PAUSE_ACTIONS, Actions
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.cards import JobCard
-from jobkit.ui.failures.failures_page import GROUP_ACTIONS, FailuresPage
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.log.log_view import LogView
 from jobkit.ui.schedules.schedules_page import SchedulesPage

@@ -110,7 +110,7 @@ def jobs(stage: Stage, tmp_path: Path) -> list[str]:
     background.call(store.move([moved], EVIL, 3, EVIL))
     gates = {"limits": (Gate(f"key:{EVIL}", n=1),), "resources": {EVIL: 1.0}}
     held = [stage.submit(EVIL, **{**names, **gates}) for _ in range(2)]
-    stage.kit.mute(stage.kit.failures()[0].id, by=EVIL)
+    stage.kit.failures.mute(stage.kit.failures()[0].id, by=EVIL)
     again = submit()
     stage.start(again, EVIL, EVIL)
     stage.fail(again, type=EVIL, message=EVIL, where=f"another {EVIL}")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from jobkit.features.failures.store import FailureStore
 from jobkit.model import TERMINAL, ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
@@ -153,7 +154,7 @@ async def check_laws(store: RedisStore) -> None:
         assert asks == bool(found.asking), f"{id} asks {found.asking}"
         assert (id in where.leases) == (state is JobState.RUNNING), f"{id} is {state}"
         assert (id in where.expiry) == state.is_terminal, f"{id} is {state}"
-        [group] = await store.failures.groups_of([id])
+        [group] = await store.part(FailureStore).groups_of([id])
         assert bool(group) == (state is JobState.FAILED), f"{id} is {state}"
     waiting = set().union(*where.ready.values(), *where.due.values(), where.leases, where.expiry)
     assert {id for id in waiting if id[0] != "!"} <= where.jobs  # a gate may wait for its time in this index, too
@@ -321,8 +322,8 @@ async def check_groups(store: RedisStore) -> None:
     """Check that groups contain exactly the failed jobs with their task and error."""
     where = await structure(store)
     inside: dict[str, tuple[str, ...]] = {}
-    for group in await store.failures.groups(limit=10_000):
-        ids, cursor = await store.failures.jobs(group.id, limit=10_000)
+    for group in await store.part(FailureStore).groups(limit=10_000):
+        ids, cursor = await store.part(FailureStore).jobs(group.id, limit=10_000)
         assert not cursor
         assert group.healed <= group.repeated <= len(ids) == group.jobs
         inside |= dict.fromkeys(ids, (group.task, group.kind, group.type, group.where))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from jobkit.features.failures.store import FailureStore
 from jobkit.model import Gate, JobSpec, LogLine
 from jobkit.store import export
 from jobkit.store.arq import Adoption, ArqQueue
@@ -213,8 +214,8 @@ async def groups_of_failures(store: RedisStore, ids: list[str]) -> None:
     await put_all(store, [job(id, task=f"task{id}") for id in ids])
     while claimed := (await store.claim(worker(), 100))[0]:
         await store.finish([ending(each, "lost", max_losses=1) for each in claimed])
-    groups = [group.id for group in await store.failures.groups(limit=len(ids))]
-    assert all(await store.failures.judge(groups, "muted"))
+    groups = [group.id for group in await store.part(FailureStore).groups(limit=len(ids))]
+    assert all(await store.part(FailureStore).judge(groups, "muted"))
 
 
 @scenario

@@ -1,21 +1,20 @@
-"""Handlers for all but jobs: tasks, queues, workers, batches, schedules, failures, audit trail, health and metrics."""
+"""Handlers for all but jobs: tasks, queues, workers, batches, schedules, audit trail, health and metrics."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 from msgspec.structs import asdict
 
 from jobkit.http.api.jobs import accepted, newest_event
-from jobkit.http.api.shapes import AuditQuery, BatchList, FailureQuery, TaskJson
+from jobkit.http.api.shapes import AuditQuery, BatchList, TaskJson
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall, without_places
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import Problem, Response, json_response, printable
-from jobkit.model import FailureGroup, JobSnapshot, JobState, ScheduleSnapshot, StoreUnavailable
+from jobkit.model import JobSnapshot, JobState, ScheduleSnapshot, StoreUnavailable
 from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.model.limits import Pause
 from jobkit.model.people import Role
@@ -203,60 +202,6 @@ async def resume_task(call: ApiCall) -> Any:
     """Resume a paused task; its jobs keep their places in the queue."""
     call.require_task(call.params["name"])
     return {"changed": await call.kit.aio.resume_task(call.params["name"])}
-
-
-# -- failures ----------------------------------------------------------------------------------------------------------
-
-
-async def failures(call: ApiCall) -> Any:
-    """List groups of failed jobs, the newest failure first."""
-    asked: FailureQuery = call.query
-    found = await call.kit.aio.failures(state=asked.state or None, task=asked.task or None, limit=asked.limit)
-    return {"failures": [group.to_json() for group in found if call.grant.covers(group.task)]}
-
-
-async def failure(call: ApiCall) -> Any:
-    """Read one group of failed jobs."""
-    return (await _group(call)).to_json()
-
-
-async def retry_failures(call: ApiCall) -> Any:
-    """Retry the jobs of a group that have not been retried yet, at most 1000 per request."""
-    group = await _group(call)
-
-    def retry() -> Any:
-        ids = list(islice(call.kit.failed_jobs(group.id, is_repeated=False), AT_ONCE))
-        return call.kit.retry_many(ids, owner=call.grant.subject)
-
-    made = await asyncio.to_thread(retry)
-    left = max(0, group.waiting - len(made.jobs) - len(made.refused))
-    return {"jobs": made.jobs, "refused": made.refused, "left": left}
-
-
-async def mute_failures(call: ApiCall) -> Any:
-    """Mute a group: it is counted, but no longer shown."""
-    return await _changed_group(call, call.kit.aio.mute)
-
-
-async def resolve_failures(call: ApiCall) -> Any:
-    """Resolve a group: it is shown as regressed if it fails again."""
-    return await _changed_group(call, call.kit.aio.resolve)
-
-
-async def reopen_failures(call: ApiCall) -> Any:
-    """Reopen a muted or resolved group."""
-    return await _changed_group(call, call.kit.aio.reopen)
-
-
-async def _changed_group(call: ApiCall, verb: Any) -> Any:
-    await verb((await _group(call)).id, by=call.grant.subject)
-    return await failure(call)
-
-
-async def _group(call: ApiCall) -> FailureGroup:
-    return await call.find(
-        "id", "failure", call.kit.aio.failure, lambda found: call.grant.covers(found.task), noun="group of failures"
-    )
 
 
 # -- the audit trail ---------------------------------------------------------------------------------------------------

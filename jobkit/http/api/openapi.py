@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
 import msgspec
 
+from jobkit.features import modules
 from jobkit.http.api import shapes
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.mercure.topics import MATCH_TYPES
@@ -91,7 +93,7 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     for shape in ordered:
         components[shape.__name__] |= getattr(shape, "more_of_schema", {})
-    for model in shapes.MODELS:
+    for model in chain(shapes.MODELS, *(module.MODELS for module in modules("routes"))):
         schema = components[model.__name__]
         schema["required"] = [name for name in schema["properties"] if name not in shapes.NOT_ALWAYS]
         schema["description"] = schema["description"].partition("\n")[0]

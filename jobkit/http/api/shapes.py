@@ -12,7 +12,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from jobkit.model import (
     EventType,
-    FailureGroup,
     JobSnapshot,
     JobSpec,
     JobState,
@@ -148,7 +147,8 @@ class StreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     last_event_id: LastEventId = ""
 
 
-def _answer(name: str, text: str = "", /, *, bases: tuple[type[Struct], ...] = (), **fields: Any) -> type[Struct]:
+def answer(name: str, text: str = "", /, *, bases: tuple[type[Struct], ...] = (), **fields: Any) -> type[Struct]:
+    """Return the type of an answer with these fields."""
     return defstruct(name, list(fields.items()), bases=bases or None, namespace={"__doc__": text})
 
 
@@ -161,10 +161,10 @@ def _json_of(name: str, text: str, sample: Any, *parts: type, **others: Any) -> 
     for each in (*parts, type(sample)):
         properties = {name: found.fget for name, found in vars(each).items() if isinstance(found, property)}
         hints |= {name: get_type_hints(get)["return"] for name, get in properties.items()} | get_type_hints(each)
-    return _answer(name, text, **{field: (hints | others)[field] for field in sample.to_json()})
+    return answer(name, text, **{field: (hints | others)[field] for field in sample.to_json()})
 
 
-AcceptedJson = _answer(
+AcceptedJson = answer(
     "AcceptedJson",
     "URLs of a submitted job, and the id of an event before its first: streams that resume after it miss nothing.",
     id=str,
@@ -190,7 +190,7 @@ class CancellationJson(Struct):
     reason: str
 
 
-JobReadJson = _answer(
+JobReadJson = answer(
     "JobReadJson",
     """One job. `waits_for`: why it cannot start yet while it is queued; "" if nothing is known.
 
@@ -203,13 +203,13 @@ JobReadJson = _answer(
     ahead=int | None,
     cancelled=CancellationJson | None,
 )
-JobPageJson = _answer(
+JobPageJson = answer(
     "JobPageJson",
     "Jobs, newest first; `next_cursor` is null on the last page.",
     jobs=list[JobJson],  # type: ignore[valid-type]  # made at run time
     next_cursor=str | None,
 )
-MadeByJson = _answer(
+MadeByJson = answer(
     "MadeByJson",
     "Origin of a result. `submitted_from` and `ran_on` are facts of a process: host, Python, packages, git.",
     seed=int | None,
@@ -285,7 +285,7 @@ class StatsJson(Struct):
     refused: str
 
 
-HealthJson = _answer("HealthJson", '`status` is "ok", or "unavailable" with a 503.', status=str, live=bool, version=str)
+HealthJson = answer("HealthJson", '`status` is "ok", or "unavailable" with a 503.', status=str, live=bool, version=str)
 
 
 class Move(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -316,16 +316,6 @@ class QuestionJson(Struct):
     problem: str
     schema: dict[str, Any]
     shown: dict[str, Any]
-
-
-class FailureQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Filter of the groups of failures."""
-
-    state: Annotated[
-        list[Literal["open", "regressed", "muted", "resolved"]], doc("Only in these states; may be repeated.")
-    ] = []
-    task: Annotated[str, doc("Only of this task.", max_length=200)] = ""
-    limit: Limit = 100
 
 
 class BatchList(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -367,38 +357,31 @@ ScheduleJson = _json_of(
 )
 
 
-class FailureJson(FailureGroup, frozen=True):
-    """Failed jobs of one task, with the same type of error at the same place."""
-
-    title: str = ""
-
-
 #: Types of the model that answers contain. Their JSON has all fields but those of `NOT_ALWAYS`.
-MODELS = (AuditEntry, FailureJson, JobError, OpenQuestion, Pause, WorkerInfo)
+MODELS = (AuditEntry, JobError, OpenQuestion, Pause, WorkerInfo)
 NOT_ALWAYS = {"source"}
 
 
-ArtifactsJson = _answer("ArtifactsJson", artifacts=list[ArtifactJson])
-AnsweredJson = _answer("AnsweredJson", "The question that was answered.", key=str, text=str, asked_at=datetime)
-MetricsJson = _answer("MetricsJson", "Curves by name.", metrics=dict[str, CurveJson])
-AuditJson = _answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
-BatchesJson = _answer("BatchesJson", batches=list[BatchJson])  # type: ignore[valid-type]  # made at run time
-CheckpointsJson = _answer("CheckpointsJson", checkpoints=list[CheckpointJson])
-ChangedJson = _answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)
-FailuresJson = _answer("FailuresJson", failures=list[FailureJson])
-PausedJson = _answer("PausedJson", paused=list[Pause])
-QueuesJson = _answer(
+ArtifactsJson = answer("ArtifactsJson", artifacts=list[ArtifactJson])
+AnsweredJson = answer("AnsweredJson", "The question that was answered.", key=str, text=str, asked_at=datetime)
+MetricsJson = answer("MetricsJson", "Curves by name.", metrics=dict[str, CurveJson])
+AuditJson = answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
+BatchesJson = answer("BatchesJson", batches=list[BatchJson])  # type: ignore[valid-type]  # made at run time
+CheckpointsJson = answer("CheckpointsJson", checkpoints=list[CheckpointJson])
+ChangedJson = answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)
+PausedJson = answer("PausedJson", paused=list[Pause])
+QueuesJson = answer(
     "QueuesJson",
     "By name: the numbers of jobs `queued`, `scheduled` and `running`, and of `workers`.",
     queues=dict[str, dict[str, int]],
 )
-RepeatedJson = _answer(
+RepeatedJson = answer(
     "RepeatedJson",
     "Ids of the new jobs, and reasons of refusals, by the old jobs' ids; `left` jobs remain for the next request.",
     jobs=dict[str, str],
     refused=dict[str, str],
     left=int,
 )
-SchedulesJson = _answer("SchedulesJson", schedules=list[ScheduleJson])  # type: ignore[valid-type]  # made at run time
-TasksJson = _answer("TasksJson", tasks=list[TaskJson])
-WorkersJson = _answer("WorkersJson", workers=list[WorkerInfo])
+SchedulesJson = answer("SchedulesJson", schedules=list[ScheduleJson])  # type: ignore[valid-type]  # made at run time
+TasksJson = answer("TasksJson", tasks=list[TaskJson])
+WorkersJson = answer("WorkersJson", workers=list[WorkerInfo])

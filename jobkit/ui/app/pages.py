@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
-
-import param
 
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
+from jobkit.features import modules
 from jobkit.model import JobkitError
 from jobkit.model.people import Role
+from jobkit.ui.app.fed import fed
 from jobkit.ui.audit.audit_page import AuditPage, has_people
-from jobkit.ui.failures.failures_page import FailuresPage
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.jobs.compare import BatchPage, ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
@@ -25,46 +23,6 @@ from jobkit.ui.timeline.timeline import Timeline
 from jobkit.ui.workers.workers_page import WorkersPage
 
 logger = logging.getLogger("jobkit.ui")
-
-
-def fed(kind: Callable[..., Any], session: PageSession, url: Mapping[str, str] | None = None, **options: Any) -> Any:
-    """Return a page that reads while it is shown. `url` has its parameters by the names of their values in the URL."""
-    page = kind(
-        session.kit,
-        access=session.access,
-        bridge=session.bridge,
-        is_open=False,
-        on_open=session.open,
-        sizing_mode="stretch_both",
-        margin=0,
-        **options,
-    )
-    live = getattr(page, "head", page)  # of the timeline
-    kept = {key: live.param[name] for key, name in (url or {}).items()}
-
-    def take(query: Mapping[str, str]) -> None:
-        live.param.update(**{each.name: _valid(each, query.get(key)) for key, each in kept.items()})
-
-    def remember(*_: object) -> None:
-        values = {key: (each.default, getattr(live, each.name)) for key, each in kept.items()}
-        shown = {key: "" if value == usual else value for key, (usual, value) in values.items()}
-        session.remember_search(shown.pop("q", ""), **shown)
-
-    if kept:
-        take(session.query)
-        session.on_query(take)
-        live.param.watch(remember, [each.name for each in kept.values()])
-    if "selected" in live.param:
-        live.selected = session.job
-        session.on_job(lambda job_id: live.param.update(selected=job_id))
-    session.on_shown(lambda: live.param.update(is_open=True))
-    session.on_hidden(lambda: live.param.update(is_open=False))
-    return page
-
-
-def _valid(parameter: param.Parameter[Any], value: str | None) -> Any:
-    is_known = value is not None and (not isinstance(parameter, param.Selector) or value in parameter.objects)
-    return value if is_known else parameter.default
 
 
 def jobs(session: PageSession) -> JobTable:
@@ -125,12 +83,7 @@ PAGES: tuple[Page, ...] = (
             ("+  −  0", "zoom in, out, back to now"),
         ),
     ),
-    Page(
-        "failures",
-        "Failures",
-        partial(fed, FailuresPage, url={"group": "group", "state": "state"}),
-        keys=(("j  k", "next, previous group"),),
-    ),
+    *(module.PAGE for module in modules("page")),
     Page("workers", "Workers", partial(fed, WorkersPage)),
     Page("schedules", "Schedules", partial(fed, SchedulesPage), is_shown=are_there),
     Page("batch", "Batch", BatchPage, own_too=True, is_shown=nowhere),

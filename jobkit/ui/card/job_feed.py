@@ -18,6 +18,7 @@ from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.client.starts import expected_starts
+from jobkit.features import modules
 from jobkit.model import EventType, JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.plain import dumps
 from jobkit.run.inside.pictures import PICTURE
@@ -368,17 +369,16 @@ class CardControl(Control):
         snapshot = self.model.snapshot if self.model is not None else None
         if self._on_group is None or not self._access.person.sees_all:
             return
-        if snapshot is None or snapshot.state is not JobState.FAILED:
+        if snapshot is None:
             return
-        try:
-            failures = self._kit.verbs.store.failures
-            (group_id,) = await failures.groups_of([snapshot.id])
-            group = await failures.group(group_id)
-        except JobkitError as error:
-            logger.debug("what failed like job %s could not be read: %s", snapshot.id, error)
-            return
-        if group is not None:
-            self._put({"alike": dumps({"job": snapshot.id, "group": group.id, "more": group.jobs - 1})}, {})
+        for module in modules("card"):
+            try:
+                texts = await module.about(self._kit.verbs.store, snapshot)
+            except JobkitError as error:
+                logger.debug("more about job %s could not be read: %s", snapshot.id, error)
+                return
+            if texts:
+                self._put(dict(texts), {})
 
 
 def missing_card(job_id: str, error: JobNotFound) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from jobkit.features import FEATURES
+
 #: Modules that every component builds on.
 _SHARED = ("common", "icons")
 
@@ -36,7 +38,6 @@ _BEFORE = {
         "load",
     ),
     "log_view": ("save_file", "log_line", "log_reader", "virtual_list"),
-    "failures": ("error", "feed_page"),
     "workers": ("feed_page", "load", "pools"),
     "form": ("fields", "drafts"),
     "schedules": ("feed_page", "fields"),
@@ -45,8 +46,18 @@ _BEFORE = {
     "timeline": ("search", "timeline_lanes", "timeline_legend", "timeline_charts", "timeline_pointer"),
 }
 
-#: Every script and sheet by its name: each feature keeps its own beside its component, and no two have one name.
-_FILES = {path.name: path for path in Path(__file__).parent.parent.rglob("*.*s") if path.suffix in (".js", ".css")}
+for _feature in FEATURES:
+    _BEFORE |= _feature.scripts
+
+_UI = Path(__file__).parent.parent
+
+#: Every script and sheet by its name: each is beside its component, and no two have one name.
+_FILES = {
+    path.name: path
+    for place in (_UI, _UI.parent / "features")
+    for path in place.rglob("*.*s")
+    if path.suffix in (".js", ".css")
+}
 
 #: Path of the modules on a server.
 MODULES = "jobkit-modules/"

@@ -67,6 +67,20 @@ local READS_ONLY = {'no-cluster', 'no-writes'}
 
 local IS_OLD = (redis.REDIS_VERSION_NUM or 0) < 0x00070200
 
+-- What features do at moments in a job's life, in the call that brings them about and in the order of the features (see
+-- `jobkit/feature.py`): a job is stored (record), ends (record, state, data of the event), is put back from elsewhere
+-- (record, state, its error), or goes (id, state).
+local moments = {created = {}, ended = {}, restored = {}, deleted = {}}
+
+local function on(moment, act)
+  local acts = moments[moment]
+  acts[#acts + 1] = act -- `table` is not there at load
+end
+
+local function reached(moment, ...)
+  for _, act in ipairs(moments[moment]) do act(...) end
+end
+
 local function verb(name, flags, body)
   redis.register_function({
     function_name = LIBRARY .. '_' .. name,

@@ -43,8 +43,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   end
   if rec.questions then Questions.ended(rec, ttl_ms) end
   if entry then Outbox.keep(rec.id, ttl_ms, entry) end
-  if state == 'failed' then Failures.add(rec, data.error or {}) end
-  if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then Failures.healed(rec.spec) end
+  reached('ended', rec, state, data)
   if rec.after then Followers.settle(rec.id, ttl_ms) end
   if string.byte(rec.id) == 115 then Schedules.job_ended(rec, state) end -- "s..." is the id of a schedule's job
   if rec.terms then
@@ -279,6 +278,7 @@ function Lifecycle.create(rec, due, waits, more)
   call('SET', P .. 'args:' .. id, rec.payload)
   call('ZADD', P .. 'state:' .. rec.state, us, id)
   Records.emit(rec, 'submitted', data .. '}', set, nil, rec.state == 'queued')
+  reached('created', rec)
   return true
 end
 
@@ -319,10 +319,7 @@ local function submit_one(client, args, i, batch)
   if not Lifecycle.create(rec, due, needs or many, more) then return 0 end
   if blobs then Blobs.use(id, blobs) end
   rec.client = client -- not before: the reply tells the submitter as much as the first event
-  if string.find(spec, '"retry_of":', 1, true) then
-    Failures.repeated(spec)
-    Records.run_again(object(spec).retry_of, id)
-  end
+  if string.find(spec, '"retry_of":', 1, true) then Records.run_again(object(spec).retry_of, id) end
   if terms then Dedup.submitted(rec) end
   if other then
     Dedup.end_as(rec, other)

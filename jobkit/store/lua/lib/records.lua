@@ -171,6 +171,7 @@ function Records.forget(id, blobs)
   call('ZREM', P .. 'jobs', id)
   call('ZREM', P .. 'expiry', id)
   call('ZREM', P .. 'asking', id)
-  for _, state in ipairs({'succeeded', 'cancelled'}) do call('ZREM', P .. 'state:' .. state, id) end
-  if call('ZREM', P .. 'state:failed', id) == 1 then Failures.leave(id) end
+  for state in pairs(IS_OVER) do
+    if call('ZREM', P .. 'state:' .. state, id) == 1 then reached('deleted', id, state) end
+  end
 end

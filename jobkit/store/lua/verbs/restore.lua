@@ -41,7 +41,7 @@ verb('restore', UNLESS_FULL, function(args)
       local rec = Records.read(id)
       call('SADD', P .. 'queues', rec.queue)
       local kept = call('HMGET', key, 'error', 'e' .. rec.seq)
-      if state == 'failed' then Failures.add(rec, kept[1] and object(kept[1]) or {}) end
+      reached('restored', rec, state, kept[1] and object(kept[1]) or {})
       local event = kept[2] or '{"id":"' .. id .. '","seq":' .. rec.seq .. ',"type":"' .. state .. '","at":' .. NOW .. ',"data":{}}'
       call('PUBLISH', P .. 'all', event) -- pages that did not know the job read it
     end

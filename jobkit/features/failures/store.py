@@ -1,13 +1,14 @@
-"""Groups of failed jobs in the store; see `lua/lib/failures.lua`."""
+"""Groups of failed jobs in the store; see `lua/lib/failures.lua` beside this file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 
-from jobkit.model import FailureGroup
+from jobkit.features.failures.group import FailureGroup
 from jobkit.store import wire
 from jobkit.store.namespace import StorePart
+from jobkit.store.redis import RedisStore
 
 #: Number of groups that are read at a time.
 _CHUNK = 200
@@ -108,3 +109,8 @@ class FailureStore(StorePart):
         """Return the group of each job, or ""."""
         found = await self._ns.ask("HMGET", "failed", *job_ids) if job_ids else []
         return [wire.text(group) for group in found]
+
+
+async def read_newest(store: RedisStore) -> None:
+    """Read the newest records, which finds damaged ones."""
+    await store.part(FailureStore).groups()

@@ -11,13 +11,13 @@ import pytest
 
 import jobkit
 from jobkit.client.loop import background
+from jobkit.features.failures.page import FailuresPage, detail
 from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.cards import JobCard
-from jobkit.ui.failures.failures_page import FailuresPage, detail
 from jobkit.ui.jobs.board import Board
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
@@ -53,7 +53,7 @@ def test_the_outcome_of_an_action_is_one_sentence(stage: Stage, divide: Any) -> 
 
     assert act(access, "retry_group", group.id) == f"group {group.id} was run again: 2 jobs"
     assert act(access, "mute_group", group.id) == f"group {group.id} was muted"
-    assert stage.kit.failure(group.id).changed_by == "ada"
+    assert stage.kit.failures.get(group.id).changed_by == "ada"
     assert act(access, "pause_task", "divide") == "task divide was paused"
     assert act(access, "pause_task", "divide") == "task divide is paused already"
     assert act(access, "drop_group", group.id) == f"group {group.id} was dropped: 4 jobs deleted"
@@ -89,7 +89,7 @@ def test_a_change_that_does_not_fit_is_refused_before_anything_runs(
     [group] = stage.kit.failures()
 
     assert act(Actions(stage.kit), "retry_group", group.id, changes=changes).startswith(sentence)
-    assert stage.kit.failure(group.id).repeated == 0
+    assert stage.kit.failures.get(group.id).repeated == 0
 
 
 def test_a_viewer_is_refused_and_gets_no_buttons(stage: Stage, divide: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_viewer_is_refused_and_gets_no_buttons(stage: Stage, divide: Any) -> N
 
     wait_until(lambda: "eve may not mute group here" in page.notice, what="a refusal")
     assert page.actions == []
-    assert stage.kit.failure(group.id).state == "open"
+    assert stage.kit.failures.get(group.id).state == "open"
 
 
 def test_a_closed_page_reads_nothing(stage: Stage, divide: Any) -> None:
@@ -214,12 +214,12 @@ def test_a_link_opens_the_group_and_destructive_actions_ask_with_the_count(
     page = window.open(f"{url}?page=failures&group={group.id}")
 
     page.get_by_role("button", name="Retry all 2").click()
-    assert stage.kit.failure(group.id).repeated == 0
+    assert stage.kit.failures.get(group.id).repeated == 0
     page.get_by_role("button", name="Retry 2 jobs").click()
 
     page.wait_for_selector(".notice:has-text('was run again: 2 jobs')")
     page.wait_for_selector(".group .sub:has-text('2 run again')")
-    assert stage.kit.failure(group.id).jobs == 4
+    assert stage.kit.failures.get(group.id).jobs == 4
 
     page.get_by_role("button", name="Delete group").click()
     page.get_by_role("button", name="Delete 4 jobs").click()
@@ -261,7 +261,7 @@ def test_muted_and_resolved_groups_leave_the_list_and_can_be_reopened(
     page.get_by_role("button", name="Mute", exact=True).click()
     page.wait_for_selector(".notice:has-text('was muted')")
     page.get_by_role("button", name="Undo").click()
-    wait_until(lambda: stage.kit.failure(group.id).state == "open", what="the mute to be taken back")
+    wait_until(lambda: stage.kit.failures.get(group.id).state == "open", what="the mute to be taken back")
 
     page.get_by_role("button", name="Resolve", exact=True).click()
     page.wait_for_selector(".group[data-state='resolved']")
@@ -339,7 +339,7 @@ def test_text_of_users_is_text(stage: Stage, url: str, window: Window) -> None:
         trace = f'Traceback\n  File "{CANARY}", line 1, in {CANARY}\n    {CANARY}\n{CANARY}'
         stage.fail(job, CANARY, CANARY, trace, CANARY)
     [group] = stage.kit.failures()
-    stage.kit.mute(group.id, by=CANARY)
+    stage.kit.failures.mute(group.id, by=CANARY)
 
     page = window.open(f"{url}?page=failures&state=muted&group={group.id}")
     page.wait_for_selector(".failure")

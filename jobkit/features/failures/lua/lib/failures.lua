@@ -11,7 +11,7 @@ local function text(value)
 end
 
 -- A job has failed.
-function Failures.add(rec, err)
+local function add(rec, err)
   local task, kind, name = Records.task_of(rec.spec), text(err.kind), text(err.type)
   if kind == '' then kind = 'exception' end
   local where = (kind == 'exception' or kind == 'crash') and text(err.where) or ''
@@ -51,7 +51,7 @@ function Failures.emptied(group)
 end
 
 -- A failed job is forgotten.
-function Failures.leave(id)
+local function leave(id)
   local group = call('HGET', P .. 'failed', id)
   if not group then return end
   call('HDEL', P .. 'failed', id)
@@ -69,7 +69,7 @@ local function repeats(spec)
 end
 
 -- A job that repeats a failed one was submitted.
-function Failures.repeated(spec)
+local function repeated(spec)
   local group, old = repeats(spec)
   if not group then return end
   call('SADD', P .. 'again:' .. group, old)
@@ -77,9 +77,29 @@ function Failures.repeated(spec)
 end
 
 -- It has succeeded.
-function Failures.healed(spec)
+local function healed(spec)
   local group, old = repeats(spec)
   if not group then return end
   call('SADD', P .. 'healed:' .. group, old)
   Records.tell_control()
 end
+
+on('created', function(rec)
+  if string.find(rec.spec, '"retry_of":', 1, true) then repeated(rec.spec) end
+end)
+
+on('ended', function(rec, state, data)
+  if state == 'failed' then
+    add(rec, data.error or {})
+  elseif state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then
+    healed(rec.spec)
+  end
+end)
+
+on('restored', function(rec, state, err)
+  if state == 'failed' then add(rec, err) end
+end)
+
+on('deleted', function(id, state)
+  if state == 'failed' then leave(id) end
+end)

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import pytest
 
 import jobkit
-from jobkit.cli.failed import _changes as of_command_line
 from jobkit.client.kit import Kit
-from jobkit.model import FailureGroup
+from jobkit.features.failures.commands import _changes as of_command_line
+from jobkit.features.failures.group import FailureGroup
 from jobkit.tasks.registry import registry
 
 
@@ -29,7 +29,7 @@ def nothing_remembered(kit: Kit) -> Iterator[None]:
     """Delete verdicts, which outlive their jobs: the tests of a place share a namespace."""
     yield
     for group in kit.failures(limit=1000):
-        kit.drop(group.id)
+        kit.failures.drop(group.id)
 
 
 def divide(a: Annotated[int, jobkit.Range(0, 100)], b: int = 0, how: Literal["exact", "whole"] = "exact") -> float:
@@ -75,7 +75,7 @@ def test_failed_jobs_are_grouped_and_described(kit: Kit) -> None:
     )
     assert (group.count, group.jobs, group.state) == (2, 2, "open")
     assert group.where.endswith("in divide")
-    assert [job.spec.params["a"] for job in kit.failed_snapshots(group.id)] == [2, 1]
+    assert [job.spec.params["a"] for job in kit.failures.snapshots(group.id)] == [2, 1]
     assert kit.failures(task="other") == []
     assert kit.failures("muted") == []
 
@@ -84,16 +84,16 @@ def test_a_group_is_run_again_only_once(kit: Kit) -> None:
     task = jobkit.task(name="divide")(divide)
     old = failed(kit, task, {"a": 1}, {"a": 2})
 
-    came = kit.retry_failures(only(kit).id)
+    came = kit.failures.retry(only(kit).id)
 
     assert list(came.jobs) == [job.id for job in old]
     assert [kit.snapshot(new).spec.retry_of for new in came.jobs.values()] == [job.id for job in old]
     for new in came.jobs.values():
         kit.get(new).wait(60)
     assert only(kit).jobs == 4
-    assert set(kit.failed_jobs(only(kit).id, is_repeated=False)) == set(came.jobs.values())
-    assert len(list(kit.failed_jobs(only(kit).id, newer_than="2000w"))) == 4
-    assert not list(kit.failed_jobs(only(kit).id, older_than="2000w"))
+    assert set(kit.failures.jobs(only(kit).id, is_repeated=False)) == set(came.jobs.values())
+    assert len(list(kit.failures.jobs(only(kit).id, newer_than="2000w"))) == 4
+    assert not list(kit.failures.jobs(only(kit).id, older_than="2000w"))
 
 
 @pytest.mark.parametrize("is_importable", [True, False], ids=["a task", "a function that travels by value"])
@@ -106,7 +106,7 @@ def test_changed_arguments_are_checked_and_applied_in_the_jobs_process(kit: Kit,
     by_value.__name__ = "divide"
     failed(kit, task if is_importable else by_value, {"a": 6}, {"a": 9})
 
-    came = kit.retry_failures(only(kit).id, changes={"b": 3})
+    came = kit.failures.retry(only(kit).id, changes={"b": 3})
 
     assert results(kit, came.jobs.values()) == [2.0, 3.0]
     assert [kit.snapshot(new).spec.params for new in came.jobs.values()] == [
@@ -133,7 +133,7 @@ def test_a_date_is_changed_as_text_and_arrives_as_a_date(kit: Kit) -> None:
     task = jobkit.task(name="day")(day)
     failed(kit, task, {"when": date(2026, 4, 1), "extra": {1, 2}})  # a set needs a pickle
 
-    came = kit.retry_failures(only(kit).id, changes={"when": "2026-04-02"})
+    came = kit.failures.retry(only(kit).id, changes={"when": "2026-04-02"})
 
     assert results(kit, came.jobs.values()) == ["2026-04-02"]
 
@@ -155,7 +155,7 @@ def test_a_change_that_does_not_fit_is_refused_before_anything_is_submitted(
     before = len(kit.jobs(limit=1000))
 
     with pytest.raises(jobkit.InvalidParams, match=sentence):
-        kit.retry_failures(only(kit).id, changes=changes)
+        kit.failures.retry(only(kit).id, changes=changes)
 
     assert len(kit.jobs(limit=1000)) == before
     assert only(kit).repeated == 0
@@ -169,9 +169,9 @@ def test_arguments_of_a_function_that_travels_by_value_are_changed_without_a_tas
     group = only(kit).id
 
     with pytest.raises(jobkit.InvalidParams, match="unexpected argument 'colum'"):
-        kit.retry_failures(group, changes={"colum": "price"})
+        kit.failures.retry(group, changes={"colum": "price"})
     texts = of_command_line(kit, [job.id for job in jobs], [only(kit)], ["column=price", "n=2"])
-    came = kit.retry_failures(group, changes=texts)
+    came = kit.failures.retry(group, changes=texts)
 
     assert texts == {"column": "price", "n": 2}
     assert results(kit, came.jobs.values()) == [2.0, 2.0]
@@ -193,11 +193,11 @@ def test_changes_are_those_of_the_function_that_failed_even_if_a_task_has_its_na
     with pytest.raises(jobkit.UnknownTask, match="there is no form for job"):
         job.form()
     with pytest.raises(jobkit.InvalidParams, match="unexpected argument 'a'"):
-        kit.retry_failures(only(kit).id, changes={"a": 3})
+        kit.failures.retry(only(kit).id, changes={"a": 3})
     with pytest.raises(jobkit.InvalidParams, match="unexpected argument 'a'"):
         kit.rerun_with(job.id, {"a": 3})
     texts = of_command_line(kit, [job.id], [only(kit)], ["prefix=+ "])
-    came = kit.retry_failures(only(kit).id, changes={**texts, "text": "ABC"})
+    came = kit.failures.retry(only(kit).id, changes={**texts, "text": "ABC"})
     assert results(kit, came.jobs.values()) == ["+ ABC"]
 
 
@@ -215,7 +215,7 @@ def test_a_change_that_the_function_of_a_call_refuses_fails_the_new_job(kit: Kit
 
     failed(kit, halve, {})
 
-    [new] = kit.retry_failures(only(kit).id, changes={"n": "many"}).jobs.values()
+    [new] = kit.failures.retry(only(kit).id, changes={"n": "many"}).jobs.values()
 
     assert "n must be a whole number, not 'many'" in str(kit.get(new).exception(60))
 
@@ -245,7 +245,7 @@ def test_a_job_without_its_needed_result_is_run_again_with_its_parent(kit: Kit) 
     assert after.wait(60)
     groups = {group.kind: group.id for group in kit.failures()}
 
-    came = kit.retry_failures(groups["dependency"])
+    came = kit.failures.retry(groups["dependency"])
 
     again = kit.snapshot(came.jobs[after.id])
     assert again.spec.needs != after.snapshot.spec.needs
@@ -256,20 +256,20 @@ def test_groups_are_muted_resolved_and_reopened(kit: Kit) -> None:
     failed(kit, divide, {"a": 1})
     group = only(kit).id
 
-    for verb, state in ((kit.mute, "muted"), (kit.resolve, "resolved"), (kit.reopen, "open")):
-        verb(group, by="ada")
-        assert (kit.failure(group).state, kit.failure(group).changed_by) == (state, "ada")
-    kit.resolve(group)
+    for verb, state in (("mute", "muted"), ("resolve", "resolved"), ("reopen", "open")):
+        getattr(kit.failures, verb)(group, by="ada")
+        assert (kit.failures.get(group).state, kit.failures.get(group).changed_by) == (state, "ada")
+    kit.failures.resolve(group)
     failed(kit, divide, {"a": 2})
 
-    assert kit.failure(group).state == "regressed"
+    assert kit.failures.get(group).state == "regressed"
 
 
 def test_dropping_deletes_the_jobs_and_the_group(kit: Kit) -> None:
     jobs = failed(kit, divide, {"a": 1}, {"a": 2})
-    kit.mute(only(kit).id)
+    kit.failures.mute(only(kit).id)
 
-    assert kit.drop(only(kit).id) == 2
+    assert kit.failures.drop(only(kit).id) == 2
 
     assert kit.failures() == []
     with pytest.raises(jobkit.JobNotFound):
@@ -278,7 +278,7 @@ def test_dropping_deletes_the_jobs_and_the_group(kit: Kit) -> None:
 
 def test_unknown_groups_and_states_are_refused_by_name(kit: Kit) -> None:
     with pytest.raises(jobkit.JobNotFound, match="there is no group of failures 'missing'"):
-        kit.mute("missing")
+        kit.failures.mute("missing")
     with pytest.raises(jobkit.InvalidParams, match="state must be one of open, muted, resolved, regressed, not 'bad'"):
         kit.failures("bad")
     with pytest.raises(jobkit.InvalidParams, match="limit must be a whole number"):
@@ -290,4 +290,4 @@ async def test_the_same_verbs_are_coroutines(kit: Kit) -> None:
 
     [group] = await kit.aio.failures()
 
-    assert len((await kit.aio.retry_failures(group.id)).jobs) == 1
+    assert len((await kit.aio.failures.retry(group.id)).jobs) == 1

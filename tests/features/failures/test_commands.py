@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Terminal, wait_until
 from tests.support import by_default
-
-from .conftest import Terminal, wait_until
 
 
 def groups(terminal: Terminal, *options: str) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ import click
 import jobkit
 from jobkit.cli import FAILED, BadInput, age, as_json_option, limit_option, options, out, state_option
 from jobkit.cli.queues import read_arguments
-from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState, UnknownTask
-from jobkit.model.failure import shared
+from jobkit.features.failures.group import FailureGroup, GroupState, shared
+from jobkit.model import JobNotFound, JobSnapshot, JobState, UnknownTask
 from jobkit.model.format import params_brief
 from jobkit.model.trace import lines_of
 
@@ -59,14 +59,14 @@ def chosen(
             raise BadInput(f"job {snapshot.id} is {snapshot.state}; this command is for failed jobs")
         ids.append(snapshot.id)
     for group in groups:
-        ids += kit.failed_jobs(group.id, is_repeated=is_repeated, older_than=older, newer_than=newer)
+        ids += kit.failures.jobs(group.id, is_repeated=is_repeated, older_than=older, newer_than=newer)
     return list(dict.fromkeys(ids)), groups
 
 
 def find_group(kit: Kit, name: str) -> FailureGroup | None:
     """Return the group whose id is, or begins with, `name`; None if there is none."""
     try:
-        return kit.failure(name)
+        return kit.failures.get(name)
     except JobNotFound:
         pass
     if not re.fullmatch(r"[0-9a-f]{4,12}", name):
@@ -118,11 +118,11 @@ def show(which: str, limit: int, as_json: bool) -> None:
     group = find_group(kit, which)
     if group is None:
         job_id = out.find(kit, which)
-        (of,) = kit.groups_of([job_id])
+        (of,) = kit.failures.of_jobs([job_id])
         if not of:
             raise BadInput(f"job {job_id} is {kit.snapshot(job_id).state}; it is in no group of failures")
-        group = kit.failure(of)
-    jobs = kit.failed_snapshots(group.id, limit=max(limit, 100))
+        group = kit.failures.get(of)
+    jobs = kit.failures.snapshots(group.id, limit=max(limit, 100))
     same, different = shared(job.spec.params for job in jobs)
     if as_json:
         more = {"shared": same, "different": different, "newest": [job.to_json() for job in jobs[:limit]]}
@@ -208,7 +208,7 @@ def rm(dry_run: bool, as_json: bool, **choice: Any) -> int:
     if ids:
         out.note(kit, "delete", "job", ids, len(ids) - gone)
     for group in groups:
-        kit.forget_group(group.id)  # if it has no jobs
+        kit.failures.forget(group.id)  # if it has no jobs
     if as_json:
         out.echo_json({"removed": gone})
     else:
@@ -229,9 +229,9 @@ def _change_command(name: str, line: str) -> None:
                 raise JobNotFound(f"there is no group of failures {given!r}; `jobkit failed list --all` lists all")
             found.append(group)
         for group in found:
-            getattr(kit, name)(group.id)
+            getattr(kit.failures, name)(group.id)
             out.note(kit, f"{name}_group", "group", [group.id])
-            click.echo(f"{group.id} {kit.failure(group.id).state if group.jobs or name != 'reopen' else 'gone'}")
+            click.echo(f"{group.id} {kit.failures.get(group.id).state if group.jobs or name != 'reopen' else 'gone'}")
 
 
 _change_command("mute", "Mute groups: they are counted, but no longer listed.")

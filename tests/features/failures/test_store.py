@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from jobkit.model import ErrorKind, EventType, FailureGroup, GroupState, JobEvent
-from jobkit.model.failure import shared
+from jobkit.features.failures.group import FailureGroup, GroupState, shared
+from jobkit.features.failures.store import FailureStore
+from jobkit.model import ErrorKind, EventType, JobEvent
 from jobkit.model.snapshot import JobError
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
+from tests.store.support import claim, ending, job, keys, lapse, snapshot, started, submit
 from tests.support import until
-
-from .support import claim, ending, job, keys, lapse, snapshot, started, submit
 
 
 def error(message: str = "'f1'", type: str = "KeyError", where: str = "train.py:28 in fit", **more: Any) -> JobError:
@@ -29,12 +29,12 @@ async def fails(store: RedisStore, id: str, how: JobError | None = None, ttl_ms:
 
 
 async def only(store: RedisStore) -> FailureGroup:
-    [group] = await store.failures.groups()
+    [group] = await store.part(FailureStore).groups()
     return group
 
 
 async def ids_of(store: RedisStore, group: str, **which: Any) -> list[str]:
-    return (await store.failures.jobs(group, **which))[0]
+    return (await store.part(FailureStore).jobs(group, **which))[0]
 
 
 async def test_the_same_error_at_the_same_place_is_one_group(store: RedisStore) -> None:
@@ -50,7 +50,7 @@ async def test_the_same_error_at_the_same_place_is_one_group(store: RedisStore) 
     assert group.first_seen <= group.last_seen <= datetime.now(UTC) + timedelta(seconds=5)
     assert sum(group.hours) == 2
     assert await ids_of(store, group.id) == ["b", "a"]
-    assert await store.failures.groups_of(["a", "b", "no"]) == [group.id, group.id, ""]
+    assert await store.part(FailureStore).groups_of(["a", "b", "no"]) == [group.id, group.id, ""]
 
 
 @pytest.mark.parametrize(
@@ -66,15 +66,15 @@ async def test_another_type_place_or_kind_is_another_group(store: RedisStore, ot
     await fails(store, "a")
     await fails(store, "b", other)
 
-    assert {group.sample for group in await store.failures.groups()} == {"a", "b"}
+    assert {group.sample for group in await store.part(FailureStore).groups()} == {"a", "b"}
 
 
 async def test_another_task_is_another_group(store: RedisStore) -> None:
     await fails(store, "a")
     await fails(store, "b", task="train")
 
-    assert [group.task for group in await store.failures.groups()] == ["train", "simulate"]
-    assert [group.sample for group in await store.failures.groups(task="simulate")] == ["a"]
+    assert [group.task for group in await store.part(FailureStore).groups()] == ["train", "simulate"]
+    assert [group.sample for group in await store.part(FailureStore).groups(task="simulate")] == ["a"]
 
 
 async def test_timeouts_of_a_task_are_one_group_at_any_line(store: RedisStore) -> None:
@@ -94,7 +94,7 @@ async def test_jobs_that_no_worker_ended_are_in_groups_too(store: RedisStore) ->
 
     await claim(store)
 
-    groups = {str(group.kind): group for group in await store.failures.groups()}
+    groups = {str(group.kind): group for group in await store.part(FailureStore).groups()}
     assert (groups["lost"].sample, groups["dependency"].sample) == ("first", "second")
 
 
@@ -103,7 +103,7 @@ async def test_an_automatically_retried_job_is_not_a_failure(store: RedisStore) 
 
     await store.finish([ending(claimed, "retried", error=error())])
 
-    assert await store.failures.groups() == []
+    assert await store.part(FailureStore).groups() == []
 
 
 async def test_members_are_deleted_with_their_jobs_and_an_open_group_with_the_last(store: RedisStore) -> None:
@@ -114,7 +114,7 @@ async def test_members_are_deleted_with_their_jobs_and_an_open_group_with_the_la
     assert ((await only(store)).count, (await only(store)).jobs) == (2, 1)
 
     await store.delete(["b"])
-    assert await store.failures.groups() == []
+    assert await store.part(FailureStore).groups() == []
     left = {key.removeprefix(store.prefix).partition(":")[0] for key in await keys(store)}
     assert left.isdisjoint({"group", "groups", "failed", "again"})
 
@@ -124,7 +124,7 @@ async def test_members_are_deleted_when_their_jobs_expire(store: RedisStore) -> 
 
     await until(lambda: store.prune(), "its time to be over")
 
-    assert await store.failures.groups() == []
+    assert await store.part(FailureStore).groups() == []
 
 
 async def test_an_id_that_is_used_again_is_in_the_group_of_its_last_failure(store: RedisStore) -> None:
@@ -133,7 +133,7 @@ async def test_an_id_that_is_used_again_is_in_the_group_of_its_last_failure(stor
 
     await fails(store, "a", error(type="ValueError"))
 
-    assert [(group.type, group.jobs) for group in await store.failures.groups()] == [("ValueError", 1)]
+    assert [(group.type, group.jobs) for group in await store.part(FailureStore).groups()] == [("ValueError", 1)]
 
 
 async def is_gone(store: RedisStore, id: str) -> bool:
@@ -142,19 +142,19 @@ async def is_gone(store: RedisStore, id: str) -> bool:
 
 async def test_a_muted_group_still_counts_and_stays_muted(store: RedisStore) -> None:
     await fails(store, "a")
-    assert await store.failures.judge([(await only(store)).id, "nobody"], "muted", "ada") == [True, False]
+    assert await store.part(FailureStore).judge([(await only(store)).id, "nobody"], "muted", "ada") == [True, False]
 
     await fails(store, "b")
 
     group = await only(store)
     assert (group.state, group.changed_by, group.count) == (GroupState.MUTED, "ada", 2)
     assert group.changed_at is not None
-    assert await store.failures.groups(["open", "regressed"]) == []
+    assert await store.part(FailureStore).groups(["open", "regressed"]) == []
 
 
 async def test_a_resolved_group_that_fails_again_has_regressed(store: RedisStore) -> None:
     await fails(store, "a")
-    await store.failures.judge([(await only(store)).id], "resolved", "ada")
+    await store.part(FailureStore).judge([(await only(store)).id], "resolved", "ada")
     assert (await only(store)).state is GroupState.RESOLVED
 
     await fails(store, "b")
@@ -167,7 +167,7 @@ async def test_a_resolved_group_that_fails_again_has_regressed(store: RedisStore
 @pytest.mark.parametrize("verdict", ["muted", "resolved"])
 async def test_a_verdict_on_a_group_outlives_its_jobs(store: RedisStore, verdict: str) -> None:
     await fails(store, "a")
-    await store.failures.judge([(await only(store)).id], verdict)
+    await store.part(FailureStore).judge([(await only(store)).id], verdict)
     await store.delete(["a"])
     assert ((await only(store)).state, (await only(store)).jobs) == (verdict, 0)
 
@@ -179,26 +179,26 @@ async def test_a_verdict_on_a_group_outlives_its_jobs(store: RedisStore, verdict
 
 async def test_a_group_without_jobs_is_deleted_when_it_is_reopened(store: RedisStore) -> None:
     await fails(store, "a")
-    await store.failures.judge([(await only(store)).id], "muted")
+    await store.part(FailureStore).judge([(await only(store)).id], "muted")
     await store.delete(["a"])
 
-    await store.failures.judge([(await only(store)).id], "open")
+    await store.part(FailureStore).judge([(await only(store)).id], "open")
 
-    assert await store.failures.groups() == []
+    assert await store.part(FailureStore).groups() == []
 
 
 async def test_dropping_forgets_only_groups_without_jobs(store: RedisStore) -> None:
     await fails(store, "a")
     group = (await only(store)).id
-    await store.failures.judge([group], "muted")
+    await store.part(FailureStore).judge([group], "muted")
 
-    await store.failures.judge([group], "dropped")
+    await store.part(FailureStore).judge([group], "dropped")
     assert (await only(store)).state is GroupState.MUTED
 
     await store.delete(["a"])
-    await store.failures.judge([group], "dropped")
-    assert await store.failures.groups() == []
-    assert await store.failures.group(group) is None
+    await store.part(FailureStore).judge([group], "dropped")
+    assert await store.part(FailureStore).groups() == []
+    assert await store.part(FailureStore).group(group) is None
 
 
 async def test_a_job_that_repeats_a_failed_one_is_counted_and_so_is_its_success(store: RedisStore) -> None:
@@ -237,9 +237,9 @@ async def test_jobs_of_a_group_come_in_pages_from_either_end(store: RedisStore) 
     group = (await only(store)).id
 
     for oldest_first, expected in ((True, names), (False, names[::-1])):
-        found, cursor = await store.failures.jobs(group, limit=3, oldest_first=oldest_first)
+        found, cursor = await store.part(FailureStore).jobs(group, limit=3, oldest_first=oldest_first)
         while cursor:
-            more, cursor = await store.failures.jobs(group, before=cursor, limit=3, oldest_first=oldest_first)
+            more, cursor = await store.part(FailureStore).jobs(group, before=cursor, limit=3, oldest_first=oldest_first)
             found += more
         assert found == expected
 
@@ -249,8 +249,8 @@ async def test_groups_are_listed_by_last_failure_up_to_the_limit(store: RedisSto
         await fails(store, f"j{n}", error(where=f"f.py:{n} in f"))
     await fails(store, "again", error(where="f.py:1 in f"))
 
-    assert [group.where[5] for group in await store.failures.groups()] == ["1", "3", "2", "0"]
-    assert [group.where[5] for group in await store.failures.groups(limit=2)] == ["1", "3"]
+    assert [group.where[5] for group in await store.part(FailureStore).groups()] == ["1", "3", "2", "0"]
+    assert [group.where[5] for group in await store.part(FailureStore).groups(limit=2)] == ["1", "3"]
 
 
 async def test_a_verdict_is_sent_to_listeners(store: RedisStore, hub: EventHub, heard: list[JobEvent]) -> None:
@@ -258,7 +258,7 @@ async def test_a_verdict_is_sent_to_listeners(store: RedisStore, hub: EventHub, 
     await hub.ready(CONTROL)
     await fails(store, "a")
 
-    await store.failures.judge([(await only(store)).id], "muted")
+    await store.part(FailureStore).judge([(await only(store)).id], "muted")
 
     await until(lambda: [e.type for e in heard] == [EventType.LOGGED], "news")
 

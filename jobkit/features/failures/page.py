@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import param
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.model import EventType, FailureGroup, GroupState, InvalidParams, JobEvent, JobSnapshot, Pause, UnknownTask
-from jobkit.model.failure import shared
+from jobkit.features.failures.group import FailureGroup, GroupState, shared
+from jobkit.features.failures.store import FailureStore
+from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, Pause, UnknownTask
 from jobkit.model.format import many, params_brief, value_brief
 from jobkit.model.plain import iso
 from jobkit.model.trace import picture_of
@@ -18,8 +20,10 @@ from jobkit.store.values import CONTROL
 from jobkit.tasks.info import TaskInfo, defaults_of
 from jobkit.tasks.params import describe
 from jobkit.ui.access.actions import ActionCall, ActionReply, action, each
+from jobkit.ui.app.fed import fed
 from jobkit.ui.form.form_model import read_field
 from jobkit.ui.live.component import FeedPage
+from jobkit.ui.live.page import Page
 from jobkit.ui.live.shared_feed import TextFeed
 
 #: States that can be listed; "open" has the regressed ones as well.
@@ -115,7 +119,7 @@ class FailuresFeed(TextFeed):
 
     async def data(self) -> dict[str, Any]:
         store = self.kit.verbs.store
-        return picture(await store.failures.groups((), "", GROUPS), await self.kit.aio.paused())
+        return picture(await store.part(FailureStore).groups((), "", GROUPS), await self.kit.aio.paused())
 
 
 class GroupFeed(FailuresFeed):
@@ -129,11 +133,12 @@ class GroupFeed(FailuresFeed):
 
     async def data(self) -> dict[str, Any]:
         store, id, limit = self.kit.verbs.store, self._group, self._limit
-        group = await store.failures.group(id)
+        failures = store.part(FailureStore)
+        group = await failures.group(id)
         if group is None:
             return {"id": id, "gone": True}
-        ids, cursor = await store.failures.jobs(id, limit=max(limit, _COMPARED))
-        again, _ = await store.failures.jobs(id, limit=max(limit, _COMPARED), is_repeated=True)
+        ids, cursor = await failures.jobs(id, limit=max(limit, _COMPARED))
+        again, _ = await failures.jobs(id, limit=max(limit, _COMPARED), is_repeated=True)
         jobs = [job for job in await store.snapshots(ids) if job is not None]
         info = await _info_of(self.kit, group.task, ids)
         return detail(group, jobs, set(again), bool(cursor), info, limit)
@@ -151,7 +156,7 @@ async def _info_of(kit: Kit, task: str, ids: Sequence[str]) -> TaskInfo | None:
 
 async def _retry(call: ActionCall, group: str) -> None:
     changes = await _changes(call, group)
-    came = await call.kit.aio.retry_failures(group, changes=changes, owner=call.person.name)
+    came = await call.kit.aio.failures.retry(group, changes=changes, owner=call.person.name)
     call.made += came.jobs.values()
     call.done = f"run again: {many(len(came.jobs), 'job')}"
     if came.refused:
@@ -166,8 +171,8 @@ async def _changes(call: ActionCall, group: str) -> dict[str, Any]:
     fields = call.details.get("changes")
     if not isinstance(fields, Mapping) or not fields:
         return {}
-    task = (await call.kit.aio.failure(group)).task
-    ids, _ = await background.call_async(call.kit.verbs.store.failures.jobs(group, limit=1))
+    task = (await call.kit.aio.failures.get(group)).task
+    ids, _ = await background.call_async(call.kit.verbs.store.part(FailureStore).jobs(group, limit=1))
     info = await _info_of(call.kit, task, ids)
     if info is None:
         why = call.kit.verbs.refused_tasks.get(task) or f"task {task!r} is not known here"
@@ -182,13 +187,16 @@ async def _changes(call: ActionCall, group: str) -> dict[str, Any]:
 
 
 async def _drop(call: ActionCall, group: str) -> None:
-    call.done = f"dropped: {many(await call.kit.aio.drop(group), 'job')} deleted"
+    call.done = f"dropped: {many(await call.kit.aio.failures.drop(group), 'job')} deleted"
+
+
+async def _judge(verb: str, call: ActionCall, group: str) -> None:
+    await getattr(call.kit.aio.failures, verb)(group, by=call.person.name)
 
 
 action("retry_group", each(_retry), "run again", on="group")
-action("mute_group", each(lambda call, id: call.kit.aio.mute(id, by=call.person.name)), "muted", on="group")
-action("resolve_group", each(lambda call, id: call.kit.aio.resolve(id, by=call.person.name)), "resolved", on="group")
-action("reopen_group", each(lambda call, id: call.kit.aio.reopen(id, by=call.person.name)), "opened again", on="group")
+for _verb, _done in (("mute", "muted"), ("resolve", "resolved"), ("reopen", "opened again")):
+    action(f"{_verb}_group", each(partial(_judge, _verb)), _done, on="group")
 action("drop_group", each(_drop), "dropped", on="group")
 
 #: Those that the page of failures offers.
@@ -239,3 +247,11 @@ class FailuresPage(FeedPage):
     def _acted(self, action: str, id: str, reply: ActionReply) -> None:
         can_undo = reply.is_ok and action in ("mute_group", "resolve_group")
         self._say(text=reply.sentence, level="info" if reply.is_ok else "error", undo=id if can_undo else "")
+
+
+PAGE = Page(
+    "failures",
+    "Failures",
+    partial(fed, FailuresPage, url={"group": "group", "state": "state"}),
+    keys=(("j  k", "next, previous group"),),
+)

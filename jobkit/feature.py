@@ -1,0 +1,69 @@
+"""`Feature`: how a part of jobkit that the kernel does not know takes part in it.
+
+A feature is a folder of `jobkit/features/` and a line in its list. The kernel and the faces name none of them; they
+load a feature's modules by what they are for, when they are first used:
+
+- `lua/`: files of the store's library. `on('ended', ...)` in them acts at a moment of a job's life, inside of the call
+  that brings it about; `lua/lib/call.lua` lists the moments.
+- `store.py`: verbs of the store, as a `StorePart`, which `store.part(...)` makes.
+- `kit.py`: the class of its noun, which `nouns.py` beside the list gives to the kit.
+- `routes.py`: `ROUTES` of the HTTP API.
+- `commands.py`: commands of the command line.
+- `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
+- `card.py`: `about`, a coroutine that tells the card of a job more, by the names of the card's texts.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Self, TypeVar, overload
+
+N = TypeVar("N")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A feature, as its folder's `__init__.py` declares it; loads nothing by itself.
+
+    Attributes:
+        name: of its folder, and of its noun.
+        parts: its modules that others load: "store", "routes", "page", "card".
+        commands: commands in its `commands.py`, each with its line in `jobkit --help`.
+        scripts: scripts of the pages, each with the shared ones that it builds on.
+    """
+
+    name: str
+    parts: frozenset[str] = frozenset()
+    commands: Mapping[str, str] = field(default_factory=dict)
+    scripts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def load(self, part: str) -> Any:
+        """Return a module of its folder."""
+        return importlib.import_module(f"jobkit.features.{self.name}.{part}")
+
+
+class NounOf(Generic[N]):
+    """A noun as an attribute of a kit: made when it is first used, and kept with the kit.
+
+    Args:
+        make: the class of the noun, which is made with the kit.
+    """
+
+    def __init__(self, make: Callable[[Any], N]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, kit: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, kit: object, owner: type) -> N: ...
+
+    def __get__(self, kit: object | None, owner: type) -> Self | N:
+        if kit is None:
+            return self
+        made: N = vars(kit).setdefault(self._name, self._make(kit))
+        return made

@@ -1,1 +1,0 @@
-"""Failed jobs in groups."""

@@ -1,0 +1,59 @@
+"""Features are deleted with their folder and their lines: everything else works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from jobkit.features import FEATURES
+from tests.support import ROOT
+
+#: Uses each face once, and what the kernel does with a job that fails.
+PROGRAM = textwrap.dedent("""
+    import sys
+    import click.testing
+    import jobkit
+    from jobkit.cli import COMMANDS, main
+    from jobkit.http.api.openapi import describe
+    from jobkit.http.table import ROUTES
+    from jobkit.ui.app.dashboard import Dashboard
+    from jobkit.ui.words import assets
+
+    name = sys.argv[1]
+    with jobkit.connect("sync://") as kit:
+        job = kit.submit(int, "x")
+        job.wait()
+        again = job.retry()
+        again.wait()
+        assert [job.state, again.state] == ["failed", "failed"]
+        assert kit.delete(job.id) and kit.submit(int, "1").result() == 1
+        assert not hasattr(kit, name) and name not in dir(kit)
+        Dashboard(kit).__panel__()
+    assert describe(ROUTES)["paths"]
+    assert not [path for path in assets._FILES.values() if f"/{name}/" in str(path)]
+    for command in COMMANDS:
+        done = click.testing.CliRunner().invoke(main, [command, "--help"])
+        assert done.exit_code == 0, (command, done.output, done.exception)
+""")
+
+
+@pytest.mark.parametrize("name", [feature.name for feature in FEATURES])
+def test_all_else_works_without_a_feature(name: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "jobkit", tmp_path / "jobkit", ignore=shutil.ignore_patterns("__pycache__"))
+    features = tmp_path / "jobkit" / "features"
+    shutil.rmtree(features / name)
+    for path in (features / "__init__.py", features / "nouns.py"):
+        kept = [line for line in path.read_text("utf-8").splitlines() if name not in line]
+        path.write_text("\n".join([*kept, "    pass", ""] if kept[-1].endswith('"""') else kept), "utf-8")
+
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-P", "-c", PROGRAM, name]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
