@@ -199,7 +199,41 @@ async def test_a_batch_expires_with_its_jobs(store: RedisStore) -> None:
         await store.redis.delete(f"{store.prefix}{kind}:b1")
     assert await store.batches.newest() == []
     await submit(store, "z", batch="b2")
+    await store.renew("w1", {}, {})
     assert await store.redis.zrange(f"{store.prefix}batches", 0, -1) == [b"b2"]
+
+
+async def test_a_batch_of_cached_results_expires_with_its_jobs(store: RedisStore) -> None:
+    await store.submit([job("source", cache_key="k", cache_ms=60_000)])
+    await store.finish([ending((await claim(store))[0], result=b"sealed", ttl_ms=60_000)])
+    await submit(store, "a", "b", cache_key="k", cache_ms=60_000)
+
+    assert (await info(store)).counts == {"succeeded": 2}
+    assert 0 < await store.redis.pttl(f"{store.prefix}batch:b1") <= 60_000
+
+
+async def test_a_batch_without_jobs_goes_with_the_next_heartbeat(store: RedisStore) -> None:
+    """The last of its jobs was deleted while the others had expired."""
+    await submit(store, "a", "b")
+    [first, second] = await claim(store, free=2)
+    await store.finish([ending(first, ttl_ms=1), ending(second, ttl_ms=60_000)])
+    await until(store.prune, "the time of the first one to be over")
+    await store.delete(["b"])
+
+    await store.renew("w1", {}, {})
+
+    assert not [key for key in await keys(store) if "batch" in key]
+
+
+async def test_a_batch_that_counts_open_jobs_goes_with_its_jobs(store: RedisStore) -> None:
+    await submit(store, "a")
+    await store.redis.hincrby(f"{store.prefix}batch:b1", "queued", 1)  # an older version has ended it
+    await store.finish([ending((await claim(store))[0], ttl_ms=1)])
+    await until(store.prune, "its time to be over")
+
+    await looked_at(store)
+
+    assert not [key for key in await keys(store) if "batch" in key]
 
 
 async def test_a_batch_shares_the_jobs_of_others_that_do_the_same_work(store: RedisStore) -> None:
@@ -345,9 +379,9 @@ async def test_a_batch_whose_last_job_an_older_version_has_ended_goes_with_its_j
     assert (await info(store)).open == 1
     await until(store.prune, "its time to be over")
 
-    await submit(store, "z", batch="b3")
+    await store.renew("w1", {}, {})
 
-    assert [batch.id for batch in await store.batches.newest()] == ["b3", "b2"]
+    assert [batch.id for batch in await store.batches.newest()] == ["b2"]
     assert not await store.redis.exists(f"{store.prefix}batch:b1", f"{store.prefix}batch-jobs:b1")
 
 

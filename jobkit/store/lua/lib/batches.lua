@@ -11,7 +11,7 @@
 --
 -- A call collects what it changes in a batch, and writes it once (see `flush`): many jobs cost as much as one.
 
-local STALE_LOOKED_AT = 20
+local STALE_LOOKED_AT = 10
 local GONE_LOOKED_AT = 50
 local OPEN_LOOKED_AT, LOOK_EVERY_MS = 5, 5000
 local SOME_LEAST = 10 -- jobs of a batch that a call looks at, even if it has moved many others
@@ -32,11 +32,21 @@ local function forget(batch)
   call('ZREM', P .. 'batches-open', batch)
 end
 
--- Batches that expired, and are still listed: the oldest ones are looked at. One whose last job an older version has ended does
--- not expire by itself: it goes when none of its jobs is left.
+-- Whether no job of a batch is left. Mostly its last one is.
+local function is_stale(batch)
+  local key = jobs_of(batch)
+  local last = call('ZRANGE', key, -1, -1)[1]
+  return not (last and call('ZSCORE', P .. 'jobs', last)) and call('ZINTERCARD', 2, key, P .. 'jobs', 'LIMIT', 1) == 0
+end
+
+-- Batches that expired and are still listed, or whose last job was deleted while others had expired, or that an older version has
+-- ended: the oldest ones are looked at, and some others.
 local function drop_stale()
-  for _, id in ipairs(call('ZRANGE', P .. 'batches', 0, STALE_LOOKED_AT - 1)) do
-    if call('ZINTERCARD', 2, jobs_of(id), P .. 'jobs', 'LIMIT', 1) == 0 then forget(id) end
+  local key = P .. 'batches'
+  for _, ids in ipairs({call('ZRANGE', key, 0, STALE_LOOKED_AT - 1), call('ZRANDMEMBER', key, STALE_LOOKED_AT)}) do
+    for _, id in ipairs(ids) do
+      if is_stale(id) then forget(id) end
+    end
   end
 end
 
@@ -173,7 +183,7 @@ function Batches.join(batch, id, reply, rec)
     add(change, rec.state, 1)
     change.starts = change.starts or rec.state == 'running'
     put(batch.made, rec.us, id)
-    if IS_OVER[rec.state] then keep_for(change, batch.ttl_ms) end
+    if IS_OVER[rec.state] then keep_for(change, call('PTTL', rec.key)) end
   end
   local kind = type(reply) == 'table' and reply[1]
   if kind ~= 'lacks' then put(batch.members, batch.place, kind == 'is' and reply[2] or id) end -- else it is sent alone
@@ -184,7 +194,6 @@ function Batches.settle_part(batch)
   local key, change = key_of(batch.id), of(batch.id)
   if call('EXISTS', key) == 0 then
     if change.new == 0 then return end -- there is nothing to keep: jobs of others do all of the work
-    drop_stale()
     call('HSET', key, 'spec', batch.spec, 'us', NOW_US)
     if batch.rule ~= '' then call('HSET', key, 'rule', batch.rule, 'stop', batch.stop) end
   end
@@ -218,7 +227,7 @@ function Batches.replace(batch, rec, old)
   add(change, rec.state, 1)
   change.starts = change.starts or rec.state == 'running'
   change.last, change.goes_on = rec.us, true
-  if IS_OVER[rec.state] then keep_for(change, Records.kept_ms(rec, 604800000)) end
+  if IS_OVER[rec.state] then keep_for(change, call('PTTL', rec.key)) end
   tell_news(batch)
 end
 
@@ -352,6 +361,7 @@ function Batches.recount(batch, ttl_ms, from)
     call('HSET', key, 'recount', cjson.encode(found))
     return Leftover.keep('recount', batch, behind)
   end
+  if is_stale(batch) then return forget(batch) end
   call('HDEL', key, 'recount')
   correct(batch, found, ttl_ms)
 end
@@ -367,8 +377,9 @@ local function drop_gone()
   end
 end
 
--- With each heartbeat: batches whose jobs an older version may have ended or deleted.
+-- With each heartbeat: batches without jobs, and those whose jobs an older version may have ended or deleted.
 function Batches.look_after(ttl_ms)
+  drop_stale()
   drop_gone()
   local ids = call('ZRANGEBYSCORE', P .. 'batches-open', '-inf', NOW - LOOK_EVERY_MS, 'LIMIT', 0, OPEN_LOOKED_AT)
   for _, id in ipairs(ids) do
