@@ -11,7 +11,6 @@ from tests.store.conftest import hub as hub
 from tests.store.conftest import lease_s as lease_s
 from tests.store.conftest import redis_url as redis_url
 from tests.store.conftest import store as store
-from tests.ui.conftest import _own_registry as _own_registry
 from tests.ui.conftest import browser as browser
 from tests.ui.conftest import look as look
 from tests.ui.conftest import serve as serve

@@ -21,6 +21,7 @@ from jobkit.ui.card.cards import JobCard
 from jobkit.ui.jobs.board import Board
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import _own_registry as _own_registry
 from tests.ui.stage import Stage
 
 
