@@ -102,20 +102,27 @@ def home() -> Iterator[Path]:
 @contextmanager
 def served(app: App, home: Path, folder: Path) -> Iterator[str]:
     """Serve an app from a copy of its folder; the value is its address."""
-    place, log, port = folder / "apps", folder / "log", free_port()
+    place, port = folder / "apps", free_port()
     shutil.copytree(APPS, place, ignore=shutil.ignore_patterns("__pycache__"))
-    argv = [sys.executable, f"{app.file}.py", str(port)]
+    argv = [f"{app.file}.py", str(port)]
     if not app.is_program:
-        argv = [sys.executable, "-m", "panel", "serve", f"{app.file}.py", "--port", str(port), *app.options.split()]
+        argv = ["-m", "panel", "serve", f"{app.file}.py", "--port", str(port), *app.options.split()]
+    address = f"http://localhost:{port}/{'app' if app.is_program else app.file}"
+    with running(argv, place, folder / "log", address, JOBKIT_HOME=str(home)):
+        yield address
+
+
+@contextmanager
+def running(argv: list[str], place: Path, log: Path, address: str, **variables: str) -> Iterator[None]:
+    """Run Python with these arguments in a folder, until its server answers at the address, and end it."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            argv, cwd=place, env=environment(JOBKIT_HOME=str(home)), stdout=output, stderr=output,
+            [sys.executable, *argv], cwd=place, env=environment(**variables), stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
-    address = f"http://localhost:{port}/{'app' if app.is_program else app.file}"
     try:
         wait_until(lambda: answers(address) or process.poll() is not None, timeout_s=180, what=f"the server, see {log}")
-        yield address
+        yield
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:

@@ -66,9 +66,13 @@ class DrawerHead(Component):
 
     request = param.String(default="")
 
-    def __init__(self, bridge: SessionBridge, on_close: Callable[[], object], **params: Any) -> None:
+    def __init__(
+        self, bridge: SessionBridge, on_close: Callable[[], object], on_edit: Callable[[bool], object], **params: Any
+    ) -> None:
         super().__init__(**params)
-        on_request(self, bridge, lambda *_: on_close())
+        on_request(
+            self, bridge, lambda action, asked: on_edit(asked.get("covers") is True) if action == "edit" else on_close()
+        )
 
 
 class DrawerCard(JobCard):
@@ -78,14 +82,23 @@ class DrawerCard(JobCard):
 
 
 class Drawer(PlainSheets, pn.Column):
-    """Card of one job, or nothing. `card` is as of `JobCard`; `on_close` is called in the session to close it.
+    """Card of one job, or nothing. `card` is as of `JobCard`. In the session are called `on_close`, to close it, and
+    `on_edit`, with whether it covers the form in which its job is edited.
 
     It is made when it is first opened, since a browser loads the scripts of all that is on a page before it shows any.
     """
 
-    def __init__(self, kit: Kit, *, bridge: SessionBridge, on_close: Callable[[], object], **card: Any) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        bridge: SessionBridge,
+        on_close: Callable[[], object],
+        on_edit: Callable[[bool], object],
+        **card: Any,
+    ) -> None:
         super().__init__(visible=False, margin=0, stylesheets=[assets.source("drawer_frame.css")])
-        self._head = DrawerHead(bridge, on_close)
+        self._head = DrawerHead(bridge, on_close, on_edit)
         self._make = lambda: DrawerCard(kit, keyboard=True, margin=0, bridge=bridge, **card)
         self._card: DrawerCard | None = None
 
@@ -158,6 +171,7 @@ class Dashboard(Viewer):
         self._sessions = {
             slug: PageSession(page, self._access, self._bridge, self) for slug, page in self._pages.items()
         }
+        self._edit: dict[str, bool] = {}  # see `_edited`
         self._search = ""  # what the URL says
         self._urls = 0
         self._is_following = False
@@ -168,6 +182,7 @@ class Dashboard(Viewer):
             access=self._access,
             on_action=self._acted,
             on_close=lambda: self.open(""),
+            on_edit=lambda covers: self._edited(covers=covers),
             on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
             on_log=self._show_log if "log" in self._pages else None,
             bridge=self._bridge,
@@ -320,11 +335,20 @@ class Dashboard(Viewer):
         """Return the actions on a card that turn to another page, if that is there."""
         return [action for action, slug in (("rerun", "submit"), ("compare", "compare")) if slug in self._pages]
 
+    def _edited(self, **told: bool) -> None:
+        """Close the drawer if it covers the form, once the form is filled: card and drawer tell in either order."""
+        self._edit |= told
+        if len(self._edit) == 2:
+            if self._edit["covers"]:
+                self.open("")
+            self._edit.clear()
+
     def _acted(self, action: str, job_id: str) -> None:
         if action in ("retry", "open"):
             self.open(job_id)
         elif action == "rerun":
             self.go("submit", {"again": job_id})
+            self._edited(is_filled=True)
         elif action == "compare":
             self.open("")
             self.go("compare", {"ids": job_id, "with": "before"})

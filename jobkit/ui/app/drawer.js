@@ -5,7 +5,7 @@ export default {render: (props) => mount(props, (model, el) => {
   const root = h("div", {class: "jk jk-drawer"},
     h("button", {class: "btn quiet small", title: "Close (Esc)", "aria-label": "Close", onclick: () => ask(model, "close")}, h("span", {class: "narrow"}, icon("back")), h("span", {class: "wide"}, icon("close")), "Close"),
     h("span", {class: "spring"}), link);
-  const edit = () => { if (matchMedia("(max-width: 1024px)").matches) ask(model, "close"); }, unfollow = followTheme(root);
+  const edit = () => ask(model, "edit", {covers: matchMedia("(max-width: 1024px)").matches}), unfollow = followTheme(root);
   addEventListener("jk-edit", edit);
   el.append(root);
   return {root, close: () => { unfollow(); removeEventListener("jk-edit", edit); }};
