@@ -34,6 +34,7 @@ from bokeh.document.events import DocumentPatchedEvent, ModelChangedEvent
 from bokeh.models import CustomJS, ImportedStyleSheet
 from bokeh.server.views.static_handler import StaticHandler
 from bokeh.server.views.ws import WSHandler
+from panel.io import document as panel_document
 from panel.io import notebook
 from panel.io.model import diff
 from panel.io.resources import DIST_DIR, LOCAL_DIST
@@ -211,13 +212,16 @@ def send_changes(session: Any, events: list[Any]) -> None:
     for connection in getattr(session, "_subscribed_connections", ()) if events else ():
         message = connection.protocol.create("PATCH-DOC", events)
         if _is_on_loop():
-            _send(connection._socket, message)
+            _send(session.document, connection, message)
         else:  # from Panel 1.10 on, callbacks run in a thread
-            session._loop.add_callback(_send, connection._socket, message)
+            session._loop.add_callback(_send, session.document, connection, message)
 
 
-def _send(socket: Any, message: Any) -> None:
-    _sendings.run(socket.send_message(message))
+def _send(document: Any, connection: Any, message: Any) -> None:
+    """Write a message behind those that Panel keeps for a coroutine: they may bring the models that it names."""
+    kept = getattr(panel_document, "_WRITE_MSGS", {}).get(document, {}).pop(connection, [])
+    for each in (*kept, message):
+        _sendings.run(connection._socket.send_message(each))
 
 
 def _is_on_loop() -> bool:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -21,11 +22,13 @@ from bokeh.server.connection import ServerConnection
 from bokeh.server.session import ServerSession
 from bokeh.server.views.ws import WSHandler
 from panel.custom import JSComponent
+from panel.io import document as panel_document
 
 from jobkit.ui import patch
 from jobkit.ui.app.header import Nav
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.panel_server import HOOKS
+from tests.support import until
 from tests.ui.conftest import Serve
 from tests.ui.stage import Stage
 
@@ -118,8 +121,8 @@ def test_changes_of_a_held_document_are_sent_as_one_message() -> None:
         protocol=SimpleNamespace(create=lambda _, events: [event.attr for event in events]),
         _socket=SimpleNamespace(),
     )
-    session = SimpleNamespace(_loop=SimpleNamespace(), _subscribed_connections=[connection])
-    session._loop.add_callback = lambda _send, _socket, message: sent.append(message)
+    session = SimpleNamespace(document=document, _loop=SimpleNamespace(), _subscribed_connections=[connection])
+    session._loop.add_callback = lambda *values: sent.append(values[-1])
     context: Any = SimpleNamespace(session=session)
     document._session_context = lambda: context  # type: ignore[assignment]
 
@@ -215,3 +218,21 @@ def test_a_document_with_a_widget_or_pane_of_panel_gets_the_scripts_that_it_is_m
     shown.server_doc(document)
 
     assert (is_lean_before, patch.is_lean(document)) == (True, False)
+
+
+async def test_changes_go_behind_those_that_panel_keeps() -> None:
+    """They may name models that the browser gets with those."""
+    sent: list[str] = []
+
+    async def send(message: str) -> None:
+        sent.append(message)
+
+    document, connection = Document(), Mock()
+    connection.protocol.create.return_value, connection._socket.send_message = "ours", send
+    panel_document._WRITE_MSGS[document] = {connection: ["kept", "also kept"]}
+
+    patch.send_changes(Mock(document=document, _subscribed_connections=[connection]), [Mock()])
+
+    await until(lambda: len(sent) == 3, "the messages")
+    assert sent == ["kept", "also kept", "ours"]
+    assert not panel_document._WRITE_MSGS[document]
