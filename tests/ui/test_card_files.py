@@ -13,7 +13,7 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
-from jobkit.run.inside.values import preview_of
+from jobkit.run.inside.values import ROWS, preview_of
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card import downloads as files
 from jobkit.ui.card.cards import JobCard
@@ -76,7 +76,7 @@ def test_of_a_table_that_unpacks_to_gigabytes_only_the_first_rows_are_read(stage
     shown = told(stage, running, action="show", name="made")["preview"]["table"]
 
     assert shown["shape"] == [1_000_000, 1]
-    assert len(shown["rows"]) == files.ROWS
+    assert len(shown["rows"]) == ROWS
     assert len(file.getvalue()) < 200_000
     assert pa.default_memory_pool().max_memory() < 200_000_000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_the_drawer_closes_once_the_form_is_filled_that_it_covers(stage: Stage, 
     stage.fail(job)
     page = Dashboard(stage.kit)
     page.open(job)
-    _, card = page._drawer
+    card: Any = page._drawer[1]
     wait_until(lambda: '"failed"' in card.snapshot, what="the card")
     asks = [(card, {"action": "rerun", "n": "1"}), (page._drawer[0], {"action": "edit", "covers": True, "n": "2"})]
 
