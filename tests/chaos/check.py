@@ -113,7 +113,7 @@ def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Ite
     yield from _steps(said, runs)
     yield from _questions(said, snapshot)
     if sent.kind.tells and runs and str(snapshot.error and snapshot.error.kind) != "lost":
-        yield from _last_words(said, snapshot, runs[-1], kit)
+        yield from _last_words(said, snapshot, max(runs, key=lambda run: run.attempt), kit)
     if snapshot.state == "succeeded":
         yield from _success(said, sent, snapshot, runs, got)
     elif snapshot.state == "failed":
