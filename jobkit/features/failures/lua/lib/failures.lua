@@ -61,39 +61,23 @@ local function leave(id)
   if call('EXISTS', P .. 'failed:' .. group) == 0 then Failures.emptied(group) end
 end
 
--- The group of the failed job that this one repeats, and that job's id; nil if it repeats none.
-local function repeats(spec)
+-- A job that repeats a failed one was submitted ("again"), or has succeeded ("healed"); nothing for other jobs.
+local function tell(kind, spec)
+  if not string.find(spec, '"retry_of":', 1, true) then return end
   local old = object(spec).retry_of
   local group = type(old) == 'string' and call('HGET', P .. 'failed', old)
-  if group then return group, old end
-end
-
--- A job that repeats a failed one was submitted.
-local function repeated(spec)
-  local group, old = repeats(spec)
   if not group then return end
-  call('SADD', P .. 'again:' .. group, old)
-  Records.tell_control()
-end
-
--- It has succeeded.
-local function healed(spec)
-  local group, old = repeats(spec)
-  if not group then return end
-  call('SADD', P .. 'healed:' .. group, old)
+  call('SADD', P .. kind .. ':' .. group, old)
   Records.tell_control()
 end
 
 on('created', function(rec)
-  if string.find(rec.spec, '"retry_of":', 1, true) then repeated(rec.spec) end
+  tell('again', rec.spec)
 end)
 
 on('ended', function(rec, state, data)
-  if state == 'failed' then
-    add(rec, data.error or {})
-  elseif state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then
-    healed(rec.spec)
-  end
+  if state == 'failed' then add(rec, data.error or {}) end
+  if state == 'succeeded' then tell('healed', rec.spec) end
 end)
 
 on('restored', function(rec, state, err)
