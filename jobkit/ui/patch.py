@@ -396,6 +396,17 @@ class PlainSheets:
         return properties
 
 
+class MainPart:
+    """Mixed into a layout of Panel, before it: marks the main part of a page, to which screen readers skip.
+
+    Without this name a page shows the same, without the mark.
+    """
+
+    def _get_properties(self, doc: Any) -> dict[str, Any]:
+        properties: dict[str, Any] = super()._get_properties(doc)  # type: ignore[misc]  # the layout's
+        return properties | {"html_attributes": {"role": "main"}}
+
+
 #: Parameters that the scripts of components set.
 _SET_BY_BROWSERS = frozenset({"beat", "file", "request"})
 

@@ -203,6 +203,8 @@ def test_the_back_button_goes_back_and_a_reload_stays(stage: Stage, url: str, wi
     page.wait_for_selector("text=No worker runs")
     wait_until(lambda: page.evaluate("location.href") == f"{url}?page=workers&job={job}", what="the URL")
     assert page.title() == "Workers · jobkit"
+    assert page.get_by_role("main").get_by_text("No worker runs").count() == 1  # for screen readers
+    assert page.get_by_role("heading", level=1).all_inner_texts() == ["Workers"]
 
     page.reload()
     page.wait_for_selector("text=No worker runs")

@@ -34,7 +34,7 @@ from jobkit.ui.live.component import Component, Notice
 from jobkit.ui.live.control import on_request
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.live.shared_feed import Subscriber, poke_feeds
-from jobkit.ui.patch import PlainSheets
+from jobkit.ui.patch import MainPart, PlainSheets
 from jobkit.ui.words import assets
 from jobkit.ui.words.theme import Theme
 
@@ -51,7 +51,7 @@ _GROUND = "var(--jk-ground)"
 _PALE = {"filter": "var(--jk-stale, none)"}
 
 
-class FrameRow(PlainSheets, pn.Row):
+class FrameRow(PlainSheets, MainPart, pn.Row):
     """Parts beside each other."""
 
 

@@ -18,9 +18,9 @@ class Nav extends View {
     // On a phone the pages and tools are behind a button, and the shown page and Submit stand in the line.
     n.rest = h("div", {class: "rest", id: "jk-menu"}, n.tabs, h("span", {class: "spring"}), h("span", {class: "place mono muted", text: place, title: place}), h("span", {class: "tools"}, n.bell, n.theme, n.who));
     n.menu = h("button", {class: "btn quiet menu", "aria-label": "Menu", "aria-expanded": "false", "aria-controls": "jk-menu", onclick: () => this.unfold(!this.isUnfolded)}, icon("menu"));
-    n.here = h("span", {class: "here"});
+    n.here = h("h1", {class: "here sr"});
     n.submit = h("a", {class: "btn primary submit", hidden: true, text: "Submit", href: "?page=submit", onclick: (event) => this.go(event, "submit")});
-    this.root = h("div", {class: "jk jk-nav"}, n.menu, h("b", {class: "brand"}, h("i", {class: "logo"}), h("span", {text: "jobkit"})), n.here, n.rest, n.status, n.submit, n.help);
+    this.root = h("header", {class: "jk jk-nav"}, n.menu, h("b", {class: "brand"}, h("i", {class: "logo"}), h("span", {text: "jobkit"})), n.here, n.rest, n.status, n.submit, n.help);
     this.appear(el);
     this.stops.push(() => document.documentElement.style.removeProperty("--jk-stale"));
     this.on({page: () => this.showTabs(), pages: () => this.showTabs(), url: () => this.turn(), ended: () => this.notify(),

@@ -14,7 +14,7 @@ class Notice {
     for (const old of [...this.root.children]) if (!old.matches(".away")) old.remove();
     if (!said) return;
     this.root.append(...(this.saysAway ? [h("div", {class: "refused"}, icon("warn"), h("span", {text: said}))]
-      : [h("h1", {class: "big", text: said}), h("p", {class: "muted", text: model.get("more")}), ...model.get("lines").map((line) => h("p", null, h("code", {text: line})))]));
+      : [h("h2", {class: "big", text: said}), h("p", {class: "muted", text: model.get("more")}), ...model.get("lines").map((line) => h("p", null, h("code", {text: line})))]));
   }
 }
 
