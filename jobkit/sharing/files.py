@@ -84,6 +84,7 @@ class FileHandler(MemberHandler):
                 chunk = await asyncio.to_thread(file.read, min(_CHUNK, end - start))
                 if not chunk:  # it was made shorter: the client sees that the body is not whole
                     return
+                self.check_member()
                 start += len(chunk)
                 self.write(chunk)
                 try:
@@ -180,7 +181,7 @@ class FileHandler(MemberHandler):
 
     def _finish(self, target: Path, digest: str, is_durable: bool) -> None:
         assert self._upload is not None
-        self._upload.finish(target, digest, is_durable=is_durable)
+        self._upload.finish(target, digest, self.check_member, is_durable=is_durable)
         self._files.uploads.pop(self.get_query_argument("upload"), None)
         with target.open("rb") as file:
             self._files.remember(file, digest)

@@ -220,14 +220,16 @@ class Upload:
         self._digest.update(data)
         self.size += len(data)
 
-    def finish(self, target: Path, digest: str, *, is_durable: bool) -> None:
-        """Give the file its name. Raises Refused (422) if its content is not what was announced."""
+    def finish(self, target: Path, digest: str, check: Callable[[], object], *, is_durable: bool) -> None:
+        """Give the file its name if `check` does not raise. Raises Refused (422) if its content is not the announced
+        one."""
         if self._digest.hexdigest() != digest:
             self.discard()
             raise Refused(422, CHANGED)
         if is_durable:
             with self.part.open("rb") as file:
                 os.fsync(file.fileno())
+        check()
         os.replace(self.part, target)
 
     def discard(self) -> None:

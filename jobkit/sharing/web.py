@@ -99,17 +99,21 @@ class MemberHandler(GatewayHandler):
     """A handler for members: `self.member` sends the request.
 
     All others get 401 in `prepare`, before a body of `stream_request_body` is read. A handler that overrides `prepare`
-    calls this one first.
+    calls this one first. A request that takes long calls `check_member` again before it takes effect.
     """
 
     member: Member
 
     def prepare(self) -> None:
+        self.member = self.check_member()
+        self.settings["gateway"].admit(self.request.connection)
+
+    def check_member(self) -> Member:
+        """Return the sender of the request. Raises Refused (401) if it is not a member, or was revoked meanwhile."""
         found = self._sender()
         if found is None:
             raise Refused(401, "this machine was revoked, or has not joined: `jobkit share` there prints a new word")
-        self.member = found
-        self.settings["gateway"].admit(self.request.connection)
+        return found
 
     def _sender(self) -> Member | None:
         kind, _, rest = self.request.headers.get("Authorization", "").partition(" ")

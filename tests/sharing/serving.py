@@ -30,11 +30,14 @@ FOLDER = f"{BASE}/ab/{'c' * 30}"
 class KnownMembers:
     """Three machines, by their names: the password of each is empty."""
 
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
+
     def read(self) -> KnownMembers:
         return self
 
     def member(self, user: str, password: str) -> Member | None:
-        if user not in ("worker", "viewer", "stranger"):
+        if user in self.revoked or user not in ("worker", "viewer", "stranger"):
             return None
         role = MemberRole.VIEWER if user == "viewer" else MemberRole.WORKER
         return Member(user, user, "", role, "other" if user == "stranger" else "default", 0)
@@ -61,6 +64,7 @@ class FileServer:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.asked: list[str] = []
+        self.members = KnownMembers()
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -79,8 +83,8 @@ class FileServer:
         application = Application(
             FILE_ROUTES,
             files=self._shared,
-            members=KnownMembers(),
-            gateway=KnownMembers(),
+            members=self.members,
+            gateway=self.members,
             log_function=lambda handler: self.asked.append(_line(handler.request)),
         )
         self._server = HTTPServer(application, max_body_size=1000)

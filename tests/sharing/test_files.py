@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -315,6 +316,36 @@ def test_a_viewer_reads_and_writes_nothing(server: FileServer, cache: Path) -> N
     with pytest.raises(PermissionError, match="or has not joined"):
         server.files(cache, "nobody").read(PATH)
     assert (server.root / PATH).read_bytes() == b"content"
+
+
+def test_an_upload_of_a_machine_that_is_revoked_meanwhile_replaces_nothing(server: FileServer, cache: Path) -> None:
+    server.files(cache).write(PATH, [b"content"])
+    begun = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with contextlib.closing(begun):
+        digest, upload = hashlib.sha256(b"forged").hexdigest(), secrets.token_hex(16)
+        begun.putrequest("PUT", f"/files/{PATH}?upload={upload}&offset=0&sha256={digest}")
+        begun.putheader("Authorization", login("worker"))
+        begun.putheader("Content-Length", "6")
+        begun.endheaders(b"for")
+        wait_until(lambda: list((server.root / FOLDER).glob(".*.part")), what="the upload to begin")
+        server.members.revoked.add("worker")
+        begun.send(b"ged")
+        reply = begun.getresponse()
+        assert (reply.status, b"was revoked" in reply.read()) == (401, True)
+    assert (server.root / PATH).read_bytes() == b"content"
+
+
+def test_a_download_of_a_machine_that_is_revoked_meanwhile_ends(server: FileServer, cache: Path) -> None:
+    server.files(cache).write(PATH, [b"content"])
+    os.truncate(server.root / PATH, 64 << 20)  # more than sockets buffer
+    begun = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with contextlib.closing(begun):
+        begun.request("GET", f"/files/{PATH}", headers={"Authorization": login("worker")})
+        reply = begun.getresponse()
+        assert reply.read(7) == b"content"
+        server.members.revoked.add("worker")
+        with pytest.raises((http.client.IncompleteRead, OSError)):
+            reply.read()
 
 
 def test_a_disk_of_the_sharing_machine_that_becomes_full_is_one_sentence(server: FileServer, cache: Path) -> None:

@@ -24,6 +24,7 @@ from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
 from jobkit.joined import Membership
 from jobkit.settings import Settings
+from jobkit.sharing import hosting
 from jobkit.sharing.certificate import own_certificate, server_tls
 from jobkit.sharing.gateway import CONNECTIONS, bind
 from jobkit.sharing.members import Members
@@ -303,6 +304,35 @@ def test_http_is_for_members_only(shared: Settings, tmp_path: Path) -> None:
     assert b"200 OK" in _http(place, place.authorization())
     Members(Home.at(shared.home)).revoke((_name_of(shared, place),))
     assert b"401" in _http(place, place.authorization())
+
+
+def test_revoking_a_machine_cuts_what_it_has_open_and_nothing_of_others(shared: Settings, tmp_path: Path) -> None:
+    places = [member_of(shared, tmp_path / name) for name in ("goes", "stays")]
+    with contextlib.ExitStack() as opened:
+        goes, stays = (
+            opened.enter_context(open_blocking(Settings.load(url=place.url, home=tmp_path / name)))
+            for name, place in zip(("goes", "stays"), places, strict=True)
+        )
+        listener = opened.enter_context(stays.pubsub())
+        listener.subscribe("jk:default:none")
+        assert listener.get_message(timeout=30) is not None
+        cut = [opened.enter_context(_connected(places[0], places[0].tls())) for _ in range(3)]
+        for connection, command in zip(cut, (("PING",), ("SUBSCRIBE", "jk:default:none"), _WAITING), strict=True):
+            assert _logged_in(places[0], connection) == b"+OK\r\n"
+            connection.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
+        assert _answers(goes)
+        hosting.revoke(shared, [_name_of(shared, places[0])])
+
+        for connection in cut:
+            wait_until(lambda connection=connection: _is_closed(connection), what="the connection to be cut")
+        assert not _answers(goes)
+        assert _answers(stays)
+        assert stays.publish("jk:default:none", "x") == 1
+        assert listener.get_message(timeout=30) is not None
+
+
+#: A command that waits for 10 minutes.
+_WAITING = ("XREAD", "BLOCK", "600000", "STREAMS", "jk:default:none", "$")
 
 
 def test_half_open_and_silent_connections_do_not_end_the_gateway(shared: Settings, tmp_path: Path) -> None:
