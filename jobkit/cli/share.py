@@ -79,13 +79,19 @@ def share(
         _list(settings, as_json=as_json)
     elif revoked:
         home = Home.at(settings.home)
-        joined = {member.name for member in Members(home).read().members}
+        before = Members(home).read()
+        joined = {member.name for member in before.members}
         people = remove_people(home, revoked)
         for name in people:
             out.say(f"{name} is logged out of the dashboard, and refused from now on")
         others = [name for name in revoked if name not in people or name in joined]
         for member in hosting.revoke(settings, others) if others else ():
             out.say(f"{member.name} is refused from now on; jobs that run there run again on other workers")
+        known = {ticket.name for ticket in Members(home).read().tickets if ticket.is_valid}
+        for word in before.tickets:
+            if word.is_valid and word.name not in {*known, *others}:
+                which = "it was given to several machines, one of which is revoked"
+                out.say(f"{word.name} is refused, too ({which}): `jobkit share` prints a new one")
     elif is_stop:
         out.say("stopped" if hosting.stop_sharing(settings) else f"{settings.home} is not shared")
     elif is_page:

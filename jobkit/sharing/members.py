@@ -232,8 +232,11 @@ class Members:
         members = self.read().members
         return tuple(member.name for member in members if (member.workers_of, member.namespace) == (name, namespace))
 
-    def revoke(self, names: tuple[str, ...]) -> list[Member]:
+    def revoke(self, names: tuple[str, ...], *, and_their_words: bool = True) -> list[Member]:
         """Remove members and invalidate words by their names; return the members, whose connections must be cut.
+
+        Args:
+            and_their_words: invalidate words with which the members have joined, if more machines may use them.
 
         Raises:
             JobkitError: there is none of that name; nothing was changed.
@@ -245,19 +248,25 @@ class Members:
                 others = f"there are {', '.join(sorted(given))}" if given else "nothing is shared"
                 raise JobkitError(f"there is no member or valid word {unknown[0]!r}; {others}")
             gone = [member for member in known.members if member.name in names]
-            tickets = tuple(replace(t, is_revoked=t.is_revoked or t.name in names) for t in known.tickets)
+            refused = {member.name for member in gone} if and_their_words else set()
+            tickets = tuple(
+                replace(
+                    t, is_revoked=t.is_revoked or t.name in names or (t.is_valid and not refused.isdisjoint(t.used))
+                )
+                for t in known.tickets
+            )
             kept = tuple(member for member in known.members if member not in gone)
             return replace(known, members=kept, tickets=tickets), gone
 
         return self.change(remove)
 
 
-def remove_members(home: Home, members: Members, names: tuple[str, ...]) -> list[Member]:
+def remove_members(home: Home, members: Members, names: tuple[str, ...], *, has_left: bool = False) -> list[Member]:
     """Remove members and invalidate words by their names, and cut the members' connections; return the members.
 
-    Raises JobkitError if there is none of a name.
+    The words with which they have joined stay valid if `has_left`. Raises JobkitError if there is none of a name.
     """
-    gone = members.revoke(names)
+    gone = members.revoke(names, and_their_words=not has_left)
     for member in gone:
         with suppress(OSError, ServerReply):  # not running: the gateway refuses it later
             ask(str(home.socket), "ACL", "DELUSER", member.user)

@@ -135,11 +135,11 @@ class AboutHandler(MemberHandler):
 
 
 class LeaveHandler(MemberHandler):
-    """`POST /leave`: the caller is no longer a member, as after `jobkit share --revoke`."""
+    """`POST /leave`: the caller is no longer a member, as after `jobkit share --revoke`. Its word stays valid."""
 
     def post(self) -> None:
         try:
-            remove_members(self.home, self.members, (self.member.name,))
+            remove_members(self.home, self.members, (self.member.name,), has_left=True)
         except JobkitError as error:
             raise Refused(503, str(error)) from None
         say(f"{self.member.name} at {self.request.remote_ip} has left")

@@ -17,7 +17,7 @@ from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
 from jobkit.sharing import hosting
 from jobkit.sharing.gateway import bind
-from jobkit.sharing.joining import join
+from jobkit.sharing.joining import join, leave
 from jobkit.sharing.members import JoinRefused, Members
 from jobkit.sharing.rights import MemberRole
 from jobkit.sharing.words import Word, read_word
@@ -89,6 +89,29 @@ def test_a_revoked_word_is_refused(shared: Settings, other: Path) -> None:
     assert done.returncode == 0, done.stderr
     with pytest.raises(JoinRefused, match="it was revoked"):
         join(word, other)
+
+
+def test_a_revoked_machine_does_not_join_again_with_a_word_for_several(
+    shared: Settings, other: Path, tmp_path: Path
+) -> None:
+    word, later = hosting.new_word(shared, uses=5), hosting.new_word(shared, uses=5)
+    joined, stays = join(word, other)[1], join(word, tmp_path / "stays")[1]
+    done = run("share", "--revoke", joined.name, home=shared.home)
+
+    assert done.returncode == 0, done.stderr
+    assert "is refused, too (it was given to several machines, one of which is revoked)" in done.stderr
+    with pytest.raises(JoinRefused, match="it was revoked"):
+        join(word, other)
+    join(later, tmp_path / "another")
+    assert Members(Home.at(shared.home)).read().member(stays.user, stays.password) is not None
+
+
+def test_a_word_for_several_machines_stays_valid_when_one_of_them_leaves(
+    shared: Settings, other: Path, tmp_path: Path
+) -> None:
+    word = hosting.new_word(shared, uses=5)
+    assert leave(join(word, other)[0].name, other) == ""
+    join(word, tmp_path / "next")
 
 
 def test_an_unknown_ticket_is_refused(shared: Settings, other: Path) -> None:
