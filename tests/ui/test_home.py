@@ -18,7 +18,7 @@ from jobkit.store import lines
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.values import Submission, WorkerInfo
 from jobkit.ui.card.job_feed import JobFeed
-from jobkit.ui.jobs import home
+from jobkit.ui.jobs import board, home
 from jobkit.ui.jobs.board import row as row_of
 from jobkit.ui.jobs.home import HomeFeed
 from jobkit.ui.live import shared_feed
@@ -145,6 +145,32 @@ def test_a_batch_is_one_row_in_the_section_of_its_state(stage: Stage, watch: Wat
     stage.start(first)
 
     wait_until(lambda: faces(screen) == ["running", "queued"], what="the batch to run")
+
+
+def test_the_row_of_a_sweep_names_its_best_value(stage: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "_BEST_S", 0.1)
+    rates = [{"lr": rate} for rate in (0.1, 0.01, 0.001)]
+    sweep, *jobs = stage.batch(*rates, axes=("lr",))
+    plain, *others = stage.batch(*rates, axes=("lr",))
+    study, *trials = stage.batch(*rates, id=stage.study(), size=3, study="maximize")
+    screen = watch()
+
+    def note(batch: str) -> str:
+        return screen.rows[f"batch {batch}"]["note"]
+
+    for job, loss in zip(jobs[:2], (0.5, 0.25), strict=True):
+        stage.start(job)
+        stage.succeed(job, summary=f"{{'loss': {loss}, 'epochs': 3}}")
+    wait_until(lambda: note(sweep) == "best loss 0.25 (lr=0.01) · 1 queued, 2 succeeded", what="its best value")
+    stage.start(jobs[2])
+    stage.succeed(jobs[2], summary="{'loss': 0.125, 'epochs': 3}")
+    wait_until(lambda: note(sweep) == "best loss 0.125 (lr=0.001) · 3 succeeded", what="a better one")
+
+    for job, value in zip([*others, *trials], (1, 0.5, 3, 4, 7.5, 6), strict=True):
+        stage.start(job)
+        stage.succeed(job, summary=str(value))
+    wait_until(lambda: note(plain) == "value 0.5 to 3 · 3 succeeded", what="values of which no name says the best")
+    wait_until(lambda: note(study) == "best value 7.5 (trial 1: lr=0.01) · 3 succeeded", what="the best trial")
 
 
 def test_a_batch_that_waits_says_what_holds_back_its_next_job(stage: Stage, watch: Watch) -> None:

@@ -52,14 +52,19 @@ def snapshot_of(info: BatchInfo) -> JobSnapshot:
     )
 
 
-def cells(info: BatchInfo) -> dict[str, Any]:
-    """Return what only the row of a batch has: `batch` {id, size, parts of the bar}, and words about its jobs."""
+def cells(info: BatchInfo, best: str = "") -> dict[str, Any]:
+    """Return what only the row of a batch has: `batch` {id, size, parts of the bar}, and words about its jobs.
+
+    Args:
+        best: words about the best one.
+    """
     size = max(info.spec.size, info.made) or 1
     parts = [[face, info.counts[face] / size] for face in _BAR if info.counts.get(face)]
     words = ", ".join(f"{n:,} {FACES[face].lower()}" for face, n in info.counts.items())
     missing = info.spec.size - info.came
     if missing > 0 and not info.open and info.controller is None:
         words += f"; {missing:,} never submitted"
+    words = f"{best} · {words}" if best else words
     if info.rule_problem:
         words = f"its stop rule failed; {words}"
     elif info.is_stopped and not info.spec.study:

@@ -25,6 +25,7 @@ from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.jobs import batch_rows
+from jobkit.ui.jobs.best import Best, read_best
 from jobkit.ui.jobs.retries import read_retries
 from jobkit.ui.live.shared_feed import CALM_S, NEWS_S, QueryFeed, Subscriber, answered
 
@@ -36,6 +37,9 @@ _REST = 20
 
 #: Seconds between two forecasts of the starts of waiting jobs, at least.
 _STARTS_S = 2.0
+
+#: Seconds between two looks at the best jobs of batches, at least.
+_BEST_S = 2.0
 
 #: Seconds until a page that many rows have left is read again.
 _THIN_S = 1.0
@@ -51,11 +55,13 @@ def row(
     defaults: Defaults | None = None,
     info: BatchInfo | None = None,
     start: Start | None = None,
+    best: str = "",
 ) -> dict[str, Any]:
     """Return one job, or the batch `info`, as a row without empty values, since a page of them travels at once.
 
     Args:
         start: what is known of the start of a waiting job.
+        best: words about the best job of a batch.
     """
     spec = snapshot.spec
     start = start if start is not None and snapshot.state in WAITING else Start()
@@ -95,7 +101,7 @@ def row(
         "attempt": snapshot.attempt if snapshot.attempt > 1 else None,
     }
     if info is not None:
-        cells |= batch_rows.cells(info)
+        cells |= batch_rows.cells(info, best)
     return {name: value for name, value in cells.items() if value is not None and value is not False and value != ""}
 
 
@@ -129,6 +135,7 @@ class Board:
         self.paused: dict[str, str] = {}
         """Queues that hand out nothing, and what rows of jobs that wait in them say of it."""
         self.retries: dict[str, str] = {}
+        self.best: dict[str, Best] = {}
         self.problem = ""
         """Why the page cannot be read, or what is left out of it."""
         self.is_away = False
@@ -270,6 +277,11 @@ class Board:
         self._changed |= {row_id for row_id, _ in self.retries.items() ^ retries.items()}
         self.retries = dict(retries)
 
+    def tell_best(self, best: Mapping[str, Best]) -> None:
+        """Set what rows of batches say of their best jobs, by the ids of the rows."""
+        self._changed |= {row_id for row_id, _ in self.best.items() ^ best.items()}
+        self.best = dict(best)
+
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
         touched = {queue for queue, _ in self.paused.items() ^ paused.items()}
@@ -355,6 +367,7 @@ class Board:
             self.defaults,
             self.batches.get(snapshot.id),
             self.starts.get(snapshot.id),
+            self.best.get(snapshot.id, (0, ""))[1],
         )
         if retry := self.retries.get(snapshot.id):
             cells["note"] = " · ".join(filter(None, (retry, cells.get("note"))))
@@ -392,6 +405,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         self._curves = self.paced(CALM_S, self.flush, is_prompt=False)
         self._starts = self.paced(_STARTS_S, self.look_at_starts)
         self._retries = self.paced(_STARTS_S, self._look_at_retries)
+        self.look_at_best = self.paced(_BEST_S, self._look_at_best)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -441,6 +455,7 @@ class BoardFeed(QueryFeed[Subscriber]):
     def loaded(self) -> None:
         super().loaded()
         self._retries.poke()
+        self.look_at_best.poke()
         if (span := self.query.aging_s) is not None:
             self.reload_in(min(60.0, max(2.0, span / 50)))
         if self.model.waiting:
@@ -449,6 +464,15 @@ class BoardFeed(QueryFeed[Subscriber]):
     async def _look_at_retries(self) -> None:
         store, jobs = self.kit.verbs.store, [*self.model.jobs.values()]
         self.model.tell_retries(await answered(lambda: read_retries(store, jobs)))
+        self.poke()
+
+    async def _look_at_best(self) -> None:
+        began = asyncio.get_running_loop().time()
+        best, is_all = await answered(lambda: read_best(self.kit, self.model.batches, self.model.best))
+        self.look_at_best.window_s = max(_BEST_S, _REST * (asyncio.get_running_loop().time() - began))
+        self.model.tell_best(best)
+        if not is_all:
+            self.look_at_best.poke()
         self.poke()
 
     async def look_at_starts(self) -> None:
@@ -525,4 +549,5 @@ class BoardFeed(QueryFeed[Subscriber]):
                 model.other_batches |= others
                 raise
             model.put_batches(batches, self.now())
+            self.look_at_best.poke()
         self.poke()

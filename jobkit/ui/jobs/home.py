@@ -245,6 +245,7 @@ class HomeFeed(BoardFeed):
         if not self._is_told:
             self._is_told = self.searched is None  # while the index is filled, the whole page says how far it is
             super().loaded()
+        self.look_at_best.poke()
         self.poke()
         if self.model.waiting:
             self.reload_in(_FORECAST_S)
