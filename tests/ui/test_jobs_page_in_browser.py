@@ -206,7 +206,11 @@ def test_a_view_is_saved_renamed_shown_elsewhere_and_deleted(stage: Stage, url: 
     page = window.open(f"{url}?q=owner:ada", width=1440)
     shows(page, ["Job 0"])
 
-    page.click(".views")
+    first = page.locator(".views").evaluate(
+        "views => { views.click(); return views.getRootNode().querySelector('fieldset').getBoundingClientRect().y; }"
+    )
+    page.wait_for_selector(".searchbox .menu .view")
+    assert page.locator(".menu fieldset").evaluate("columns => columns.getBoundingClientRect().y") == first, "it moves"
     page.click(".searchbox .menu label:has-text('Queue')")
     page.locator(".head .queue").wait_for(state="hidden")
     page.set_viewport_size({"width": 390, "height": 800})

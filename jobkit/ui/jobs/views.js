@@ -15,7 +15,8 @@ class Views {
     n.problem = h("p", {class: "bad", role: "status"});
     n.columns = HIDEABLE.map(([name, word]) => h("label", {class: `of-${name}`}, h("input", {type: "checkbox", "data-name": name, onchange: () => this.choose()}), word));
     n.menu = h("div", {class: "menu", role: "dialog", "aria-label": "Saved views", hidden: true, onkeydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); this.open(false); n.button.focus(); } }},
-      n.own, n.ready, n.save, n.problem, h("fieldset", null, h("legend", {text: "Columns"}), n.columns));
+      // What comes late is below what may be clicked meanwhile, which must not move away from under the pointer.
+      h("fieldset", null, h("legend", {text: "Columns"}), n.columns), n.save, n.problem, n.own, n.ready);
     table.box.n.hint.before(n.button, n.menu);  // in the order in which they are seen
     table.on({views: () => this.told(), hidden: () => this.showColumns()});
     table.listen(document, "pointerdown", (event) => { if (!event.composedPath().some((el) => el === n.menu || el === n.button)) this.open(false); });
@@ -37,7 +38,7 @@ class Views {
     n.ready.replaceChildren(h("h3", {text: "For everybody"}), ...ready.map((view) => this.line(view, false)));
     n.save.hidden = !may;
     put(n.problem, problem || "");
-    n.menu.querySelector("button")?.focus();
+    if (!n.menu.contains(n.menu.getRootNode().activeElement)) n.menu.querySelector(".view button")?.focus();
   }
 
   line([name, search, order, hidden], may) {
