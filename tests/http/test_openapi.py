@@ -26,15 +26,12 @@ def document() -> dict[str, Any]:
     return describe(ROUTES)
 
 
-def references(value: Any) -> Iterator[str]:
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield all objects of a document, at any depth."""
     if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
-        for each in value.values():
-            yield from references(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from references(each)
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects(each)
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -57,7 +54,7 @@ def test_the_document_is_consistent(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
     assert document["openapi"].startswith("3.1")
-    for reference in references(document):
+    for reference in (one["$ref"] for one in objects(document) if isinstance(one.get("$ref"), str)):
         assert reference.removeprefix("#/components/schemas/") in schemas
     for schema in schemas.values():
         draft().check_schema(schema)
@@ -66,6 +63,23 @@ def test_the_document_is_consistent(document: dict[str, Any]) -> None:
             named = [one["name"] for one in operation["parameters"] if one["in"] == "path"]
             assert all(f"{{{name}}}" in path for name in named)
             assert operation["summary"]
+
+
+def test_each_operation_says_whether_it_takes_a_token(document: dict[str, Any]) -> None:
+    by_address = {route.path: route for route in ROUTES}
+
+    for path, methods in operations(document).items():
+        for operation in methods.values():
+            takes_token = bool(by_address[path].scope) or path.startswith("/.well-known/mercure")
+            assert operation["security"] == ([{"token": []}, {}] if takes_token else []), path
+
+
+def test_required_fields_are_described_and_the_license_is_named(document: dict[str, Any]) -> None:
+    for schema in objects(document):
+        if isinstance(schema.get("required"), list):
+            assert set(schema["required"]) <= set(schema["properties"]), schema
+
+    assert document["info"]["license"]["identifier"] == "MIT"
 
 
 def draft() -> Any:

@@ -111,6 +111,7 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
         "info": {
             "title": "jobkit",
             "version": __version__,
+            "license": {"name": "MIT", "identifier": "MIT"},
             "description": "Jobs over HTTP: submit, read, follow and stop them. Times are ISO 8601 in UTC. "
             "Each path lists the methods that it allows. OPTIONS returns them as `Allow`; "
             "any other method, TRACE for instance, is answered with 405 and the same `Allow`.",
@@ -141,8 +142,9 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": _parameters(route),
         "responses": _responses(route),
     }
+    # An empty list: the operation takes no token. `{}`: a token may be missing, if the server is open to its own user.
+    made["security"] = [{"token": []}, {}] if route.scope or route.asks_itself else []
     if route.scope:
-        made["security"] = [{"token": []}, {}]
         made["description"] = f"Needs the scope `{route.scope}`, unless the server is open to its own user."
     if route.body is not None:
         made["requestBody"] = {"required": not route.body_is_optional, "content": _content(route.body)}
@@ -153,8 +155,16 @@ def _content(body: type) -> dict[str, Any]:
     made = {JSON: _reference(body)}
     if takes_form(body):
         text = "The same fields, and the arguments as further fields; empty ones count as not given."
-        texts = {"type": "object", "additionalProperties": {"type": "string"}}
-        made[FORM] = {"schema": {**texts, "required": ["task"], "description": text}}
+        one = {"type": "string"}
+        made[FORM] = {
+            "schema": {
+                "type": "object",
+                "properties": {"task": one},
+                "additionalProperties": one,
+                "required": ["task"],
+                "description": text,
+            }
+        }
     return made
 
 
