@@ -193,7 +193,10 @@ class Codec:
             key = self._keys.get(key_id)
             if key is None or not hmac.compare_digest(mac, _mac(key, form, (body,), subject)):
                 what = "is not signed" if not any(key_id) else "does not carry a valid signature"
-                raise SignatureError(f"the {subject} {what}; JOBKIT_SECRET must be the same for submitters and workers")
+                raise SignatureError(
+                    f"the {subject} {what}; JOBKIT_SECRET must be the same for submitters and workers (a machine that "
+                    "has joined a home gets the key when it joins: join again)"
+                )
         self.check_form(form, subject)
         return form, body
 

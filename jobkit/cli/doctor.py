@@ -370,7 +370,7 @@ def _workers(
 async def _keys(store: RedisStore, settings: Settings, workers: Sequence[WorkerInfo]) -> list[Finding]:
     """Compare the signing keys of living workers, and those of their task definitions, with the keys here."""
     codec = Codec.from_secret(settings.secret)
-    same = "set the same JOBKIT_SECRET there and here, and restart the worker"
+    same = "set the same JOBKIT_SECRET there and here, and restart the worker; a machine that has joined: join again"
     if settings.membership and not codec.has_key:  # a viewer
         return []
     problems = {id: codec.key_problem(keys) for id, keys in (await store.key_ids(workers)).items()}

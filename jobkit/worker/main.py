@@ -282,7 +282,8 @@ async def _introduce(worker: JobWorker, *, is_local: bool) -> None:
     others = [each for each in await worker.store.workers() if each.is_alive and each.id != worker.info.id]
     for other, keys in (await worker.store.key_ids(others)).items():
         if problem := codec.key_problem(keys):
-            logger.warning("worker %s %s: set the same JOBKIT_SECRET for both, else jobs fail", other, problem)
+            fix = "set the same JOBKIT_SECRET for both, or let the machine that has joined join again"
+            logger.warning("worker %s %s: %s, else jobs fail", other, problem, fix)
     await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})
     is_kept = any(kept.spec.module for kept in await worker.store.schedules.snapshots())
     if is_kept or any(task.effective().schedule for task in tasks):

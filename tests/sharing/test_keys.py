@@ -14,14 +14,16 @@ from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
 from jobkit.http.auth.access import Tokens
 from jobkit.joined import Membership
-from jobkit.model import SignatureError
+from jobkit.model import JobFailed, SignatureError
 from jobkit.settings import Settings
 from jobkit.sharing import hosting
 from jobkit.sharing.members import Members
 from jobkit.store.connect import open_blocking
 from jobkit.store.library import current
+from tests.embedded.conftest import home_of_test
 from tests.http.direct import Direct
 from tests.sharing.conftest import member_of, run
+from tests.support import free_port
 
 CALL = Subject("args", "0" * 20, "work")
 
@@ -67,6 +69,33 @@ def test_namespaces_of_an_earlier_version_keep_the_key_that_signed_their_jobs(tm
     assert home.secret("before") == known
     assert home.secret("later") != known
     assert home.token_secret() not in (known, home.secret("later"))
+
+
+@pytest.mark.nightly  # it starts a home twice
+def test_new_keys_of_a_home_make_all_that_its_members_knew_invalid(tmp_path: Path) -> None:
+    with home_of_test() as settings:
+        hosting.share(settings, "127.0.0.1", free_port())
+        before, home = member_of(settings, tmp_path / "before"), Home.at(settings.home)
+        token = Tokens(home.token_secret(), "default").make(["view"], lifetime_s=3600)[0]
+        assert run("down", home=home.path).returncode == 0
+        for name in ("master-key", "secret"):  # as SECURITY.md says
+            (home.path / name).unlink()
+        hosting.share(settings, None, None)
+
+        with pytest.raises(SignatureError, match="join again"):
+            Codec.from_secret(home.secret("default")).loads(Codec.from_secret(before.secret).dumps(1, CALL), CALL)
+        with jobkit.connect(home=home.path) as kit:
+            assert kit.submit(len, "abc").result(60) == 3
+            api = Direct(kit)
+            try:
+                assert api.ask("GET", "/api/jobs", token=token).status == 401
+            finally:
+                api.close()
+        with jobkit.connect(before.url, home=tmp_path / "before") as kit, pytest.raises(JobFailed, match="join again"):
+            kit.submit(len, "abc").result(60)
+        again = member_of(settings, tmp_path / "again")
+        with jobkit.connect(again.url, home=tmp_path / "again") as kit:
+            assert kit.submit(len, "abc").result(60) == 3
 
 
 def test_functions_that_a_revoked_machine_has_loaded_are_replaced(shared: Settings, tmp_path: Path) -> None:
