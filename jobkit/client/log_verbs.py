@@ -127,6 +127,7 @@ def log_lines(found: LogSlice) -> tuple[LogLine, ...]:
     lines = list(found.lines)
     for i in range(1, len(lines)):
         if lines[i].n != lines[i - 1].n + 1:
-            lines.insert(i, LogLine.left_out(lines[i].n - lines[i - 1].n - 1, lines[i].at_ms))
+            count = lines[i].n - lines[i - 1].n - 1 + found.hidden
+            lines.insert(i, LogLine.left_out(count, lines[i].at_ms))
             break
     return tuple(lines)

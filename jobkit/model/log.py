@@ -98,6 +98,7 @@ class LogSlice(msgspec.Struct, frozen=True):
         matched: number of matching lines in the searched part. `is_all`: the whole log was searched.
         cursor: where to continue a search that stopped early, as `after` (backwards, as `before`); 0 if it is complete.
         gap_after: number of the line behind which the dropped lines are missing.
+        hidden: further lines for which notes ("… 4 lines left out …") among the dropped ones stood.
         is_whole: lines have the numbers of the whole log, which is in a file. The store thins a flood of lines.
     """
 
@@ -109,6 +110,7 @@ class LogSlice(msgspec.Struct, frozen=True):
     cursor: int = 0
     gap_after: int = 0
     is_whole: bool = False
+    hidden: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {**msgspec.structs.asdict(self), "lines": [line.to_json() for line in self.lines]}

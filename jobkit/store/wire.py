@@ -209,7 +209,8 @@ def progress_args(news: Sequence[AttemptNews]) -> list[Any]:
             fields |= item.more
             numbers = _json(fields)[1:-1]
         lines = _json([line.to_wire() for line in item.lines]) if item.lines else b""
-        args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines), item.number]
+        hidden = sum(line.count - 1 for line in item.lines)
+        args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines), item.number, hidden]
     return args
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from jobkit.client.log_verbs import log_lines
 from jobkit.model import LogLine, LogSlice
 from jobkit.model.metrics import MetricsNews
 from jobkit.store.redis import RedisStore
@@ -77,6 +78,19 @@ async def test_a_log_that_is_too_long_keeps_head_and_tail_and_counts_the_rest(st
     assert 100 <= first_gap <= 121  # about 100 kB of head
     assert numbers[first_gap - 1 :] == list(range(numbers[first_gap - 1], 1501))
     assert sum(len(line.text) for line in found.lines) < 1_000_000
+
+
+async def test_the_note_of_a_gap_counts_the_lines_for_which_dropped_notes_stood(store: RedisStore) -> None:
+    claimed = await started(store, "a")
+    for n in range(150):  # a flood that was thinned on its way
+        told = [LogLine(f"{n}.{i} " + "x" * 940) for i in range(9)] + [LogLine.left_out(1_000 + n, 0)]
+        await store.progress([AttemptNews("a", claimed.token, lines=told)])
+
+    found, end = await store.logs("a"), await store.log_end("a", 1)
+
+    assert found.dropped > 300
+    assert sum(line.count for line in log_lines(found)) == 150 * 9 + sum(1_000 + n for n in range(150))
+    assert end.hidden == found.hidden > 0
 
 
 async def test_one_entry_that_is_too_long_by_itself_is_kept(store: RedisStore) -> None:

@@ -223,6 +223,7 @@ LineJson = _json_of("LineJson", "A line of a job's log.", LogLine(""))
 LogJson = _json_of(
     "LogJson",
     """Lines of a log; `total` were written, `dropped` of them are no longer kept: those behind line `gap_after`.
+    `hidden` further lines were left out before they were stored: notes among those dropped ones counted them.
 
     Of a search: `matched` is the number of matching lines in the searched part, and `is_all` says whether that is the
     whole log; `cursor` is the line to continue at (as `after`, or backwards as `before`) if the search stopped early,

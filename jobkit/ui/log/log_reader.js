@@ -13,7 +13,7 @@ class LogReader {
 
   /** Another job than before, with the same level. */
   forget() {
-    Object.assign(this, {lines: new Map(), total: 0, dropped: 0, gapAfter: 0, pending: null, isKnown: false});
+    Object.assign(this, {lines: new Map(), total: 0, dropped: 0, hidden: 0, gapAfter: 0, pending: null, isKnown: false});
     this.narrow(this.level);
   }
 
@@ -85,7 +85,7 @@ class LogReader {
       this.renumbered?.();
       return false;
     }
-    Object.assign(this, {total: told.total, dropped: told.dropped, gapAfter: told.gap_after, isWhole: told.is_whole, isKnown: true});
+    Object.assign(this, {total: told.total, dropped: told.dropped, hidden: told.hidden || 0, gapAfter: told.gap_after, isWhole: told.is_whole, isKnown: true});
     for (const line of told.lines) this.lines.set(line.n, line);
     // What an answer leaves out is not kept any more; without this it would be asked for again and again.
     if (asked.n && !this.lines.has(asked.n)) this.lines.set(asked.n, {n: asked.n, text: "not kept any more", source: "jobkit", at: ""});

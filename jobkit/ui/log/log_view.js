@@ -168,7 +168,7 @@ class LogView extends View {
     row.classList.toggle("marked", n >= from && n <= to);
     row.classList.toggle("current", this.hits?.numbers[this.hit] === n);
     const missing = !this.lines.numbers && this.lines.dropped > 0 && i === this.lines.gapAfter;
-    return h("div", place, missing && h("div", {class: "gap muted", text: `… ${many(this.lines.dropped, "line")} not kept …`}),
+    return h("div", place, missing && h("div", {class: "gap muted", text: `… ${many(this.lines.dropped + this.lines.hidden, "line")} not kept …`}),
       (before || !i) && attemptRows(job.attempts || [], before, line), row);
   }
 

@@ -1,10 +1,11 @@
 -- Stores news of running attempts. args: for each: id, token, numbers (the inside of a JSON object, or ""), lines (a JSON list,
--- or ""), count of lines, size of lines in bytes, number among the attempt's news (0 for none). Returns 1 if the token holds.
+-- or ""), count of lines, size of lines in bytes, number among the attempt's news (0 for none), count of the further lines that
+-- notes among these lines stand for. Returns 1 if the token holds.
 -- News that are known already change nothing: a worker repeats what had no reply, and an older message may come after it.
 local LOG_BYTES, LOG_HEAD_BYTES = 1000000, 100000 -- of a job's log are kept, of its beginning
 
 verb('progress', ALSO_WHEN_FULL, function(args)
-  return each(args, 1, 7, 0, function(i)
+  return each(args, 1, 8, 0, function(i)
     local id, token, numbers, lines = args[i], args[i + 1], args[i + 2], args[i + 3]
     local key = P .. 'job:' .. id
     local rec = call('HMGET', key, 'token', 'seq', 'client', 'state', 'batch', 'told')
@@ -19,7 +20,7 @@ verb('progress', ALSO_WHEN_FULL, function(args)
     if lines ~= '' then
       local count, bytes = tonumber(args[i + 4]), tonumber(args[i + 5])
       local first = call('HINCRBY', key, 'logn', count) - count + 1
-      local entry = call('XADD', P .. 'log:' .. id, '*', 'f', first, 'c', count, 'b', bytes, 'l', lines)
+      local entry = call('XADD', P .. 'log:' .. id, '*', 'f', first, 'c', count, 'b', bytes, 'l', lines, 'm', args[i + 7])
       local kept = call('HINCRBY', key, 'logb', bytes)
       local mark = call('HGET', key, 'loghead')
       if not mark and kept >= LOG_HEAD_BYTES then mark = entry; call('HSET', key, 'loghead', mark) end
@@ -29,6 +30,7 @@ verb('progress', ALSO_WHEN_FULL, function(args)
         if not oldest or oldest[1] == entry then break end
         call('XDEL', P .. 'log:' .. id, oldest[1])
         call('HINCRBY', key, 'logdropped', number(oldest[2][4]))
+        call('HINCRBY', key, 'loghidden', number(oldest[2][10]))
         kept = call('HINCRBY', key, 'logb', -number(oldest[2][6]))
       end
       call('PUBLISH', P .. 'ch:' .. id, Records.event(id, rec[2], 'logged', '{"first":' .. first .. ',"lines":' .. lines .. '}'))
