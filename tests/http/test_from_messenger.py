@@ -23,6 +23,13 @@ fresh = pytest.fixture(open_terminal, name="fresh")
 
 PAGES = ("docs/from-messenger.md", "docs/ja/from-messenger.md")
 
+#: Subscribe to a topic of the hub, and return once the stream is open.
+LISTEN = """(topic) => new Promise((opened) => {
+  window.told = [];
+  const hub = new EventSource(`/.well-known/mercure?${new URLSearchParams({topic})}`);
+  Object.assign(hub, {onopen: opened, onmessage: ({data}) => told.push(data)});
+}).then(() => {})"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -94,5 +101,13 @@ def test_a_reader_who_runs_only_the_commands_of_the_page_orders_a_report(
         page.fill("input", "2025")
         page.click("button")
         page.locator("tr", has_text="report of 2025: 899,997").locator("text=✓").wait_for(timeout=60_000)
+
+        (published,) = (text for text in blocks(PAGES[0], "python") if "jobkit.publish(" in text)
+        (topic,) = re.findall(r'"(https://\S+)"', published)
+        page.evaluate(LISTEN, topic)
+        program = [sys.executable, "-c", f"import jobkit\n{published}"]
+        subprocess.run(program, cwd=folder, env=fresh.env(), timeout=60, check=True)
+        page.wait_for_function("told.length > 0")
+        assert page.evaluate("told") == ['{"state":"paid"}']
 
     assert [error for error in window.errors if "422" not in error] == []
