@@ -7,10 +7,8 @@ together. Addresses contain passwords: neither they nor replies of the services 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -18,10 +16,8 @@ import msgspec
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.model.batch import BatchInfo
 from jobkit.model.notify_rule import NotifyRule
-from jobkit.model.plain import to_ms
-from jobkit.notify.sinks import TIMEOUT_S, DeliveryRefused, RuleSink, sentence
+from jobkit.notify.sinks import TIMEOUT_S, DeliveryRefused, KeptSink, sentence
 from jobkit.settings import Settings
-from jobkit.store.redis import RedisStore
 
 #: Sentences of a digest; of more, their number.
 _MOST = 50
@@ -41,11 +37,11 @@ class Message(msgspec.Struct, frozen=True):
 _KINDS = {"succeeded": "success", "failed": "failure"}
 
 
-def batch_message(info: BatchInfo, event_id: str) -> Message:
-    """Return `sweep has ended: 3 failed, 97 succeeded (batch 1f8c03aa)`."""
+def batch_message(info: BatchInfo, event_id: str) -> bytes:
+    """Return the message `sweep has ended: 3 failed, 97 succeeded (batch 1f8c03aa)`."""
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(info.counts.items()) if count)
     text = f"{info.spec.name or info.spec.task} has ended: {counts} (batch {info.id[:8]})"
-    return Message(event_id, text, _KINDS.get(str(info.state), "info"))
+    return msgspec.json.encode(Message(event_id, text, _KINDS.get(str(info.state), "info")))
 
 
 def digest_of(messages: Sequence[Message]) -> Message:
@@ -60,17 +56,17 @@ def digest_of(messages: Sequence[Message]) -> Message:
     return Message(messages[0].id, "\n".join(lines), kind)
 
 
-class Address(RuleSink):
+class Address(KeptSink):
     """A sink that sends sentences to one address.
-
-    `key` names it in the store, which must not have the address.
 
     Raises JobkitError: apprise is not installed, or does not understand the address.
     """
 
-    def __init__(self, rule: NotifyRule, settings: Settings, store: RedisStore) -> None:
-        super().__init__(rule)
-        self.person, self._store, self._times = rule.person, store, rule.times
+    joins = True
+
+    def __init__(self, rule: NotifyRule, settings: Settings) -> None:
+        super().__init__(rule, settings)
+        self.person = rule.person
         try:
             import apprise
         except ImportError:
@@ -86,25 +82,13 @@ class Address(RuleSink):
         self._apprise: Any = apprise.Apprise()
         self._apprise.add(target)
         self._form = apprise.NotifyFormat.TEXT
-        # Not the position of the rule, which may change while messages wait.
-        key = hashlib.sha256(settings.secret.encode()).digest()
-        self.key = hashlib.blake2b(rule.to.encode(), key=key, digest_size=8).hexdigest()
 
-    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+    def message(self, event: JobEvent, snapshot: JobSnapshot) -> bytes:
         text = " ".join(sentence(event, snapshot).split())  # a question may have lines
-        await self.tell(Message(event.id, text, _KINDS.get(str(event.type), "info")))
+        return msgspec.json.encode(Message(event.id, text, _KINDS.get(str(event.type), "info")))
 
-    async def tell(self, message: Message) -> None:
-        """Send a message, or hold it until its time. Raises `DeliveryRefused`."""
-        now = datetime.now(UTC)
-        if (until := self._times.until(now)) > now:
-            await self._store.told.hold(self.key, msgspec.json.encode(message), to_ms(until))
-        else:
-            await self._send(message)
-
-    async def send_held(self, held: Sequence[bytes]) -> None:
-        """Send held messages as one. Raises `DeliveryRefused`."""
-        await self._send(digest_of([msgspec.json.decode(raw, type=Message) for raw in held]))
+    async def send(self, messages: Sequence[bytes]) -> None:
+        await self._send(digest_of([msgspec.json.decode(raw, type=Message) for raw in messages]))
 
     async def _send(self, message: Message) -> None:
         title = "jobkit" if "\n" not in message.text else f"jobkit: {message.text.count(chr(10)) + 1} notifications"

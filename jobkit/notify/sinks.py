@@ -11,11 +11,12 @@ import os
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from jobkit.model import EventType, JobEvent, JobSnapshot
 from jobkit.model.notify_rule import NotifyRule
+from jobkit.settings import Settings
 
 #: Seconds until a delivery times out.
 TIMEOUT_S = 10.0
@@ -82,6 +83,34 @@ class RuleSink(NotificationSink):
         return event.type in self.rule.on and self.rule.wants(spec.task, spec.queue, spec.owner)
 
 
+class KeptSink(RuleSink):
+    """Base of the sinks whose messages wait in the store until they are accepted.
+
+    `key` names the address in the store, which must not have it: addresses contain passwords. Not the position of the
+    rule, which may change while messages wait.
+    """
+
+    joins = False
+    """Messages that wait are sent as one."""
+
+    def __init__(self, rule: NotifyRule, settings: Settings) -> None:
+        super().__init__(rule)
+        key = hashlib.sha256(settings.secret.encode()).digest()
+        address = rule.to or f"{rule.url} {rule.secret}"
+        self.key = hashlib.blake2b(address.encode(), key=key, digest_size=8).hexdigest()
+
+    def message(self, event: JobEvent, snapshot: JobSnapshot) -> bytes:
+        """Return the message of an event, as it is kept and sent."""
+        raise NotImplementedError
+
+    async def send(self, messages: Sequence[bytes]) -> None:
+        """Send messages, only one unless the sink `joins` them. Raises `DeliveryRefused`."""
+        raise NotImplementedError
+
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        await self.send([self.message(event, snapshot)])
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Do not follow redirects: a message must not reach another address."""
 
@@ -104,16 +133,20 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, retried: Collecti
         raise DeliveryRefused(f"it does not answer: {getattr(error, 'reason', None) or error}") from None
 
 
-class Webhook(RuleSink):
+class Webhook(KeptSink):
     """Posts JSON; with a secret, the header `X-Jobkit-Signature: sha256=` and the HMAC of the body in hexadecimal."""
 
-    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        body = message_of(event, snapshot)
+    def message(self, event: JobEvent, snapshot: JobSnapshot) -> bytes:
+        return message_of(event, snapshot)
+
+    async def send(self, messages: Sequence[bytes]) -> None:
+        (body,) = messages
+        event = json.loads(body)["event"]
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "jobkit",
-            "X-Jobkit-Event": str(event.type),
-            "X-Jobkit-Delivery": event.id,
+            "X-Jobkit-Event": event["type"],
+            "X-Jobkit-Delivery": event["id"],
         }
         if self.rule.secret:
             digest = hmac.new(self.rule.secret.encode(), body, hashlib.sha256).hexdigest()

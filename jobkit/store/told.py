@@ -1,8 +1,10 @@
-"""Notifications of people: the people to notify of each job or batch, and messages that wait for their time."""
+"""Notifications: the people to notify of each job or batch, and messages that wait for their time or their address."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+
+import msgspec
 
 from jobkit.store.namespace import StorePart
 from jobkit.store.wire import text
@@ -10,8 +12,30 @@ from jobkit.store.wire import text
 #: Seconds that a wish is kept, that the names of people with an address are, and that a held message is.
 _WISH_S, REACHABLE_S, _HELD_S = 90 * 86_400, 86_400, 7 * 86_400
 
-#: Messages that wait for one address, at most; of more, the newest.
-_HELD = 1000
+#: Messages that wait for one address, at most, and their size in bytes; of more, the newest.
+_HELD, _HELD_BYTES = 1000, 10_000_000
+
+
+class Unsent(msgspec.Struct, frozen=True):
+    """State of an address that does not accept its messages, which wait until then.
+
+    Attributes:
+        name, why: the address and its last refusal, as in log lines.
+        since_ms, due_ms: times of the first refusal and of the next try.
+        size: bytes of the messages that were kept since then.
+        lost: number of messages that were dropped since then.
+    """
+
+    name: str
+    why: str
+    since_ms: int
+    due_ms: int
+    tries: int = 1
+    size: int = 0
+    lost: int = 0
+
+
+_decoder = msgspec.json.Decoder(Unsent)
 
 
 class ToldStore(StorePart):
@@ -61,5 +85,31 @@ class ToldStore(StorePart):
         return {address: held for address, held in zip(addresses, found, strict=True) if held}
 
     async def release(self, address: str, messages: Sequence[bytes]) -> None:
-        """Delete messages that were sent."""
+        """Delete messages that were sent or given up."""
         await self._ns.ask("ZREM", f"later:{address}", *messages)
+
+    async def keep(self, address: str, state: Unsent, message: bytes, at_ms: int) -> Unsent:
+        """Store a message that an address did not accept; return the address's new state, which is stored, too."""
+        key = f"later:{address}"
+        added, count, _ = await self._ns.many([("ZADD", key, at_ms, message), ("ZCARD", key), ("EXPIRE", key, _HELD_S)])
+        size, lost = state.size + len(message) * added, state.lost
+        while count > _HELD or (size > _HELD_BYTES and count > 1):
+            for oldest in (await self._ns.ask("ZPOPMIN", key, max(1, count - _HELD)))[::2]:
+                size, lost, count = max(0, size - len(oldest)), lost + 1, count - 1
+        return await self.set_unsent(address, msgspec.structs.replace(state, size=size, lost=lost))
+
+    async def unsent(self) -> dict[str, Unsent]:
+        """Return the state of each address that does not accept its messages."""
+        found: dict[bytes, bytes] = await self._ns.ask("HGETALL", "unsent")
+        read = self._ns.all_readable("unsent", lambda key, raw: (key, _decoder.decode(raw)), found.items())
+        return dict(read)
+
+    async def set_unsent(self, address: str, state: Unsent) -> Unsent:
+        """Store and return the state of an address."""
+        commands = [("HSET", "unsent", address, msgspec.json.encode(state)), ("EXPIRE", "unsent", _HELD_S)]
+        await self._ns.many(commands, is_atomic=True)
+        return state
+
+    async def forget_unsent(self, addresses: Collection[str]) -> None:
+        """Delete the state of addresses: they have accepted what waited, or there is no rule for them any more."""
+        await self._ns.ask("HDEL", "unsent", *addresses)

@@ -85,6 +85,7 @@ OWNED = (
     "grace",
     "tell:",  # expire
     "later:",
+    "unsent",
     "reachable",
 )
 

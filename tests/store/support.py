@@ -241,7 +241,7 @@ _OF_JOB = (
 #: Kinds of keys that belong to no job and expire by themselves.
 _EXPIRING = (
     "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on", "load",
-    "selections", "autoscaler", "watching", "views", "tell", "later", "reachable",
+    "selections", "autoscaler", "watching", "views", "tell", "later", "unsent", "reachable",
 )  # fmt: skip
 
 
@@ -379,6 +379,7 @@ async def clear(store: RedisStore) -> None:
         "views",
         "tell",
         "later",
+        "unsent",
         "reachable",
         "load",
         "blob",  # uploaded, and never used

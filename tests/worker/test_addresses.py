@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 import msgspec
 import pytest
@@ -20,7 +19,6 @@ from jobkit.notify.addresses import Address, Message, digest_of
 from jobkit.notify.notifier import Notifier
 from jobkit.notify.sinks import DeliveryRefused
 from jobkit.settings import Settings, user_name
-from jobkit.store.redis import RedisStore
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.card import tell
 from tests.support import wait_until
@@ -95,7 +93,7 @@ def test_an_address_with_two_rules_gets_a_message_once(bench: Bench) -> None:
 def test_an_address_of_two_people_gets_what_either_of_them_has_asked_for_once(bench: Bench) -> None:
     rules = [NotifyRule.read({"person": person, "to": "json://team"}) for person in ("ada", "eve")]
     store = bench.kit.verbs.store
-    notifier = Notifier(store, [], [Address(rule, bench.kit.settings, store) for rule in rules])
+    notifier = Notifier(store, [], [Address(rule, bench.kit.settings) for rule in rules])
     event, job = JobEvent("x", 1, EventType.FAILED, 1, id="1-1"), snapshot_of("bob")
 
     for people in ({"ada"}, {"eve"}, {"ada", "eve"}):
@@ -109,8 +107,8 @@ def test_an_address_of_two_people_gets_what_either_of_them_has_asked_for_once(be
 def test_a_worker_that_is_no_longer_the_leader_sends_no_more(bench: Bench, is_sent: bool) -> None:
     store, sent = bench.kit.verbs.store, []
     rules = [NotifyRule.read({"to": f"json://{name}", "on": "failed"}) for name in ("one", "two")]
-    sinks = [Address(rule, bench.kit.settings, store) for rule in rules]
-    notifier = Notifier(store, [], sinks, tries_s=[0.01])
+    sinks = [Address(rule, bench.kit.settings) for rule in rules]
+    notifier = Notifier(store, [], sinks)
 
     async def send(message: Message) -> None:
         sent.append(message.text)
@@ -135,15 +133,19 @@ def test_failures_of_a_person_are_sent_as_one_digest_when_its_time_has_come(benc
     with Receiver(answers=[500]) as receiver:
         address = receiver.url.replace("http://", "json://")
         rule = NotifyRule.read({"person": "ada", "on": "failed", "to": address, "digest": "24h", "tz": "UTC"})
-        sink = Address(rule, bench.kit.settings, store)
+        sink = Address(rule, bench.kit.settings)
         event, job = JobEvent("x", 1, EventType.FAILED, 1, id="1-1"), snapshot_of("ada")
         assert sink.wants(event, job)
         assert not sink.wants(event, snapshot_of("eve"))
 
         async def hold_and_send() -> None:
-            await sink.deliver(msgspec.structs.replace(event, id="2-1"), snapshot_of("ada", "a later one"))
-            await sink.deliver(event, job)
-            notifier = Notifier(store, [], [sink], tries_s=[0.01])
+            later = timedelta()
+            notifier = Notifier(store, [], [sink], now=lambda: datetime.now(UTC) + later)
+            for one, of in (
+                (msgspec.structs.replace(event, id="2-1"), snapshot_of("ada", "a later one")),
+                (event, job),
+            ):
+                await notifier._hand_over(sink, sink.message(one, of))
             await notifier.deliver_held()
             assert not receiver.bodies
             later_ms = to_ms(datetime.now(UTC) + timedelta(days=1))
@@ -151,6 +153,8 @@ def test_failures_of_a_person_are_sent_as_one_digest_when_its_time_has_come(benc
             assert len(due) == 2
             for message in due:
                 await store.told.hold(sink.key, message, 1)  # its time has come
+            await notifier.deliver_held()  # refused
+            later = timedelta(seconds=1)
             await notifier.deliver_held()
             await notifier.deliver_held()
 
@@ -182,7 +186,7 @@ def test_without_apprise_one_sentence_has_the_command_to_install_it(monkeypatch:
     monkeypatch.setitem(sys.modules, "apprise", None)
     rule = NotifyRule.read({"to": "slack://x", "on": "failed"})
     with pytest.raises(JobkitError, match=r"pip install 'panel-jobkit\[apprise\]'"):
-        Address(rule, Settings(), cast(RedisStore, None))
+        Address(rule, Settings())
 
 
 @pytest.mark.parametrize(

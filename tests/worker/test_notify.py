@@ -6,15 +6,22 @@ import hashlib
 import hmac
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobkit.notify.notifier import Notifier
-from jobkit.notify.sinks import DeliveryRefused
+import jobkit.store.told
+from jobkit.cli.doctor import _notifications
+from jobkit.client.loop import background
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model.notify_rule import NotifyRule
+from jobkit.notify.notifier import Notifier, pause_s
+from jobkit.notify.sinks import DeliveryRefused, Webhook, message_of
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
+from jobkit.store.told import Unsent
 from tests.support import wait_until
 from tests.worker.conftest import Bench
 from tests.worker.receiver import Receiver
@@ -144,7 +151,7 @@ def test_log_lines_can_be_json_and_name_their_job(bench: Bench) -> None:
     assert lines[0]["time"].endswith("Z")
 
 
-async def test_a_receiver_that_is_away_for_45_s_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sink_whose_messages_are_not_kept_gets_tries_for_45_s(monkeypatch: pytest.MonkeyPatch) -> None:
     notifier, seconds, tries = Notifier(RedisStore(Settings(url="redis://127.0.0.1:1")), []), [0.0], list[float]()
 
     async def wait(pause_s: float) -> bool:
@@ -161,3 +168,104 @@ async def test_a_receiver_that_is_away_for_45_s_loses_no_message(monkeypatch: py
 
     assert tries[-1] >= 45
     assert not notifier._away
+
+
+def test_the_pauses_between_tries_grow_to_a_quarter_of_an_hour() -> None:
+    pauses = [pause_s(tries) for tries in range(1, 110)]
+
+    assert pauses[:4] == [1, 2, 4, 8]
+    assert pauses == sorted(pauses)
+    assert max(pauses) == pause_s(10**6) == 900
+    assert sum(pauses) > 86_400 > sum(pauses[:-20])
+
+
+def failure(id: str) -> tuple[JobEvent, JobSnapshot]:
+    return JobEvent(id, 1, EventType.FAILED, 1, id="1-1"), JobSnapshot(JobSpec(id, "len"), 1, JobState.FAILED)
+
+
+class Post:
+    """A webhook and its notifiers, whose clock the test moves."""
+
+    def __init__(self, bench: Bench, receiver: Receiver) -> None:
+        self.store, self.settings, self.clock = bench.kit.verbs.store, bench.kit.settings, datetime.now(UTC)
+        self.rule = NotifyRule.read({"url": receiver.url})
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with a notifier of another process, which is the leader now."""
+        background.call(self.store.ask("DEL", "teller"))
+        self.notifier = Notifier(self.store, [Webhook(self.rule, self.settings)], now=lambda: self.clock)
+
+    def fail(self, *ids: str) -> None:
+        """Hand over that these jobs have failed."""
+        for id in ids:
+            for send in self.notifier._sends(*failure(id)):
+                background.call(send())
+
+    def repeat(self, after_s: float = 0) -> dict[str, Unsent]:
+        """Send what waits, so many seconds later; return the state of addresses that did not accept it."""
+        self.clock += timedelta(seconds=after_s)
+        background.call(self.notifier.deliver_held())
+        return background.call(self.store.told.unsent())
+
+
+def told(receiver: Receiver) -> list[str]:
+    return [json.loads(body)["job"]["id"] for body in receiver.bodies]
+
+
+def test_what_a_webhook_did_not_accept_outlives_the_worker_and_is_sent_in_order(bench: Bench) -> None:
+    with Receiver(answers=[500] * 7) as receiver:
+        post = Post(bench, receiver)
+        post.fail("first", "second")
+        assert len(receiver.answers) == 6  # the second one waits for the first
+        for tries in range(1, 6):
+            (state,) = post.repeat(pause_s(tries)).values()
+            assert (state.tries, state.why) == (tries + 1, "it answers 500")
+        post.restart()
+        post.repeat(pause_s(6) / 2)  # not yet
+        post.fail("third")
+        assert (len(receiver.answers), told(receiver)) == (1, [])
+        receiver.answers.clear()
+
+        assert post.repeat(pause_s(6) / 2) == {}
+        post.fail("fourth")
+
+    assert told(receiver) == ["first", "second", "third", "fourth"]
+    assert [headers["X-Jobkit-Event"] for headers in receiver.headers] == ["failed"] * 4
+
+
+def test_after_a_day_the_log_and_doctor_say_what_is_lost(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with Receiver(answers=[503] * 3) as receiver:
+        post = Post(bench, receiver)
+        post.fail("old", "older")
+        post.clock += timedelta(hours=20)
+        post.fail("new")
+        (state,) = post.repeat(5 * 3600).values()
+
+        assert state.lost == 2
+        assert "127.0.0.1 was not notified of 2 events within a day: it answers 503" in caplog.messages
+        (found,) = _notifications([state])
+        assert (found.level, found.check) == ("warn", "notify")
+        assert found.text.endswith(": it answers 503, 2 messages lost")
+        receiver.answers.clear()
+        assert post.repeat(900) == {}
+
+    assert told(receiver) == ["new"]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_HELD", 2), ("_HELD_BYTES", 0)])
+def test_messages_beyond_a_limit_are_dropped_from_the_oldest_on_and_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: str, value: int
+) -> None:
+    with Receiver(answers=[500]) as receiver:
+        post = Post(bench, receiver)
+        if not value:
+            value = int(2.5 * len(message_of(*failure("1"))))
+        monkeypatch.setattr(jobkit.store.told, limit, value)
+        post.fail("1", "2", "3", "4", "5")
+        (state,) = background.call(post.store.told.unsent()).values()
+        assert state.lost == 3
+        assert post.repeat(1) == {}
+
+    assert told(receiver) == ["4", "5"]
+    assert caplog.messages.count("too many notifications wait for 127.0.0.1: the oldest are dropped") == 1
