@@ -225,7 +225,7 @@ class _Screen:
         eta = snapshot.eta_s(now) if elapsed is not None and elapsed >= 3 else None
         facts = (
             percent(fraction),
-            progress_line(snapshot.done, snapshot.total),
+            progress_line(snapshot.completed, snapshot.total),
             out.one_line(snapshot.shown_message),
             duration(elapsed),
             "cancelling" if snapshot.is_cancelling else time_left(eta),

@@ -198,7 +198,7 @@ def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None
         "started": _moment(snapshot.started_at),
         "finished": _moment(snapshot.finished_at),
         "took": duration(snapshot.elapsed_s(out.now())),
-        "progress": f"{percent(snapshot.progress)} {progress_line(snapshot.done, snapshot.total)}".strip(),
+        "progress": f"{percent(snapshot.progress)} {progress_line(snapshot.completed, snapshot.total)}".strip(),
         "message": snapshot.message,
         "now": snapshot.lent_text,
         "worker": snapshot.worker,

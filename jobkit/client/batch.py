@@ -18,7 +18,7 @@ import msgspec
 
 from jobkit.client import checks
 from jobkit.client.completion import as_completed, wait
-from jobkit.client.handle import Handle, from_snapshot, named_by_id, ui
+from jobkit.client.handle import EndingHandle, from_snapshot, named_by_id, ui
 from jobkit.client.job import Job, R
 from jobkit.client.loop import background
 from jobkit.client.outputs import column_of
@@ -44,7 +44,7 @@ class BatchSnapshot(msgspec.Struct, frozen=True):
 
 
 @named_by_id
-class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
+class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
     """The jobs of one `map` or `sweep`. Its parameters move by themselves, like a job's.
 
     It is stored: `kit.batch(id)` gives it in any process.

@@ -239,6 +239,25 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
         return repr(self)
 
 
+class EndingHandle(Handle[S]):
+    """A handle to what ends: a job, a batch, a study."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """True after the end, whether with success or not."""
+        raise NotImplementedError
+
+    def done(self) -> bool:
+        """Return True after the end, whether with success or not, as futures do; `is_terminal` says the same.
+
+        Example:
+            >>> job = simulate.submit(n=10)
+            >>> while not job.done():
+            ...     sleep(0.1)
+        """
+        return self.is_terminal
+
+
 class NamedHandle(Handle[S]):
     """A handle to what has a name in the store, which is its id: a schedule, a pool. `verbs` of a kit act on it."""
 

@@ -151,9 +151,9 @@ class _StoreSink:
         own, idle = threading.current_thread(), re.compile("jobkit-(?!hook-)|asyncio_").match
         self._others = [each for each in threading.enumerate() if each is not own and not idle(each.name)]
 
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._numbers = done, total, message
-        self._tell(AttemptNews(self._job_id, self._token, True, done, total, message, more=self._more))
+    def progress(self, completed: float | None, total: float | None, message: str) -> None:
+        self._numbers = completed, total, message
+        self._tell(AttemptNews(self._job_id, self._token, True, completed, total, message, more=self._more))
 
     def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
         if self._curves is None:
@@ -178,7 +178,7 @@ class _StoreSink:
 
     def resumed(self, info: CheckpointInfo | None) -> None:
         if info is not None:
-            self._more = {"resumed": info.phrase, "resumed_done": info.done}
+            self._more = {"resumed": info.phrase, "resumed_completed": info.completed}
 
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
         first: Future[Reply] = Future()

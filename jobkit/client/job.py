@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from jobkit.client import checks
-from jobkit.client.handle import FromSnapshot, Handle, from_snapshot, named_by_id, slices, ui
+from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id, slices, ui
 from jobkit.client.outputs import Artifact, Checkpoint, Logs, Metrics
 from jobkit.model import (
     Attempt,
@@ -61,7 +61,7 @@ class _MetricsParameter(FromSnapshot):
 
 
 @named_by_id
-class Job(Shown, Handle[JobSnapshot], Generic[R]):
+class Job(Shown, EndingHandle[JobSnapshot], Generic[R]):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`.
 
     For type checkers `Job[R]` is a job whose result is an `R`, and `Job` one of any result.
@@ -79,8 +79,8 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     queue: str = from_snapshot("spec.queue", "Name of the queue.")
     state: JobState = from_snapshot("state", "A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
     progress: float | None = from_snapshot("progress", "0..1, or None while nothing is known.")
-    done: float | None = from_snapshot("done", "Progress in the job's own unit, or None.")
-    total: float | None = from_snapshot("total", "What `done` will reach, or None.")
+    completed: float | None = from_snapshot("completed", "Progress in the job's own unit, or None.")
+    total: float | None = from_snapshot("total", "What `completed` will reach, or None.")
     message: str = from_snapshot("message", "What the job last said about its progress.")
     attempt: int = from_snapshot("attempt", "Number of the current or last attempt, from 1; 0 before the first.")
     worker: str = from_snapshot("worker", "Id of the worker that has or had it.")

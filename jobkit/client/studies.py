@@ -20,7 +20,7 @@ from jobkit.client import checks
 from jobkit.client.batch import Batch, named
 from jobkit.client.connection import Connection, no_longer_kept
 from jobkit.client.controller import run_study
-from jobkit.client.handle import FromSnapshot, Handle, from_snapshot, named_by_id, ui
+from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id, ui
 from jobkit.client.job import Job
 from jobkit.client.search_space import checked_space, ends, load_optuna, quiet, sample_of
 from jobkit.client.stop_rules import beside
@@ -86,7 +86,7 @@ class _BestParameter(FromSnapshot):
 
 
 @named_by_id
-class Study(Shown, Handle[JobSnapshot]):
+class Study(Shown, EndingHandle[JobSnapshot]):
     """A search for the best arguments of an objective. Made by `kit.study(...)`; `kit.study(id=...)` opens one again.
 
     Its parameters move by themselves, like a job's.
@@ -104,7 +104,7 @@ class Study(Shown, Handle[JobSnapshot]):
 
     id: str = from_snapshot("spec.id", "Id, that of its job and of the batch of its trials.")
     state: JobState = from_snapshot("state", "State of its job.")
-    done: int = from_snapshot(lambda snapshot: int(snapshot.done or 0), "Number of trials that have ended.")
+    completed: int = from_snapshot(lambda snapshot: int(snapshot.completed or 0), "Number of trials that have ended.")
     progress: float = from_snapshot(lambda snapshot: snapshot.progress or 0.0, "0..1: the share of them.")
     message: str = from_snapshot("message", "A few words: the best value so far.")
     error: JobError | None = from_snapshot("error", "Why it failed, or None.")
@@ -245,7 +245,7 @@ class Study(Shown, Handle[JobSnapshot]):
     def __repr__(self) -> str:
         own = " ".join(filter(None, (self.id[:16], repr(self._own_name) if self._own_name else "")))
         said = f": {self.message}" if self.message else ""
-        return f"<Study {own} {self.state}, {self.done} of {self._trials} trials{said}>"
+        return f"<Study {own} {self.state}, {self.completed} of {self._trials} trials{said}>"
 
     def view(self) -> Any:
         """A Panel component with the live card of the study: bar, best trial, history, importance and trials."""
@@ -278,7 +278,7 @@ class Studies(Table, list[Study]):
         "Id": lambda study: study.id,
         "State": lambda study: study.state,
         "Done": lambda study: percent(study.progress),
-        "Trials": lambda study: study.done,
+        "Trials": lambda study: study.completed,
         "Submitted": lambda study: study.job.submitted_at,
         "Best so far": lambda study: study.message,
     }

@@ -194,7 +194,7 @@ def totals(stats: Mapping[str, Any], more: str = "") -> list[str]:
 def _progress(job: JobSnapshot) -> str:
     if job.state is not JobState.RUNNING:
         return ""
-    return percent(job.progress) or progress_line(job.done, job.total)
+    return percent(job.progress) or progress_line(job.completed, job.total)
 
 
 def _result(job: JobSnapshot) -> str:

@@ -25,7 +25,7 @@ class CheckpointInfo(Record, frozen=True):
         text: "epoch 43" if the value tells, else "".
         size_bytes: of value and files.
         files: names of its files, relative to the working directory.
-        done, total: the job's progress at that moment, None if not known.
+        completed, total: the job's progress at that moment, None if not known.
         host: machine that wrote it. place: directory or URL in which it is; "" if it is in the store.
     """
 
@@ -35,7 +35,7 @@ class CheckpointInfo(Record, frozen=True):
     text: str = ""
     size_bytes: int = 0
     files: tuple[str, ...] = ()
-    done: float | None = None
+    completed: float | None = None
     total: float | None = None
     host: str = ""
     place: str = ""

@@ -113,7 +113,7 @@ class EventType(StrEnum):
     """Deleted from the store by a user or by retention. Last event of its job."""
 
     PROGRESSED = "progressed"
-    """News: done, total, message. Carries `rev`, which increases within the job."""
+    """News: completed, total, message. Carries `rev`, which increases within the job."""
     LOGGED = "logged"
     """News: `lines`, with the number of the `first`. Published on the job's own channel only."""
 

@@ -247,13 +247,13 @@ GLYPHS: Mapping[str, str] = {
 
 
 def progress_line(
-    done: float | None, total: float | None, elapsed_s: float | None = None, passed: float | None = None
+    completed: float | None, total: float | None, elapsed_s: float | None = None, passed: float | None = None
 ) -> str:
-    """`148 / 400 · 1.3 s each`, or the known part of it; `passed` of those were done before the elapsed time."""
-    if done is None or not (done or total):
+    """`148 / 400 · 1.3 s each`, or the known part of it; `passed` of those were completed before the elapsed time."""
+    if completed is None or not (completed or total):
         return ""
-    text = f"{number(done)} / {number(total)}" if total else number(done)
-    own = done - (passed or 0)
+    text = f"{number(completed)} / {number(total)}" if total else number(completed)
+    own = completed - (passed or 0)
     if elapsed_s and own >= 1 and elapsed_s / own >= 0.1:
         text += f" · {duration(elapsed_s / own)} each"
     return text
@@ -271,7 +271,7 @@ class Eta(msgspec.Struct):
     """
 
     left_s: float | None = None
-    _done: float = 0.0
+    _completed: float = 0.0
     _at_s: float = 0.0
     _units: float = 0.0
     _seconds: float = 0.0
@@ -282,22 +282,22 @@ class Eta(msgspec.Struct):
         """True after the first update."""
         return self._updates > 0
 
-    def update(self, done: float | None, total: float | None, elapsed_s: float) -> None:
+    def update(self, completed: float | None, total: float | None, elapsed_s: float) -> None:
         """Take the job's numbers at `elapsed_s` seconds after the start of its attempt."""
-        if done is None or not total or elapsed_s < self._at_s:
+        if completed is None or not total or elapsed_s < self._at_s:
             self.left_s = None
             return
-        if done < self._done:  # it counts from the start again: a second loop
-            self.left_s, self._done, self._units, self._seconds, self._updates = None, 0.0, 0.0, 0.0, 0
+        if completed < self._completed:  # it counts from the start again: a second loop
+            self.left_s, self._completed, self._units, self._seconds, self._updates = None, 0.0, 0.0, 0.0, 0
         passed = elapsed_s - self._at_s
         fade = 0.5 ** (passed / max(5.0, 0.2 * elapsed_s)) if passed else 1.0
-        self._units = self._units * fade + done - self._done
+        self._units = self._units * fade + completed - self._completed
         self._seconds = self._seconds * fade + passed
-        self._done, self._at_s = done, elapsed_s
+        self._completed, self._at_s = completed, elapsed_s
         self._updates += 1
         if not self._units or not self._seconds or (self._updates < 3 and elapsed_s < 5):
             return
-        fresh = max(0.0, total - self._done) * self._seconds / self._units
+        fresh = max(0.0, total - self._completed) * self._seconds / self._units
         if self.left_s is None:
             self.left_s = fresh
         else:

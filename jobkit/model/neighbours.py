@@ -13,7 +13,7 @@ NAMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
         {
             **dict.fromkeys(("get", "return_value", "get_result", "latest_result", "fetch"), "job.result()"),
             **dict.fromkeys(("status", "get_status"), "job.state"),
-            **dict.fromkeys(("ready", "is_finished", "is_done", "finished"), "job.is_terminal"),
+            **dict.fromkeys(("ready", "is_finished", "is_done", "finished"), "job.done()"),
             **dict.fromkeys(("successful", "succeeded", "is_successful"), 'job.state == "succeeded"'),
             **dict.fromkeys(("failed", "is_failed"), 'job.state == "failed"'),
             **dict.fromkeys(("running", "is_started", "is_running"), 'job.state == "running"'),
@@ -39,7 +39,7 @@ NAMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "a Batch",
         {
             **dict.fromkeys(("get", "gather", "join", "compute", "exception"), "batch.result()"),
-            **dict.fromkeys(("ready", "done", "is_finished"), "batch.is_terminal"),
+            **dict.fromkeys(("ready", "is_finished"), "batch.done()"),
             **dict.fromkeys(("status", "state", "successful", "failed", "completed_count"), "batch.counts"),
             **dict.fromkeys(("revoke", "abort"), "batch.cancel()"),
             **dict.fromkeys(("best", "best_job", "best_estimator_"), "max(batch, key=lambda job: job.result())"),

@@ -101,11 +101,11 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         submitted_at: accepted. `due_at`: end of the current or last delay. `started_at`: start of the current or last
             attempt. `finished_at`: reached a terminal state.
         attempt: number of the current or last attempt; 0 before the first. `worker`: id of the worker that runs it.
-        done, total, message: progress in the job's own unit; None if unknown.
+        completed, total, message: progress in the job's own unit; None if unknown.
         awaits: id of the job that the running attempt waits for (or "ID and 3 more"), with its slot lent meanwhile; ""
             if it waits for none.
         resumed: how the running attempt goes on from a checkpoint: "resumed at epoch 43"; "" if it began anew.
-            `resumed_done`: its progress at that moment, None if not known.
+            `resumed_completed`: its progress at that moment, None if not known.
         saved: text of the newest checkpoint of the attempt ("epoch 43"). `saved_at`: when it was written, None if there
             is none.
         metrics: newest values of its metrics, and a small curve.
@@ -137,12 +137,12 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     finished_at: datetime | None = None
     attempt: int = 0
     worker: str = ""
-    done: float | None = None
+    completed: float | None = None
     total: float | None = None
     message: str = ""
     awaits: str = ""
     resumed: str = ""
-    resumed_done: float | None = None
+    resumed_completed: float | None = None
     saved: str = ""
     saved_at: datetime | None = None
     typical_s: float | None = None
@@ -205,9 +205,9 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         """Fraction done, 0..1, or None if unknown. 1 for a job that succeeded."""
         if self.state is JobState.SUCCEEDED:
             return 1.0
-        if self.done is None or not self.total:
+        if self.completed is None or not self.total:
             return None
-        return min(1.0, max(0.0, self.done / self.total))
+        return min(1.0, max(0.0, self.completed / self.total))
 
     @property
     def label(self) -> str:
@@ -238,7 +238,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         fraction, elapsed = self.progress, self.elapsed_s(now)
         if self.state is not JobState.RUNNING or elapsed is None:
             return None
-        before = (self.resumed_done or 0) / self.total if self.total else 0.0
+        before = (self.resumed_completed or 0) / self.total if self.total else 0.0
         if fraction and fraction > before:
             return elapsed * (1 - fraction) / (fraction - before)
         return None if self.typical_s is None or elapsed > self.typical_s else self.typical_s - elapsed
@@ -261,7 +261,7 @@ _SPEC_JSON = (
     "queue", "params", "owner", "tags", "priority", "key", "retry_of", "needs", "resources", "retries",
 )  # fmt: skip
 _JOB_JSON = (
-    "state", "progress", "done", "total", "message", "awaits", "attempt", "worker", "cached_from", "submitted_at",
+    "state", "progress", "completed", "total", "message", "awaits", "attempt", "worker", "cached_from", "submitted_at",
     "due_at", "started_at", "finished_at", "cancel_requested_at", "retried", "losses", "releases", "summary", "usage",
     "resumed", "saved", "saved_at", "asking", "seq",
 )  # fmt: skip
@@ -313,7 +313,9 @@ def finite_or_none(value: Any) -> float | None:
 
 def progress(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the snapshot fields in news of progress or in a record's newest progress."""
-    numbers = {name: finite_or_none(data.get(name)) for name in ("done", "total", "typical_s", "resumed_done")}
+    numbers = {
+        name: finite_or_none(data.get(name)) for name in ("completed", "total", "typical_s", "resumed_completed")
+    }
     texts = {name: str(data.get(name) or "") for name in ("message", "awaits", "resumed", "saved")}
     metrics = MetricsSummary.from_wire(data["metrics"]) if "metrics" in data else NO_METRICS
     return {**numbers, **texts, "saved_at": instant(finite_or_none(data.get("saved_at"))), "metrics": metrics}

@@ -278,10 +278,10 @@ class _Execution:
         except (InvalidParams, OSError) as error:
             recorder.line("jobkit", str(error), "WARNING")
 
-    def _report(self, done: float | None = None, total: float | None = None, message: str = "") -> None:
+    def _report(self, completed: float | None = None, total: float | None = None, message: str = "") -> None:
         """Show how far it is, with the progress of the running cell."""
-        part = done / total if done is not None and total else 0.0
-        inner = f"{message} {done:g}/{total:g}".strip() if done is not None and total else message
+        part = completed / total if completed is not None and total else 0.0
+        inner = f"{message} {completed:g}/{total:g}".strip() if completed is not None and total else message
         label = " · ".join(filter(None, (self._label, inner)))
         self._job.report(self._at + part, len(self._cells), label)
 

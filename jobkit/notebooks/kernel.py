@@ -78,8 +78,8 @@ class _PipeSink:
     def lines(self, lines: Sequence[LogLine]) -> None:
         self.send(frames.LINES, [line.to_wire() for line in lines])
 
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self.send(frames.PROGRESS, (done, total, message))
+    def progress(self, completed: float | None, total: float | None, message: str) -> None:
+        self.send(frames.PROGRESS, (completed, total, message))
 
     def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
         self.send(frames.METRICS, batch)

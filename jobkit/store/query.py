@@ -74,7 +74,7 @@ ORDERS: Mapping[str, Callable[[Candidate], Any]] = {
     "owner": lambda one: one.job.spec.owner or None,
     "worker": lambda one: one.job.worker or None,
     "progress": lambda one: (
-        min(1.0, one.job.done / one.job.total) if one.job.done is not None and one.job.total else None
+        min(1.0, one.job.completed / one.job.total) if one.job.completed is not None and one.job.total else None
     ),
     "attempt": lambda one: one.job.attempt or None,
     "changed": lambda one: changed_ms(one.job),

@@ -118,7 +118,7 @@ class AttemptNews(msgspec.Struct, frozen=True):
     job_id: str
     token: str
     has_numbers: bool = False
-    done: float | None = None
+    completed: float | None = None
     total: float | None = None
     message: str = ""
     lines: Sequence[LogLine] = ()

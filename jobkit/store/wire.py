@@ -201,7 +201,7 @@ def progress_args(news: Sequence[AttemptNews]) -> list[Any]:
     for item in news:
         numbers = b""
         if item.has_numbers:
-            fields: dict[str, Any] = {"done": item.done, "total": item.total, "message": item.message}
+            fields: dict[str, Any] = {"completed": item.completed, "total": item.total, "message": item.message}
             if item.typical_s is not None:
                 fields["typical_s"] = item.typical_s
             if item.awaits:

@@ -200,8 +200,8 @@ class RunningAttempt:
     def has_ended(self) -> bool:
         return self.run is not None and self.run.done()
 
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._numbers, self._has_numbers = (done, total, message), True
+    def progress(self, completed: float | None, total: float | None, message: str) -> None:
+        self._numbers, self._has_numbers = (completed, total, message), True
         self.wake()
 
     def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
@@ -266,7 +266,7 @@ class RunningAttempt:
     def resumed(self, info: CheckpointInfo | None) -> None:
         self.uses_checkpoints = True
         if info is not None:
-            self._more |= {"resumed": info.phrase, "resumed_done": info.done}
+            self._more |= {"resumed": info.phrase, "resumed_completed": info.completed}
             self._more |= {"saved": info.text, "saved_at": info.at_ms}
             self._saved_at = time.monotonic()
             self.progress(*self._numbers)

@@ -64,7 +64,7 @@ def test_progress_reaches_the_handle_and_its_last_value_always_arrives(kit: Kit)
     job = kit.submit(steps, 1000)
 
     assert job.result(60) == 1000
-    assert (job.done, job.total, job.message) == (1000, 1000, "steps")
+    assert (job.completed, job.total, job.message) == (1000, 1000, "steps")
 
 
 def test_the_error_of_a_failed_job_has_the_users_traceback(kit: Kit) -> None:

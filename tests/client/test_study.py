@@ -37,7 +37,7 @@ def test_a_study_finds_good_arguments_and_is_opened_again(kit: Kit) -> None:
     assert [job.params for job in study.batch] == frame[["x", "kind"]].to_dict("records")
     assert [job.id for job in study.batch] == list(frame["job"])
     assert study.optuna.best_value == best.value
-    assert (study.done, study.progress, study.direction, study.name) == (10, 1.0, "minimize", "valley")
+    assert (study.completed, study.progress, study.direction, study.name) == (10, 1.0, "minimize", "valley")
     assert study.message == f"best {best.value:.4g} (trial {best.number})"
     assert len(study.job.metrics()) == 10
     assert "valley" in repr(study)
@@ -253,8 +253,9 @@ def test_a_study_moves_its_parameters(queued: Kit) -> None:
     assert study.best is None
     assert study.optuna.trials == []
     seen: list[Any] = []
-    study.param.watch(lambda *events: seen.extend((each.name, each.new) for each in events), ["best", "state", "done"])
+    names = ["best", "state", "completed"]
+    study.param.watch(lambda *events: seen.extend((each.name, each.new) for each in events), names)
     study.wait(60)
     wait_until(lambda: ("state", "succeeded") in seen)
     assert ("best", study.best) in seen
-    assert ("done", 5) in seen
+    assert ("completed", 5) in seen

@@ -66,7 +66,7 @@ def test_a_stream_of_a_job_starts_with_a_snapshot_and_ends_with_the_job(http: ht
     assert (first.event, first.json()["state"]) == ("snapshot", "queued")
     assert (started.event, started.json()["changes"]["state"]) == ("started", "running")
     assert (progressed.event, progressed.id) == ("progressed", started.id)  # it has no separate id
-    assert progressed.json()["changes"] == {"done": 3, "total": 4, "message": "three", "progress": 0.75}
+    assert progressed.json()["changes"] == {"completed": 3, "total": 4, "message": "three", "progress": 0.75}
     assert names(rest) == ["succeeded"]
     assert rest[0].json()["changes"]["summary"] == "42"
 
@@ -88,7 +88,7 @@ def test_changes_applied_to_the_snapshot_give_the_job(http: httpx.Client, stage:
     for name in ("waits_for", "starts_at", "ahead", "cancelled"):  # computed for readers of one job
         truth.pop(name)
     differing = {name for name in truth if truth[name] != job.get(name)}
-    assert differing <= {"progress", "done", "total", "message"}, {n: (job.get(n), truth[n]) for n in differing}
+    assert differing <= {"progress", "completed", "total", "message"}, {n: (job.get(n), truth[n]) for n in differing}
 
 
 def test_ids_are_those_of_the_kept_events(http: httpx.Client, kit: Kit, stage: Stage) -> None:

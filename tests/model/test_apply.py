@@ -43,7 +43,7 @@ def started(seq: int, attempt: int) -> JobEvent:
 
 
 def progressed(seq: int, rev: int, done: float = 1, total: float | None = 4, message: str = "") -> JobEvent:
-    return event(seq, EventType.PROGRESSED, rev=rev, done=done, total=total, message=message)
+    return event(seq, EventType.PROGRESSED, rev=rev, completed=done, total=total, message=message)
 
 
 # -- one step ---------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_a_gap_is_reported() -> None:
 def test_newer_progress_replaces_older_and_older_is_ignored() -> None:
     running = after(submitted(), started(2, 1), progressed(2, 3, 2, 4, "half"))
 
-    assert (running.rev, running.done, running.total, running.progress, running.message) == (3, 2, 4, 0.5, "half")
+    assert (running.rev, running.completed, running.total, running.progress, running.message) == (3, 2, 4, 0.5, "half")
     assert apply(running, progressed(2, 2, 4)) is running
     assert apply(running, progressed(2, 3, 4)) is running
     assert [one.type for one in running.history] == ["submitted", "started"]
@@ -99,9 +99,9 @@ def test_a_new_attempt_begins_without_numbers() -> None:
 
     again = after(lost, started(4, 2))
 
-    assert (lost.done, lost.losses) == (3, 1)
-    assert (again.done, again.total, again.message, again.rev, again.attempt) == (None, None, "", 1, 2)
-    assert after(again, progressed(4, 2)).done == 1
+    assert (lost.completed, lost.losses) == (3, 1)
+    assert (again.completed, again.total, again.message, again.rev, again.attempt) == (None, None, "", 1, 2)
+    assert after(again, progressed(4, 2)).completed == 1
 
 
 def test_the_error_of_a_retried_attempt_is_cleared_only_by_success() -> None:
@@ -280,7 +280,7 @@ def test_dropped_and_repeated_events_lead_to_the_correct_last_state(events: list
     moved = apply(handle, events[-1])
     handle = record[-1] if moved is None else moved
 
-    numbered = {"done": None, "total": None, "message": "", "rev": 0}
+    numbered = {"completed": None, "total": None, "message": "", "rev": 0}
     assert structs.replace(handle, **numbered) == structs.replace(record[-1], **numbered)
 
 
@@ -328,11 +328,11 @@ def test_times_and_progress_of_a_running_job() -> None:
     assert running.elapsed_s(now) == pytest.approx(10)
     assert running.eta_s(now) == pytest.approx(30)
     assert structs.replace(running, total=0.0).progress is None
-    assert structs.replace(running, done=9.0).progress == 1.0
+    assert structs.replace(running, completed=9.0).progress == 1.0
     assert structs.replace(running, total=None).eta_s(now) is None
     assert structs.replace(running, state=JobState.QUEUED).eta_s(now) is None
     assert submitted().elapsed_s(now) is None
-    assert structs.replace(running, state=JobState.SUCCEEDED, done=None).progress == 1.0
+    assert structs.replace(running, state=JobState.SUCCEEDED, completed=None).progress == 1.0
 
 
 @pytest.mark.parametrize("state", ["queued", "scheduled"])
@@ -358,6 +358,7 @@ def test_a_snapshot_is_json_with_the_names_of_the_contract() -> None:
     assert wire["finished_at"] == "2023-11-14T22:13:20.000Z"
     assert (wire["state"], wire["title"], wire["due_at"]) == ("failed", "simulate", None)
     names = (
-        "id task queue state progress done total message attempt worker owner tags submitted_at started_at finished_at"
+        "id task queue state progress completed total message attempt worker owner tags submitted_at started_at "
+        "finished_at"
     )
     assert set(names.split()) <= set(wire)

@@ -22,9 +22,9 @@ def left(now_s: float, state: JobState = JobState.RUNNING, **known: float | None
 
 @given(numbers, numbers, numbers, st.floats(0, 1e6), st.sampled_from(JobState))
 def test_the_time_left_is_seconds_from_0_or_unknown(
-    done: float | None, total: float | None, typical_s: float | None, now_s: float, state: JobState
+    completed: float | None, total: float | None, typical_s: float | None, now_s: float, state: JobState
 ) -> None:
-    found = left(now_s, state, done=done, total=total, typical_s=typical_s)
+    found = left(now_s, state, completed=completed, total=total, typical_s=typical_s)
 
     assert found is None or found >= 0
     if state is not JobState.RUNNING:
@@ -34,12 +34,12 @@ def test_the_time_left_is_seconds_from_0_or_unknown(
 @pytest.mark.parametrize(
     ("known", "now_s", "expected"),
     [
-        ({"done": 1, "total": 4}, 10, 30),
-        ({"done": 1, "total": 4, "typical_s": 99}, 10, 30),
-        ({"done": 0, "total": 4, "typical_s": 99}, 10, 89),
+        ({"completed": 1, "total": 4}, 10, 30),
+        ({"completed": 1, "total": 4, "typical_s": 99}, 10, 30),
+        ({"completed": 0, "total": 4, "typical_s": 99}, 10, 89),
         ({"typical_s": 99}, 10, 89),
         ({"typical_s": 99}, 100, None),
-        ({"done": 3}, 10, None),
+        ({"completed": 3}, 10, None),
         ({}, 10, None),
     ],
 )

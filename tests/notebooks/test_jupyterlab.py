@@ -321,7 +321,7 @@ PANEL_CELLS = (
     "slider = pn.widgets.IntSlider(name='n', start=1, end=30)\n"
     "jobs = [kit.submit(walk, 20, 0.1) for _ in range(3)]\n"
     "column = pn.Column(slider, pn.bind(lambda n: f'bound {n}', slider), "
-    "pn.bind(lambda state: f'state {state}', jobs[0].param.state), jobs[0].param.done.rx(), *jobs)\n"
+    "pn.bind(lambda state: f'state {state}', jobs[0].param.state), jobs[0].param.completed.rx(), *jobs)\n"
     "def change():\n"
     "    import time\n"
     "    while not slider._models: time.sleep(0.001)\n"

@@ -456,7 +456,7 @@ def test_another_job_goes_on_from_the_checkpoint_until_it_has_its_own(bench: Ben
     [
         ({"epoch": 43, "loss": 0.2}, "epoch 43"),
         ({"name": "x", "loss": 0.25}, "loss 0.25"),
-        ({"done": True}, ""),
+        ({"completed": True}, ""),
         (7, "7"),
         (1_234_567, "1234567"),
         ({"epoch": np.int64(43)}, "epoch 43"),
@@ -474,11 +474,11 @@ def test_the_first_number_of_a_value_names_it(value: object, text: str) -> None:
 def test_a_bar_over_the_rest_of_a_loop_starts_at_the_checkpoint(begun: int) -> None:
     heard = Listener()
     recorder = Recorder(heard, lambda: None)
-    recorder.resumed(CheckpointInfo("n", done=3, total=10))
+    recorder.resumed(CheckpointInfo("n", completed=3, total=10))
     assert heard.news[-1][:2] == (3, 10)
     bar = Bar("", 10 - begun)
     recorder.open_bar(bar)
-    bar.done = 2
+    bar.completed = 2
 
     assert recorder.position == (begun + 2, 10)
 
@@ -486,7 +486,7 @@ def test_a_bar_over_the_rest_of_a_loop_starts_at_the_checkpoint(begun: int) -> N
 def test_a_bar_over_the_whole_loop_or_another_one_starts_at_its_own_beginning() -> None:
     for total in (10, 2, None):
         recorder = Recorder(Listener(), lambda: None)
-        recorder.resumed(CheckpointInfo("n", done=3, total=10))
+        recorder.resumed(CheckpointInfo("n", completed=3, total=10))
         bar = Bar("", total)
         recorder.open_bar(bar)
         assert recorder.position == (0, total)
@@ -545,11 +545,11 @@ def test_a_checkpoint_that_only_another_machine_has_is_named(bench: Bench) -> No
 def test_the_time_left_counts_from_the_checkpoint() -> None:
     now = datetime.now(UTC)
     began = now - timedelta(seconds=70)
-    numbers = {"done": 50.0, "total": 100.0, "resumed": "resumed at epoch 43", "resumed_done": 43.0}
+    numbers = {"completed": 50.0, "total": 100.0, "resumed": "resumed at epoch 43", "resumed_completed": 43.0}
     job = JobSnapshot(JobSpec("j1", "train"), 2, JobState.RUNNING, started_at=began, **numbers)  # type: ignore[arg-type]
 
     assert job.eta_s(now) == pytest.approx(500, abs=1)
-    assert progress_line(job.done, job.total, 70.0, job.resumed_done) == "50 / 100 · 10 s each"
+    assert progress_line(job.completed, job.total, 70.0, job.resumed_completed) == "50 / 100 · 10 s each"
     assert job.shown_message == "resumed at epoch 43"
 
 

@@ -33,7 +33,7 @@ def bar(done: float, total: float, desc: str = "steps") -> Callable[[Context, Re
     def step(_: Context, recorder: Recorder) -> None:
         opened = Bar(desc, total)
         recorder.open_bar(opened)
-        opened.done = done
+        opened.completed = done
         recorder.moved()
 
     return step
@@ -45,7 +45,7 @@ def report(*args: Any, **kwargs: Any) -> Callable[[Context, Recorder], None]:
 
 def move(done: float) -> Callable[[Context, Recorder], None]:
     def step(_: Context, recorder: Recorder) -> None:
-        recorder._bars[0].done = done
+        recorder._bars[0].completed = done
         recorder.moved()
 
     return step
@@ -63,7 +63,7 @@ def close(_: Context, recorder: Recorder) -> None:
         ([report(3, 10, "a"), report(total=20)], (3, 20, "a")),
         ([report(3, 10, "a"), report()], (3, 10, "a")),
         ([report(3, 10, "a"), report(total=None)], (3, None, "a")),
-        ([report(3, 10, "a"), report(done=None, message="")], (None, 10, "")),
+        ([report(3, 10, "a"), report(completed=None, message="")], (None, 10, "")),
         ([bar(2, 5), report(message="loss 0.3")], (2, 5, "steps · loss 0.3")),
         ([bar(2, 5, ""), report(message="loss 0.3")], (2, 5, "loss 0.3")),
         ([bar(2, 5), report(message="loss 0.3"), move(3)], (3, 5, "steps · loss 0.3")),

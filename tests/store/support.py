@@ -204,8 +204,8 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
 #: Fields of a snapshot that no numbered event changes.
 _NEWS = (
     "again",
-    *("rev", "done", "total", "message", "typical_s"),
-    *("resumed", "resumed_done", "saved", "saved_at"),
+    *("rev", "completed", "total", "message", "typical_s"),
+    *("resumed", "resumed_completed", "saved", "saved_at"),
     "batch",
 )
 

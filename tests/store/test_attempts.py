@@ -120,14 +120,14 @@ async def test_a_retry_with_backoff_waits_and_then_runs_as_the_next_attempt(stor
     await store.finish([ending(first, "retried", error=BOOM, delay_ms=60_000)])
 
     waiting = await snapshot(store, "a")
-    assert (waiting.state, waiting.retried, waiting.error, waiting.done) == ("scheduled", 1, BOOM, 5)
+    assert (waiting.state, waiting.retried, waiting.error, waiting.completed) == ("scheduled", 1, BOOM, 5)
     assert waiting.due_at is not None
     assert await claim(store) == []
     await come_due(store, "a")
     [second] = await claim(store)
     running = await snapshot(store, "a")
     assert (second.attempt, second.retried, second.token) == (2, 1, "w1:2")
-    assert (running.done, running.total, running.message) == (None, None, "")
+    assert (running.completed, running.total, running.message) == (None, None, "")
     assert types(running) == ["submitted", "started", "retried", "queued", "started"]
     assert [attempt.outcome for attempt in attempts_of(running.history)] == ["retried", "running"]
 
@@ -272,7 +272,7 @@ async def test_progress_shows_the_newest_numbers(store: RedisStore) -> None:
 
     found = await snapshot(store, "a")
     assert answers == [True, True]
-    assert (found.done, found.total, found.message, found.progress, found.rev) == (3, 4, 'se"cond\n', 0.75, 2)
+    assert (found.completed, found.total, found.message, found.progress, found.rev) == (3, 4, 'se"cond\n', 0.75, 2)
     assert found.seq == 2
 
 
@@ -287,7 +287,7 @@ async def test_progress_that_cannot_be_shown_is_unknown(
     await store.progress([AttemptNews("a", claimed.token, True, done, total)])
 
     found = await snapshot(store, "a")
-    assert (found.done, found.total, found.progress) == (None, None, None)
+    assert (found.completed, found.total, found.progress) == (None, None, None)
 
 
 async def test_lines_without_numbers_leave_the_numbers(store: RedisStore) -> None:

@@ -47,7 +47,7 @@ async def test_a_listener_of_a_job_hears_every_event_and_its_log(
     ]
     assert {event.job_id for event in heard} == {"a"}
     assert [event.seq for event in heard] == [1, 2, 2, 2, 3, 4, 5]
-    assert dict(heard[2].data) == {"rev": 1, "done": 1, "total": 2, "message": "half"}
+    assert dict(heard[2].data) == {"rev": 1, "completed": 1, "total": 2, "message": "half"}
     assert heard[3].data["first"] == 1
     assert [LogLine.from_wire(wire).text for wire in heard[3].data["lines"]] == ["hello"]
 

@@ -84,5 +84,5 @@ async def test_a_running_job_shows_what_it_waits_for_until_it_continues(store: R
     await store.finish([ending(claimed)])
 
     assert (waiting.awaits, waiting.lent_text) == ("inner", "Waiting for job inner (its slot is lent)")
-    assert (waiting.done, waiting.total, waiting.message) == (1, 2, "half")
+    assert (waiting.completed, waiting.total, waiting.message) == (1, 2, "half")
     assert going_on.lent_text == (await snapshot(store, "outer")).lent_text == ""

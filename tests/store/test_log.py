@@ -20,7 +20,7 @@ def lines(claimed: Claimed, *texts: str) -> AttemptNews:
 def numbered(claimed: Claimed, n: int, *said: str) -> AttemptNews:
     metrics = MetricsNews(n, "append", f"line {n}")
     told = lines(claimed, *(f"{each} {n}" for each in said))
-    return replace(told, has_numbers=True, done=n, metrics=metrics, number=n)
+    return replace(told, has_numbers=True, completed=n, metrics=metrics, number=n)
 
 
 def texts(found: LogSlice) -> list[str]:
@@ -124,7 +124,7 @@ async def test_news_that_are_sent_again_change_nothing(store: RedisStore) -> Non
         assert await store.progress(news) == [True] * len(news)
 
     assert texts(await store.logs("a")) == ["before 1", "after 1", "before 2", "after 2"]
-    assert (await snapshot(store, "a")).done == 2
+    assert (await snapshot(store, "a")).completed == 2
     assert await store.metrics(["a"]) == [[b"line 1", b"line 2"]]
 
 

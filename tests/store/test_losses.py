@@ -211,7 +211,7 @@ async def lose_after(store: RedisStore, id: str, text: str, *, done: float | Non
     """Let a job write a checkpoint and lose its worker."""
     [claimed] = await claim(store, by=worker(f"w{await now_us(store)}"))
     if text or done is not None:
-        info = CheckpointInfo(checkpoint_name(claimed.attempt, n), attempt=claimed.attempt, text=text, done=done)
+        info = CheckpointInfo(checkpoint_name(claimed.attempt, n), attempt=claimed.attempt, text=text, completed=done)
         assert await store.keep([Kept.of_checkpoint(id, claimed.token, info, b"x" * 10, "")]) == [True]
     await lose(store, id)
 

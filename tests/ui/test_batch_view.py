@@ -121,7 +121,7 @@ def test_the_head_counts_and_tells_rate_and_time_left() -> None:
 
 def test_chosen_jobs_are_counted_in_their_title_and_have_the_longest_time_left_of_each() -> None:
     ended = [job(n, "succeeded", "1") for n in range(3)]
-    slow, fast = (job(n, "running", done=done, total=100.0) for n, done in ((3, 1.0), (4, 50.0)))
+    slow, fast = (job(n, "running", completed=done, total=100.0) for n, done in ((3, 1.0), (4, 50.0)))
     titled = replace(slow, spec=replace(slow.spec, title="running long"))
 
     head = BatchModel([*ended, titled, fast]).head(AT + timedelta(seconds=10))

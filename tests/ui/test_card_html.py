@@ -91,7 +91,7 @@ def test_an_ended_job_reads_well_without_any_style(berlin: None) -> None:
 
 
 def test_a_job_that_was_still_going_on_says_so_and_how_to_see_it_live(berlin: None) -> None:
-    html = card_html(job("running", done=3, total=10, message="fold 3"))
+    html = card_html(job("running", completed=3, total=10, message="fold 3"))
 
     assert "running at 2026-11-24 16:04:00, when this was saved" in html
     assert "<code>jobkit.connect().get(&#x27;8f2c1a9bd0&#x27;)" in html
@@ -113,7 +113,7 @@ def test_nothing_that_a_job_says_becomes_markup(state: str) -> None:
             ]
         )
     )
-    snapshot = job(state, spec=spec, worker=CANARY, message=CANARY, error=error, done=1, total=2, history=history)
+    snapshot = job(state, spec=spec, worker=CANARY, message=CANARY, error=error, completed=1, total=2, history=history)
     previews: list[dict[str, Any]] = [
         {"type": CANARY, "text": CANARY, "unavailable": CANARY},
         {"table": {"columns": [CANARY], "rows": [[CANARY]], "shape": [9, 1]}},
@@ -157,7 +157,7 @@ def test_a_failed_job_shows_error_root_cause_and_folded_traceback() -> None:
     )
     error = JobError(ErrorKind.EXCEPTION, "ValueError", "no score", text, "b.py:2 in h")
 
-    html = card_html(job("failed", error=error, done=148, total=400))
+    html = card_html(job("failed", error=error, completed=148, total=400))
 
     assert html.index("ValueError") < html.index("KeyError") < html.index("<summary>Traceback")
     assert "37 % · 148 / 400" in html

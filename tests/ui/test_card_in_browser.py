@@ -85,7 +85,7 @@ def test_cancel_asks_once_and_retry_shows_the_new_job(stage: Stage, serve: Serve
 def test_a_job_with_checkpoints_can_be_stopped_at_one_and_continued(stage: Stage, serve: Serve, window: Window) -> None:
     job = stage.running()
     saved = {"saved": "epoch 43", "saved_at": int(time.time() * 1000) - 120_000}
-    stage.progress(job, 43, 100, resumed="resumed at epoch 43", resumed_done=43, **saved)
+    stage.progress(job, 43, 100, resumed="resumed at epoch 43", resumed_completed=43, **saved)
     page = window.open(serve(card(stage, job)))
     page.wait_for_selector(".meta:has-text('resumed at epoch 43 · checkpoint 2 min ago')")
     assert page.locator("[role=progressbar]").get_attribute("aria-valuenow") == "43"

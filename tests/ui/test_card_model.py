@@ -25,7 +25,7 @@ def event(seq: int, type: EventType, second: float = 0, **data: Any) -> JobEvent
 
 
 def progress(rev: int, done: float, total: float | None, second: float, seq: int = 2) -> JobEvent:
-    return event(seq, EventType.PROGRESSED, second, rev=rev, done=done, total=total, message="steps")
+    return event(seq, EventType.PROGRESSED, second, rev=rev, completed=done, total=total, message="steps")
 
 
 SUBMITTED = event(1, EventType.SUBMITTED, state="queued", submitted=MS)
@@ -204,7 +204,7 @@ def test_a_new_attempt_forgets_the_estimate_of_the_old_one() -> None:
     view.take(event(5, EventType.STARTED, 21, state="running", started=MS + 21_000, attempt=2, worker="gpu-2"))
 
     card = shown(view, 22)
-    assert (card["eta_s"], card["waited_s"], card["done"]) == (None, 1.0, None)
+    assert (card["eta_s"], card["waited_s"], card["completed"]) == (None, 1.0, None)
     assert [(a["outcome"], a["reason"]) for a in card["attempts"]] == [("retried", "OSError: away"), ("running", "")]
 
 
@@ -241,7 +241,7 @@ def test_a_job_that_waits_for_others_says_for_which_and_how_far_they_are() -> No
     view = CardModel(JobSnapshot(spec, 1, JobState.SCHEDULED))
     assert (view.alert(T0) or {})["text"] == "Waits for the results of 2 jobs"
 
-    running = JobSnapshot(JobSpec("aaaaaaaaaaaa", "load", title="Load"), 2, JobState.RUNNING, done=2, total=5)
+    running = JobSnapshot(JobSpec("aaaaaaaaaaaa", "load", title="Load"), 2, JobState.RUNNING, completed=2, total=5)
     view.learn(T0, needed=[running, None])
 
     assert (view.alert(T0) or {})["text"] == "Waits for the results of 2 jobs: Load aaaaaaaa is running (40 %)"
@@ -279,7 +279,7 @@ def test_a_deleted_job_says_so() -> None:
 def test_bar_message_and_wait_stand_side_by_side_in_card_row_and_batch() -> None:
     view = queued()
     view.take(STARTED)
-    data = {"rev": 1, "done": 0, "total": 4, "message": "loss 0.3", "awaits": "94ce65826b98c5d9"}
+    data = {"rev": 1, "completed": 0, "total": 4, "message": "loss 0.3", "awaits": "94ce65826b98c5d9"}
     view.take(event(2, EventType.PROGRESSED, 5, **data))
     waits = "Waiting for job 94ce6582 (its slot is lent)"
 
@@ -322,11 +322,11 @@ def test_metrics_alone_do_not_send_the_rest_of_a_card_again() -> None:
     view.take(progress(1, 2, 10, 5))
     view.updates(at(5))
     metrics = {"n": 1, "newest": {"loss": 0.5}, "spark": [0.5]}
-    numbers = {"done": 2, "total": 10, "message": "steps"}
+    numbers = {"completed": 2, "total": 10, "message": "steps"}
 
     assert not view.take(event(2, EventType.PROGRESSED, 6, rev=2, metrics=metrics, **numbers))
     assert (view.is_dirty, view.snapshot.rev, view.snapshot.metrics.newest) == (False, 2, {"loss": 0.5})
-    assert view.take(event(2, EventType.PROGRESSED, 7, rev=3, metrics=metrics, **{**numbers, "done": 3}))
+    assert view.take(event(2, EventType.PROGRESSED, 7, rev=3, metrics=metrics, **{**numbers, "completed": 3}))
     assert view.is_dirty
 
 

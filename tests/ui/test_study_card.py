@@ -61,7 +61,7 @@ def failed(n: int, message: str = "bad") -> JobSnapshot:
 def study(*trials: JobSnapshot, direction: str = "minimize", state: str = "running", total: float = 20) -> StudyModel:
     finished = AT + timedelta(minutes=1) if JobState(state).is_terminal else None
     spec = JobSpec("0s", "study", "Study of train", params={"parallel": 8})
-    controller = JobSnapshot(spec, 3, JobState(state), started_at=AT, finished_at=finished, done=0, total=total)
+    controller = JobSnapshot(spec, 3, JobState(state), started_at=AT, finished_at=finished, completed=0, total=total)
     return StudyModel(trials, controller, spec=BatchSpec("0s", "train", 20, study=direction))
 
 

@@ -57,7 +57,7 @@ def test_a_notebook_runs_with_its_parameters_and_leaves_what_it_shows(bench: Ben
     job = bench.kit.notebook(path, region="US", table=table)
 
     assert job.result(60).equals(pd.DataFrame({"region": ["US", "US"]}))
-    assert (job.task, job.snapshot.spec.title, job.done, job.total) == ("report", "Sales", 5, 5)
+    assert (job.task, job.snapshot.spec.title, job.completed, job.total) == ("report", "Sales", 5, 5)
     assert job.params["region"] == "US"
     assert sorted(str(job.logs()).splitlines()) == [f"as {job.id}", "for US 2"]
     assert list(job.metrics()["loss"]) == [0, 1, 2]

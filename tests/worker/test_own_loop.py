@@ -235,4 +235,4 @@ def test_large_results_output_and_progress_are_the_same_on_the_loop_and_in_a_pro
 
     assert job.result(60) == b"x" * 3_000_000
     assert str(job.logs()).splitlines() == ["hello", "to stderr"]
-    assert job.done == 3
+    assert job.completed == 3

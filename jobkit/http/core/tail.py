@@ -273,9 +273,14 @@ def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -
 def changed(event: JobEvent) -> dict[str, Any]:
     """Return the members of a job's JSON that an event changes: `Object.assign(job, event.changes)`."""
     if event.type is EventType.PROGRESSED:
-        done, total = finite_or_none(event.data.get("done")), finite_or_none(event.data.get("total"))
-        progress = min(1.0, done / total) if done is not None and total else None
-        return {"done": done, "total": total, "message": str(event.data.get("message") or ""), "progress": progress}
+        completed, total = finite_or_none(event.data.get("completed")), finite_or_none(event.data.get("total"))
+        progress = min(1.0, completed / total) if completed is not None and total else None
+        return {
+            "completed": completed,
+            "total": total,
+            "message": str(event.data.get("message") or ""),
+            "progress": progress,
+        }
     if event.type.is_news:
         return {}
     moved: dict[str, Any] = {}
@@ -284,7 +289,7 @@ def changed(event: JobEvent) -> dict[str, Any]:
         if isinstance(value, JobError):
             moved[name] = value.to_json()
     if event.type is EventType.STARTED:
-        moved |= {"done": None, "total": None, "message": "", "progress": None}
+        moved |= {"completed": None, "total": None, "message": "", "progress": None}
     elif event.type is EventType.SUCCEEDED:
         moved |= {"error": None, "progress": 1.0}
     return {**moved, "seq": event.seq}

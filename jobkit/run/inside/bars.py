@@ -124,12 +124,14 @@ class AsyncProgress(Generic[T]):
 
 
 def _count(iterable: Iterable[T], bar: Bar, recorder: Recorder) -> Iterator[T]:
-    done = 0
+    completed = 0
     recorder.open_bar(bar)
     try:
         for item in iterable:
             yield item
-            bar.done = done = done + 1  # each time: the next item may take an hour, and a tick shows this meanwhile
+            bar.completed = completed = (
+                completed + 1
+            )  # each time: the next item may take an hour, and a tick shows this meanwhile
             if bar.due:
                 bar.due = False
                 recorder.moved()
@@ -142,7 +144,7 @@ async def _count_async(iterable: AsyncIterable[T], bar: Bar, recorder: Recorder)
     try:
         async for item in iterable:
             yield item
-            bar.done += 1
+            bar.completed += 1
             if bar.due:
                 bar.due = False
                 recorder.moved()
@@ -227,7 +229,7 @@ def _watch(tqdm: Any, context: Context) -> None:
 
 
 def _read(tqdm: Any, bar: Bar) -> None:
-    bar.done, bar.total = tqdm.n, tqdm.total
+    bar.completed, bar.total = tqdm.n, tqdm.total
     desc = (tqdm.desc or "").removesuffix(": ")
     bar.message = f"{desc} {tqdm.postfix}".strip() if tqdm.postfix else desc
 
@@ -348,7 +350,7 @@ class _RichTask:
                 now = task.completed, task.total, task.description
                 if now != self._seen:
                     self._seen = now
-                    self._bar.done, self._bar.total, self._bar.message = *now[:2], _plain(now[2])
+                    self._bar.completed, self._bar.total, self._bar.message = *now[:2], _plain(now[2])
                     self._recorder.moved()
             if is_over:  # the next one is the job's progress from now on
                 self.close()

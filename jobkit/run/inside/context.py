@@ -126,7 +126,7 @@ class Context:
         self._recorder = None
 
     def report(
-        self, done: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
+        self, completed: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
     ) -> None:
         """Show progress. An argument that is not given keeps its value.
 
@@ -134,14 +134,14 @@ class Context:
         shows the text beside the bar.
 
         Args:
-            done: how much is done, in the job's own unit; above `total` counts as `total`, below 0 as 0; None if not
-                known.
+            completed: how much is done, in the job's own unit; above `total` counts as `total`, below 0 as 0; None if
+                not known.
             total: how much there is to do; None if not known.
             message: a few words beside the bar; "" clears them.
         """
         recorder = self.recorder
         if recorder is not None:
-            recorder.report(done, total, message)
+            recorder.report(completed, total, message)
 
     def waiting(self, job_ids: Sequence[str], *, blocks: bool = True) -> AbstractContextManager[None]:
         """While entered, this job waits for other jobs: its worker runs one of them in its slot.

@@ -143,7 +143,7 @@ class Checkpoints:
                     f"{class_name(value)} declares no state: give it state = (names of parameters)", "value"
                 )
             value = {name: getattr(value, name) for name in names}
-        done, total = self._voice.position
+        completed, total = self._voice.position
         try:
             if not self._number:
                 self._number = self._files.last_number(self._attempt)
@@ -152,7 +152,7 @@ class Checkpoints:
                 at_ms=now_ms(),
                 attempt=self._attempt,
                 text=label_of(value),
-                done=done,
+                completed=completed,
                 total=total,
                 host=platform.node(),
                 place=self._files.shown,

@@ -53,7 +53,7 @@ KEEP: Final = Keep.KEEP
 class Sink(Protocol):
     """Receiver of an attempt's news, in batches. Must not block an event loop that it is called from."""
 
-    def progress(self, done: float | None, total: float | None, message: str) -> None: ...
+    def progress(self, completed: float | None, total: float | None, message: str) -> None: ...
 
     def lines(self, lines: Sequence[LogLine]) -> None: ...
 
@@ -112,12 +112,12 @@ class Bar:
     `passed`: steps of its loop that earlier attempts have done.
     """
 
-    __slots__ = ("done", "due", "message", "passed", "poke", "total")
+    __slots__ = ("completed", "due", "message", "passed", "poke", "total")
 
     def __init__(self, message: str = "", total: float | None = None, poke: Callable[[], None] | None = None) -> None:
         self.message = message
         self.total = total
-        self.done: float = 0
+        self.completed: float = 0
         self.passed: float = 0
         self.due = False
         self.poke = poke  #: called on each tick, for bars that do not look at `due`
@@ -165,7 +165,7 @@ class Recorder:
         self._buffer = LineBuffer(at_ms)
         self._window = at_ms // _BATCH_MS
         self._bars: list[Bar] = []
-        self._done: object = None
+        self._completed: object = None
         self._total: object = None
         self._said = ""  # the message of the last `report`
         self._bar_text = ""  # what the open bars add to it
@@ -204,11 +204,11 @@ class Recorder:
             self._leave(self._add(parts, lines, mark_of(source, level, at_ms)), at_ms)
 
     def report(
-        self, done: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
+        self, completed: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
     ) -> None:
         """Set the job's progress. Values may be anything; what is not given stays as it was."""
-        if done is not KEEP:
-            self._done = done
+        if completed is not KEEP:
+            self._completed = completed
         if total is not KEEP:
             self._total = total
         if message is not KEEP:
@@ -270,15 +270,15 @@ class Recorder:
         """The task goes on from a checkpoint: so does its progress, and a bar over the rest of the loop."""
         with self._guard, self._lock:
             self._sink.resumed(info)
-            if info is not None and info.done is not None and not self._bars:
+            if info is not None and info.completed is not None and not self._bars:
                 self._resumed = info
-                self.report(info.done, info.total)
+                self.report(info.completed, info.total)
 
     @property
     def position(self) -> tuple[float | None, float | None]:
-        """`done` and `total` of the job's progress, None if not known."""
+        """`completed` and `total` of the job's progress, None if not known."""
         self.moved()
-        return tamed(self._done, self._total, "")[:2]
+        return tamed(self._completed, self._total, "")[:2]
 
     def log_metrics(self, step: Any, numbers: Mapping[str, Any]) -> None:
         """Add points to the job's curves. Never raises: the log says what is no metric."""
@@ -326,7 +326,9 @@ class Recorder:
             if not self._has_moved:
                 return
             self._has_moved = False
-            news = tamed(self._done, self._total, " · ".join(filter(None, (self._phase, self._bar_text, self._said))))
+            news = tamed(
+                self._completed, self._total, " · ".join(filter(None, (self._phase, self._bar_text, self._said)))
+            )
             if news != self._sent:
                 self._sent = news
                 self._sink.progress(*news)
@@ -369,10 +371,15 @@ class Recorder:
         if not self._bars and bar.message:
             self._said = ""
         resumed, self._resumed = self._resumed, None
-        if resumed is not None and bar.total is not None and resumed.total is not None and resumed.done is not None:
+        if (
+            resumed is not None
+            and bar.total is not None
+            and resumed.total is not None
+            and resumed.completed is not None
+        ):
             # The checkpoint was written in a step of the loop that the bar counts now or later, or after that step.
-            passed = resumed.total - bar.total - bar.done
-            if 0 <= passed - resumed.done <= 1:
+            passed = resumed.total - bar.total - bar.completed
+            if 0 <= passed - resumed.completed <= 1:
                 bar.passed = passed
         self._bars.append(bar)
         self.moved()
@@ -384,7 +391,7 @@ class Recorder:
             if not self._bars:
                 return
             outer, *inner = self._bars
-            self._done, self._total = outer.passed + outer.done, outer.total and outer.passed + outer.total
+            self._completed, self._total = outer.passed + outer.completed, outer.total and outer.passed + outer.total
             parts = [_text(outer.message), *map(_inner, inner[:2])]
             self._bar_text = " · ".join(part for part in parts if part)
             self._has_moved = True
@@ -488,12 +495,12 @@ class Recorder:
         self._hand_on(at_ms)
 
 
-def tamed(done: object, total: object, message: object) -> tuple[float | None, float | None, str]:
-    """Numbers that a bar can show: `done` in 0..total, `total` positive, either None if it is not a finite number."""
+def tamed(completed: object, total: object, message: object) -> tuple[float | None, float | None, str]:
+    """Numbers that a bar can show: `completed` in 0..total, `total` positive; None for what is not a finite number."""
     size = _finite(total)
     if size is not None and size <= 0:
         size = None
-    value = _finite(done)
+    value = _finite(completed)
     if value is not None:
         value = max(0, value if size is None else min(value, size))
     text = message if isinstance(message, str) else _text(message)
@@ -520,5 +527,5 @@ def _text(value: object) -> str:
 
 
 def _inner(bar: Bar) -> str:
-    done, total, message = tamed(bar.done, bar.total, bar.message)
-    return f"{message} {done:g}/{total:g}".strip() if total is not None and done is not None else message
+    completed, total, message = tamed(bar.completed, bar.total, bar.message)
+    return f"{message} {completed:g}/{total:g}".strip() if total is not None and completed is not None else message

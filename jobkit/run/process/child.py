@@ -184,8 +184,8 @@ class _FrameSink:
     def lines(self, lines: Sequence[LogLine]) -> None:
         self._send(frames.LINES, [line.to_wire() for line in lines])
 
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._send(frames.PROGRESS, (done, total, message))
+    def progress(self, completed: float | None, total: float | None, message: str) -> None:
+        self._send(frames.PROGRESS, (completed, total, message))
 
     def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
         self._send(frames.METRICS, batch)

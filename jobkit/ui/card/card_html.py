@@ -154,7 +154,7 @@ def _head(snapshot: JobSnapshot, now: datetime) -> str:
     parts = [headline(snapshot.face, spec.title or spec.task, params_brief(spec.params), elapsed, word)]
     if fraction is not None and snapshot.state != "succeeded":
         parts.append(f'<div class="g"><i style="width:{fraction * 100:.1f}%"></i></div>')
-        told = (percent(fraction), progress_line(snapshot.done, snapshot.total), snapshot.shown_message)
+        told = (percent(fraction), progress_line(snapshot.completed, snapshot.total), snapshot.shown_message)
         parts.append(f"<p>{escape(' · '.join(p for p in told if p))}</p>")
     facts = (
         ended_text(snapshot) if snapshot.state == "cancelled" else "",

@@ -137,11 +137,11 @@ class CardModel:
     def _move(self, snapshot: JobSnapshot, at: datetime) -> None:
         if snapshot.attempt != self.snapshot.attempt:
             self._eta = Eta()
-        if snapshot.resumed_done and not self._eta.is_begun:
-            self._eta = Eta(_done=snapshot.resumed_done)
+        if snapshot.resumed_completed and not self._eta.is_begun:
+            self._eta = Eta(_completed=snapshot.resumed_completed)
         self.snapshot, self._told = snapshot, replace(snapshot, rev=0, metrics=NO_METRICS)
-        if snapshot.state is JobState.RUNNING and snapshot.done is not None:
-            self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)
+        if snapshot.state is JobState.RUNNING and snapshot.completed is not None:
+            self._eta.update(snapshot.completed, snapshot.total, snapshot.elapsed_s(at) or 0.0)
         self._dirty.add("snapshot")
 
     def load_log(self, lines: Sequence[LogLine], total: int, dropped: int) -> None:
@@ -277,7 +277,7 @@ class CardModel:
             "lent": snapshot.lent_text,
             "face": snapshot.face,
             "args": params_brief(snapshot.spec.params, self.defaults),
-            "count": progress_line(snapshot.done, snapshot.total, elapsed_s, snapshot.resumed_done),
+            "count": progress_line(snapshot.completed, snapshot.total, elapsed_s, snapshot.resumed_completed),
             "eta_s": self.eta_s(now),
             "typical_s": snapshot.typical_s or (self.start.usual_s if self.start else None),
             "waited_s": waited,

@@ -47,7 +47,7 @@ def snapshot_of(info: BatchInfo) -> JobSnapshot:
         submitted_at=info.submitted_at,
         started_at=info.started_at,
         finished_at=info.ended_at,
-        done=float(info.made - info.open),
+        completed=float(info.made - info.open),
         total=float(size),
     )
 

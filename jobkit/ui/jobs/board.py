@@ -352,9 +352,9 @@ class Board:
     def _put(self, snapshot: JobSnapshot, at: datetime) -> None:
         self.jobs[snapshot.id] = snapshot
         self._changed.add(snapshot.id)
-        if snapshot.state is JobState.RUNNING and snapshot.done is not None:
+        if snapshot.state is JobState.RUNNING and snapshot.completed is not None:
             self._etas.setdefault(snapshot.id, Eta()).update(
-                snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0
+                snapshot.completed, snapshot.total, snapshot.elapsed_s(at) or 0.0
             )
         elif snapshot.state is not JobState.RUNNING:
             self._etas.pop(snapshot.id, None)

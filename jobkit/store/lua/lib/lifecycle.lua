@@ -109,8 +109,8 @@ local function step_of(rec)
   if #names == 0 then return nil end
   table.sort(names)
   local facts = object(string.match(call('HGET', key, names[#names]), '^[^\n]*'))
-  local is_known = facts.text or facts.done
-  return is_known and tostring(facts.text) .. ' ' .. tostring(facts.done) or names[#names],
+  local is_known = facts.text or facts.completed
+  return is_known and tostring(facts.text) .. ' ' .. tostring(facts.completed) or names[#names],
     facts.text and 'its checkpoint at ' .. tostring(facts.text) or 'the same checkpoint'
 end
 

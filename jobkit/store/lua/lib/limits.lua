@@ -144,7 +144,7 @@ end
 
 -- A sentence where its progress will be, as news.
 local function say(rec, message)
-  local numbers = '"done":null,"total":null,"message":' .. cjson.encode(message)
+  local numbers = '"completed":null,"total":null,"message":' .. cjson.encode(message)
   local rev = call('HINCRBY', rec.key, 'rev', 1)
   call('HSET', rec.key, 'p', numbers, 'held', message)
   Records.publish(rec, Records.event(rec.id, rec.seq, 'progressed', '{"rev":' .. rev .. ',' .. numbers .. '}'))
