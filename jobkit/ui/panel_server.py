@@ -109,6 +109,21 @@ _asgi_sender: ContextVar[RequestSender | None] = ContextVar("jobkit_sender", def
 #: Who may put a page into a frame.
 FRAMES = "frame-ancestors 'self'"
 
+#: Policy of a page with nothing but components of jobkit: no script, request, frame or form of another host, and no
+#: `eval`. Scripts have no nonces: the frames of HTML artifacts and figures inherit the policy, and run inline scripts.
+#: Panel loads components from `blob:`.
+CLOSED = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; frame-src 'none'; object-src 'none'; base-uri 'none'; "
+    f"form-action 'self'; {FRAMES}"
+)
+
+#: Further headers of pages.
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+
+#: Name under which a handler keeps the note about its session.
+_NOTE = "_jobkit_note"
+
 
 def rest_provider(_files: list[str], _endpoint: str) -> list[Any]:
     """Give no routes. Panel loads the providers of this group when it starts to serve, which is why there is one."""
@@ -125,13 +140,13 @@ class _Note:
     Attributes:
         own_for: settings, if it was opened to the server's own person: no other visitor may join it later.
         refusal: makes the error to raise instead of giving it to anyone.
-        framed: whether pages of other sites may put it into a frame.
+        policy: its content security policy; "" if the program shows nothing of jobkit.
         held: done when its document can be sent.
     """
 
     own_for: Settings | None = None
     refusal: Callable[[], SessionRefused] | None = None
-    framed: bool = True
+    policy: str = ""
     held: Future[None] | None = None
 
 
@@ -193,7 +208,7 @@ def decide_here(settings: Settings) -> AccessDecision | None:
     decision = OWN if context.request is None else _decide(context.request, settings)
     if decision.is_own:
         note = _notes.setdefault(document, _Note())
-        note.own_for, note.framed = settings, False
+        note.own_for, note.policy = settings, note.policy or FRAMES
     return decision
 
 
@@ -204,11 +219,10 @@ def login_name() -> str:
     return str(state.user or "").strip('"')[:200]
 
 
-def forbid_frames() -> None:
-    """Keep pages of other sites from putting the current session into a frame, where people click on what they do not
-    see."""
-    if (document := state.curdoc) is not None:
-        _notes.setdefault(document, _Note()).framed = False
+def set_policy(policy: str, document: Document | None = None) -> None:
+    """Set the content security policy of a document, by default that of the current session: `FRAMES` or `CLOSED`."""
+    if (document := document or state.curdoc) is not None:
+        _notes.setdefault(document, _Note()).policy = policy
 
 
 def hold_page(component: Any, name: str) -> None:
@@ -320,8 +334,7 @@ async def _get_session(old: Any, self: Any) -> Any:
     session = await old(self)
     if (note := _notes.get(session.document)) is not None:
         _check(session.document, self.request)  # `--reuse-sessions` gives the session of another visitor
-        if not note.framed:
-            self.set_header("Content-Security-Policy", FRAMES)
+        setattr(self, _NOTE, note)
         if note.held is not None and len(_holding) < HELD_MOST:
             _holding.add(note.held)
             session.block_expiration()  # no browser is connected yet, and a busy server may take long
@@ -331,6 +344,15 @@ async def _get_session(old: Any, self: Any) -> Any:
                 session.unblock_expiration()
                 _holding.discard(note.held)
     return session
+
+
+def _write_page(old: Any, self: Any, page: Any) -> None:
+    """Send a page with the policy that its document has once it is drawn."""
+    note: _Note | None = getattr(self, _NOTE, None)
+    if note is not None and note.policy:
+        for name, value in {**_HEADERS, "Content-Security-Policy": note.policy}.items():
+            self.set_header(name, value)
+    packed.write_page(old, self, page)
 
 
 def _theme_of(handler: Any) -> str:
@@ -422,8 +444,8 @@ def _write_error(old: Any, self: Any, status: int, **options: Any) -> None:
         return
     self.set_header("Content-Type", "text/html; charset=utf-8")
     self.set_header("Cache-Control", "no-store")
-    self.set_header("X-Content-Type-Options", "nosniff")
-    self.set_header("Content-Security-Policy", error.policy)
+    for name, value in {**_HEADERS, "Content-Security-Policy": error.policy}.items():
+        self.set_header(name, value)
     self.finish(_templates.load(error.name).generate(**error.values, theme=_theme_of(self)))
 
 
@@ -559,7 +581,7 @@ HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
     (AuthRequestHandler, "prepare", _prepare),
     (AuthRequestHandler, "write_error", _write_error),
     (panels_server.RootHandler, "redirect", _redirect),
-    (panels_server.DocHandler, "write", packed.write_page),
+    (panels_server.DocHandler, "write", _write_page),
     (StaticHandler, "get", packed.get_file),
     (MultiRootStaticHandler, "get", packed.get_file),
     (panels_server.ComponentResourceHandler, "get", packed.get_file),

@@ -30,7 +30,7 @@ from jobkit.ui.card.card_html import card_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.form.form_model import form_html
 from tests.support import wait_until
-from tests.ui.conftest import CANARY, _own_registry, browser, serve, stage
+from tests.ui.conftest import CANARY, _own_registry, browser, serve, stage, wait_for
 from tests.ui.stage import Stage
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def test_no_users_text_runs_on_any_page_or_card_and_nothing_is_unpickled(
     ):
         trap.page.goto(f"{url}?page={shown.slug}{more}")
         trap.page.wait_for_selector(f".tab[data-page={shown.slug}][aria-current]")
-        trap.page.wait_for_function("(canary) => document.body.innerHTML.length > 0 && !window.boom", arg=EVIL)
+        wait_for(trap.page, "document.body.innerHTML.length > 0 && !window.boom")
         trap.page.evaluate(OPEN)
         trap.check(shown.slug)
     for job in jobs:

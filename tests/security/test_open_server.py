@@ -23,7 +23,7 @@ from jobkit import own_machine
 from jobkit.client.kit import Kit
 from jobkit.model.people import Role
 from jobkit.settings import Settings
-from jobkit.ui import JobCard, bounded_server
+from jobkit.ui import JobCard, bounded_server, panel_server
 from tests.security.people_site import PeopleSite
 from tests.support import ROOT, environment, wait_until
 from tests.test_own_machine import as_stranger, needs_root
@@ -285,6 +285,18 @@ def test_a_page_of_another_site_cannot_put_it_into_a_frame(site: PeopleSite, win
     window.errors.clear()
 
 
+@pytest.mark.browser
+def test_a_frame_of_a_result_cannot_lead_to_another_host(site: PeopleSite, stage: Stage, window: Window) -> None:
+    job = stage.running(title="Draw")
+    stage.succeed(job, preview={"page": "<script>location = 'http://127.0.0.1:9/'</script>"})
+
+    page = window.open(f"{site.url}/page?job={job}")
+
+    page.wait_for_selector("iframe.sandbox", state="attached")
+    wait_until(lambda: page.title() and any("frame-src" in error for error in window.errors), what="the refusal")
+    window.errors.clear()
+
+
 # -- plain `panel serve` -----------------------------------------------------------------------------------------------
 
 
@@ -361,7 +373,8 @@ def test_no_path_imports_a_module_before_or_after_the_first_page(plain: str) -> 
         assert [_status(f"{plain}/components/{path}") for path in paths] == [404] * len(paths)
         page = httpx.get(f"{plain}/dashboard", trust_env=False, timeout=60)
         assert page.status_code == 200
-    assert page.headers["content-security-policy"] == "frame-ancestors 'self'"
+    assert page.headers["content-security-policy"] == panel_server.CLOSED
+    assert (page.headers["x-content-type-options"], page.headers["referrer-policy"]) == ("nosniff", "same-origin")
 
 
 @needs_root

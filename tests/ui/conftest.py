@@ -133,6 +133,21 @@ def text_of(page: Page, selector: str) -> str:
     return (found.first.inner_text() if found.count() else "").strip()
 
 
+def wait_for(page: Page, expression: str) -> None:
+    """Wait until an expression in a page is true. Playwright's own way polls with `eval`, which pages forbid."""
+    from playwright.sync_api import Error
+
+    def is_true() -> bool:
+        try:
+            return bool(page.evaluate(expression))
+        except Error as error:
+            if "context was destroyed" in str(error) or "navigation" in str(error):
+                return False  # the page is being left
+            raise
+
+    wait_until(is_true, what=expression)
+
+
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Separate registry: pages show only tasks of this test, not those that other tests have imported."""

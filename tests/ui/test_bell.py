@@ -7,7 +7,7 @@ import pytest
 from jobkit.settings import user_name
 from jobkit.ui.app.header import notifications
 from tests.support import wait_until
-from tests.ui.conftest import Window
+from tests.ui.conftest import Window, wait_for
 from tests.ui.stage import Stage
 
 #: Notes what would be shown; permission is given when asked for.
@@ -61,7 +61,7 @@ def test_a_click_on_the_bell_turns_on_notifications_of_own_jobs(stage: Stage, ur
     wait_until(lambda: _is_listening(stage), what="the bell to be heard")
     stage.succeed(other)
     stage.succeed(mine, summary="42")
-    page.wait_for_function("window.notes.length > 0")
+    wait_for(page, "window.notes.length > 0")
     assert [note["title"] for note in page.evaluate("window.notes")] == ["Mine is done"]
     page.evaluate("window.last.onclick()")
     page.wait_for_selector(".jk-card:has-text('Mine')")

@@ -14,7 +14,7 @@ import pytest
 from jobkit.ui.words import assets
 from tests.support import ROOT, wait_until
 from tests.test_format import AGES, DURATIONS, LEFT
-from tests.ui.conftest import CANARY, Serve, Window, text_of
+from tests.ui.conftest import CANARY, Serve, Window, text_of, wait_for
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser
@@ -186,7 +186,7 @@ def test_what_details_unfold_comes_into_sight(stage: Stage, serve: Serve, window
 
     page.click(".facts summary:text-is('Details')")
 
-    page.wait_for_function("() => scrollY > 0 || document.scrollingElement.scrollTop > 0")
+    wait_for(page, "() => scrollY > 0 || document.scrollingElement.scrollTop > 0")
 
 
 def test_an_ended_job_that_wrote_too_much_shows_the_whole_log(stage: Stage, serve: Serve, window: Window) -> None:

@@ -12,7 +12,7 @@ import pytest
 from jobkit.ui.app.dashboard import Dashboard
 from jobkit.ui.live.control import Requests
 from tests.support import PATIENCE_S, wait_until
-from tests.ui.conftest import Serve, Window
+from tests.ui.conftest import Serve, Window, wait_for
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
@@ -109,7 +109,7 @@ def test_two_clicks_while_the_server_is_busy(stage: Stage, window: Window) -> No
     try:
         page = window.open(f"http://localhost:{server.port}/page")
         page.wait_for_selector(".jk-nav .status[data-status=live]")
-        page.wait_for_function("() => jobkitPulse.isExpected")
+        wait_for(page, "() => jobkitPulse.isExpected")
         page.evaluate("() => { jobkitPulse.limit = Infinity; }")  # it stays short of what the page calls silence
         server._running[1].add_callback(is_free.wait, PATIENCE_S)
         page.locator(".jk-table .row[data-id]").click()
@@ -117,7 +117,7 @@ def test_two_clicks_while_the_server_is_busy(stage: Stage, window: Window) -> No
         page.locator(".jk-table .by:has-text('Queue')").click()
         is_free.set()
 
-        page.wait_for_function("() => location.search.includes('sort=') && location.search.includes('job=')")
+        wait_for(page, "() => location.search.includes('sort=') && location.search.includes('job=')")
         page.wait_for_selector(".jk-card .title")
     finally:
         is_free.set()

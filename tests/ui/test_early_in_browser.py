@@ -13,7 +13,7 @@ import pytest
 from jobkit.ui import panel_server
 from jobkit.ui.jobs.job_table import JobTable
 from tests.support import PATIENCE_S, wait_until
-from tests.ui.conftest import CANARY, Window
+from tests.ui.conftest import CANARY, Window, wait_for
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
@@ -110,7 +110,7 @@ def test_what_is_typed_asked_and_open_meanwhile_goes_on_in_panels_views(url: str
     held[0].continue_()
 
     page.wait_for_selector(".jk-card .title")
-    page.wait_for_function("() => location.search.includes('sort=state')")
+    wait_for(page, "() => location.search.includes('sort=state')")
     assert f"job={job_id}" in page.url
     assert "q=" not in page.url
     box = page.locator(".jk-table input[type=search]:focus")
@@ -129,7 +129,7 @@ def test_a_button_that_is_pressed_while_panel_loads_gets_its_click(url: str, sta
 
     wait_until(lambda: page.wait_for_timeout(10) or held, what="the script")
     held[0].continue_()
-    page.wait_for_function("() => globalThis.Bokeh?.index?.roots?.length")  # so it has its place
+    wait_for(page, "() => globalThis.Bokeh?.index?.roots?.length")  # so it has its place
     page.mouse.up()
 
     page.wait_for_selector(".jk-card .title")

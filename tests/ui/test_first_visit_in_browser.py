@@ -15,7 +15,7 @@ from jobkit.own_machine import AccessDecision
 from jobkit.settings import Settings
 from jobkit.ui import panel_server
 from tests.store.server import Server
-from tests.ui.conftest import Window
+from tests.ui.conftest import Window, wait_for
 from tests.ui.page_server import PageServer
 
 pytestmark = pytest.mark.browser
@@ -66,7 +66,7 @@ def test_a_page_says_what_is_missing_and_becomes_the_dashboard(
         page.context.add_cookies([{"name": "jobkit-theme", "value": "dark", "url": site.url}])
         with page.expect_response(lambda reply: reply.status == 503):  # by itself
             pass
-        page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(15, 18, 22)'")
+        wait_for(page, "getComputedStyle(document.body).backgroundColor === 'rgb(15, 18, 22)'")
 
         site.configure(url=server.url)
         page.wait_for_selector(".jk-table")

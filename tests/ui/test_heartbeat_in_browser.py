@@ -12,7 +12,7 @@ from jobkit.client.kit import Kit
 from jobkit.settings import Settings
 from tests.store.server import Server
 from tests.support import wait_until
-from tests.ui.conftest import Window, text_of
+from tests.ui.conftest import Window, text_of, wait_for
 from tests.ui.forwarder import Forwarder
 from tests.ui.page_server import SECRET, DashboardProcess
 from tests.ui.stage import Stage
@@ -57,11 +57,11 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
         each.wait_for_selector(".jk-table .row[data-face=running]" if each is page else ".jk-form h2")
         is_live(each)
         each.evaluate("() => { window.isTheSame = true }")
-        each.wait_for_function("() => jobkitPulse.isExpected")  # a beat has come: silence means something from now on
+        wait_for(each, "() => jobkitPulse.isExpected")  # a beat has come: silence means something from now on
     workers = window.open(f"{url}?page=workers")
     pause = workers.get_by_role("button", name="Pause queue")
     is_live(workers)
-    workers.wait_for_function("() => jobkitPulse.isExpected")
+    wait_for(workers, "() => jobkitPulse.isExpected")
     wait_until(pause.is_enabled, what="a quiet button to press")
     cancel = page.locator(".jk-card .actions").get_by_role("button", name="Cancel")
     wait_until(cancel.is_enabled, what="a button to press")
@@ -102,11 +102,11 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
     is_away(form)
     assert form.get_by_role("button", name="Submit", exact=True).is_disabled()
     dashboard.start()
-    page.wait_for_function("() => !window.isTheSame")  # the session is lost: loaded again, at its address
+    wait_for(page, "() => !window.isTheSame")  # the session is lost: loaded again, at its address
     is_live(page)
     page.wait_for_selector(".jk-card .chip:has-text('Running')")
     assert "q=state%3Arunning" in page.url
-    form.wait_for_function("() => !window.isTheSame")
+    wait_for(form, "() => !window.isTheSame")
     is_live(form)
     assert form.input_value(".jk-form [data-name='option:tags'] input") == "typed here"  # as a draft
     stage.close()

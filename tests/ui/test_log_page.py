@@ -26,7 +26,7 @@ from jobkit.ui.card.downloads import answer
 from jobkit.ui.card.log_lines import line_html
 from jobkit.ui.log.log_view import LogControl
 from tests.support import PATIENCE_S, wait_until
-from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import CANARY, Window, text_of, wait_for
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import findings
@@ -166,7 +166,7 @@ def test_a_log_of_many_lines_is_searched_linked_and_narrowed(
     page.keyboard.press("Shift+Enter")
     page.wait_for_selector(".jk-log .found:has-text('9 of 9 lines')")
     page.wait_for_selector(".jk-log .line.current mark:has-text('step 5000')")
-    page.wait_for_function("location.search.includes('q=Step')")
+    wait_for(page, "location.search.includes('q=Step')")
 
     page.fill(".jk-log .find", "")
     page.click(".jk-log .segments button:has-text('Warnings')")
@@ -175,12 +175,12 @@ def test_a_log_of_many_lines_is_searched_linked_and_narrowed(
     assert page.locator(".jk-log .line .text:has-text('step')").count() == 0
 
     page.click(".jk-log .segments button:has-text('All')")
-    page.wait_for_function("!location.search.includes('level=')")
+    wait_for(page, "!location.search.includes('level=')")
     page.evaluate("location.hash = '#L277777-L277779'")
     page.wait_for_selector(".jk-log .line.marked[data-n='277778'] .text:has-text('step 277778')")
     page.click(".jk-log .line[data-n='277776'] .num")
     page.click(".jk-log .line[data-n='277780'] .num", modifiers=["Shift"])
-    page.wait_for_function("location.hash === '#L277776-L277780'")
+    wait_for(page, "location.hash === '#L277776-L277780'")
     assert page.locator(".jk-log .line.marked").count() == 5
 
     file.add(["the newest"], mark_of("stdout", at_ms=2_000))
@@ -206,7 +206,7 @@ def test_a_log_has_colours_attempts_times_and_no_findings_of_axe(
 
     page.click(".jk-card a[aria-label='Show the whole log on a page']")
     page.wait_for_selector(".jk-log .attempt:has-text('attempt 2, ')")
-    page.wait_for_function(f"location.search === '?page=log&id={running}'")
+    wait_for(page, f"location.search === '?page=log&id={running}'")
     assert page.locator(".jk-card:visible").count() == 0
     assert CANARY in text_of(page, ".jk-log .line[data-n='1'] .text")
     page.click(".jk-log button:has-text('Since start')")

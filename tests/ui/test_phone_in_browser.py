@@ -10,7 +10,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobSpec
 from jobkit.store.values import Submission
 from jobkit.ui import PAGES
-from tests.ui.conftest import Window
+from tests.ui.conftest import Window, wait_for
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import fill, turn
 
@@ -52,7 +52,7 @@ def test_the_menu_the_order_pause_and_the_actions_of_a_job_are_in_reach_of_a_thu
     background.call(stage.store.submit([Submission(JobSpec(f"m{n}", "many"), b"") for n in range(60)]))
     page.wait_for_selector(".row[data-face=failed]")
     page.select_option("select[aria-label=Order]", "task")
-    page.wait_for_function("location.search.includes('sort=task')")
+    wait_for(page, "location.search.includes('sort=task')")
     page.tap(".foot button:has-text('Next')")
     page.wait_for_selector(".foot:has-text('Page 2')")
     buttons = page.locator(".foot button:visible").all()

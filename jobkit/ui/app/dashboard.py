@@ -160,7 +160,7 @@ class Dashboard(Viewer):
         self._access = Actions(kit, only_looks=not may_act)
         self._access.on_refused = lambda: poke_feeds(kit, StoreBannerFeed)
         person = self._access.person
-        panel_server.forbid_frames()
+        panel_server.set_policy(panel_server.FRAMES)
         if person.role is Role.NONE and not person.name:
             panel_server.refuse(*refusal(person, kit.settings))
         self._bridge = SessionBridge()

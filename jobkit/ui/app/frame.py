@@ -49,7 +49,9 @@ class PageFrame(patch.PlainSheets, pn.Column):
         """Return the addresses of the few scripts that the document needs; {} if it needs more."""
         prefix = panel_server.modules_prefix()
         if not self._is_lean or prefix is None or not patch.is_lean(document):
+            panel_server.set_policy(panel_server.FRAMES, document)  # others' parts may bring scripts of other hosts
             return {}
+        panel_server.set_policy(panel_server.CLOSED, document)
         scripts, early = patch.lean_scripts(), self._early()
         return {
             "scripts": [f"{prefix}{script}" for script in scripts.urls],
