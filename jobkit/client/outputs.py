@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -316,11 +317,28 @@ def outcome_of(
         raise ResultExpired(f"{what}: it has expired or was removed")
     form, body = opened(sealed, Subject("result", snapshot.result_id, spec.task), codec, file_store)
     try:
-        return decode(form, body)
+        with _no_open_figures():
+            return decode(form, body)
     except (Exception, SystemExit) as error:  # unpickling runs code of the value's own classes
         raise ResultUnavailable(
             f"the result of job {spec.id} ({spec.task}) cannot be rebuilt here: {type(error).__name__}: {error}"
         ) from error
+
+
+@contextmanager
+def _no_open_figures() -> Iterator[None]:
+    """In a notebook, close the figures of pyplot that are unpickled here: the end of the cell would show them again."""
+    before = _figures()
+    yield
+    if (found := _figures()) != before and "inline" in (pyplot := sys.modules["matplotlib.pyplot"]).get_backend():
+        for number in found - before:
+            pyplot.close(number)
+
+
+def _figures() -> set[int]:
+    """Return the numbers of pyplot's open figures."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    return set(pyplot.get_fignums()) if pyplot else set()
 
 
 def _original(snapshot: JobSnapshot, sealed: bytes, codec: Codec) -> tuple[BaseException | None, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,30 @@ def test_a_result_whose_unpickling_ends_the_process_does_not_end_its_reader(kit:
 
     with pytest.raises(jobkit.ResultUnavailable, match="cannot be rebuilt here: SystemExit: 3"):
         job.result(60)
+
+
+def drawn() -> Any:
+    from matplotlib import pyplot
+
+    return pyplot.subplots()[0]
+
+
+@pytest.mark.parametrize(("backend", "opened"), [("inline", 0), ("agg", 1)])
+def test_a_notebook_shows_the_figure_of_a_result_once(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, backend: str, opened: int
+) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    job = kit.submit(drawn)
+    job.wait(60)
+    own, ours = pyplot.figure(), set(pyplot.get_fignums())
+    monkeypatch.setattr(pyplot, "get_backend", lambda: backend)  # the inline one shows what is open after a cell
+
+    try:
+        assert job.result(60).get_axes()
+        assert len(set(pyplot.get_fignums()) - ours) == opened
+        assert pyplot.fignum_exists(own.number)
+    finally:
+        pyplot.close("all")
 
 
 def test_a_result_of_many_megabytes_comes_back(kit: Kit) -> None:

@@ -180,11 +180,14 @@ def test_what_a_job_saved_is_listed_as_text() -> None:
     assert "&lt;b&gt;curve&lt;/b&gt;.png" in html
 
 
-def test_a_bokeh_figure_says_how_to_see_it() -> None:
-    html = card_html(job(), preview={"type": "figure", "text": 'Bokeh figure "Losses"', "bokeh": {"item": {}}})
+def test_a_bokeh_figure_without_a_picture_says_how_to_see_it() -> None:
+    preview = {"type": "figure", "text": 'Bokeh figure "Losses"', "bokeh": {"item": {}}}
+
+    html = card_html(job(), preview=preview)
 
     assert "Bokeh figure &quot;Losses&quot;" in html
     assert "<code>bokeh.io.show(job.result())</code> draws it" in html
+    assert "draws it" not in card_html(job(), preview={**preview, "png": "iVBORw0KGgo="})
 
 
 def test_a_cancelled_job_names_the_user_and_the_reason() -> None:

@@ -288,7 +288,7 @@ def _result(preview: Mapping[str, Any]) -> str:
             text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
         # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
         body = f"<pre>{brief(text, _CHARS)}</pre>" if text else ""
-    if preview.get("bokeh"):
+    if preview.get("bokeh") and not (picture or preview.get("png")):
         body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
     return f"<div>{body}{note}</div>" if body or note else ""
 
