@@ -26,7 +26,8 @@ from jobkit.system.processes import send
 #: Seconds after which a child counts as healthy: it is restarted at once when it dies.
 WELL_AFTER_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
-#: Longest pause after a death by a signal: mostly a job has killed its worker, and others wait for the next one.
+#: Longest time from a start to the next one after a death by a signal: mostly a job has killed its worker, and others
+#: wait for the next one.
 KILLED_PAUSE_S = 2.0
 
 #: Windows lacks these signals. It runs no children, but the command line loads this module.
@@ -141,13 +142,15 @@ class Child:
         if now - self._started_at >= WELL_AFTER_S:
             self.failures = 0
             self._start_again_at = now
+        elif status < 0:
+            self._pause(self._started_at, KILLED_PAUSE_S)
         else:
-            self._pause(now, KILLED_PAUSE_S if status < 0 else LONGEST_PAUSE_S)
+            self._pause(now)
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
         self.say(f"{self.name} ended ({how}); restarting in {max(0.0, self._start_again_at - now):.1f} s")
 
-    def _pause(self, now: float, longest_s: float = LONGEST_PAUSE_S) -> None:
-        self._start_again_at = now + min(longest_s, FIRST_PAUSE_S * 2 ** min(self.failures, 10))
+    def _pause(self, since: float, longest_s: float = LONGEST_PAUSE_S) -> None:
+        self._start_again_at = since + min(longest_s, FIRST_PAUSE_S * 2 ** min(self.failures, 10))
         self.failures += 1
 
     @property

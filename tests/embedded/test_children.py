@@ -9,15 +9,36 @@ from jobkit.embedded.children import KILLED_PAUSE_S, LONGEST_PAUSE_S, Child
 from .conftest import wait_until
 
 
-@pytest.mark.parametrize(("how", "pause_s"), [("kill -9 $$", KILLED_PAUSE_S), ("exit 1", LONGEST_PAUSE_S)])
-def test_a_worker_that_jobs_kill_again_and_again_is_awaited_for_less_long_than_one_that_fails(
-    how: str, pause_s: float
-) -> None:
+def ended(how: str, failures: int = 2_000) -> tuple[Child, list[str]]:
+    """Return a child of a shell script that has ended, and what it said."""
     said: list[str] = []
-    child = Child("worker", ["sh", "-c", how], say=said.append, failures=2_000)
+    child = Child("worker", ["sh", "-c", how], say=said.append, failures=failures)
+    child.tend()
+    wait_until(lambda: not child.is_running)
+    return child, said
+
+
+def test_a_worker_that_fails_again_and_again_is_started_after_growing_pauses() -> None:
+    child, said = ended("exit 1")
+
+    assert child.tend() == pytest.approx(LONGEST_PAUSE_S)
+    assert said[-1].endswith(f"restarting in {LONGEST_PAUSE_S:.1f} s")
+
+
+def test_a_worker_that_is_killed_again_and_again_is_started_each_two_seconds_at_most() -> None:
+    child, _ = ended("kill -9 $$")
+    child._started_at += 60  # in which nothing has passed, however slow this machine is
+
+    assert 60 < child.tend() <= 60 + KILLED_PAUSE_S
+
+
+@pytest.mark.parametrize("failures", [0, 20])
+def test_a_worker_that_is_killed_after_some_seconds_is_started_again_at_once(failures: int) -> None:
+    child, said = ended("kill -9 $$", failures)
+    child._started_at -= KILLED_PAUSE_S
+
     child.tend()
 
-    wait_until(lambda: not child.is_running)
-    assert child.tend() == pytest.approx(pause_s)
-
-    assert said[-1].endswith(f"restarting in {pause_s:.1f} s")
+    assert "restarting in 0.0 s" in said[1]
+    assert "started" in said[2]
+    child.kill()
