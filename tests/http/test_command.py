@@ -10,7 +10,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -89,6 +89,15 @@ def test_a_token_of_the_command_line_opens_the_api_until_it_is_revoked(fresh: Te
     after = subprocess.run(["curl", "-s", *code, *bearer, f"{dashboard}/api/jobs"], capture_output=True, text=True)
 
     assert (bare.stdout, owner, after.stdout) == ("401", "ada", "401")
+
+
+@pytest.mark.nightly
+def test_a_dashboard_with_an_open_stream_ends_by_sigterm(fresh: Terminal) -> None:
+    with ExitStack() as streams, running(fresh) as url:
+        answer = streams.enter_context(httpx.stream("GET", f"{url}/api/events", trust_env=False, timeout=60))
+        assert any(line == "event: ready" for line in answer.iter_lines())
+        assert httpx.get(f"{url}/favicon.ico", trust_env=False, timeout=60).status_code == 200
+    # `running` has waited for the end, with the stream still open
 
 
 def test_an_invalid_token_request_is_one_sentence(fresh: Terminal) -> None:
