@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobkit.model import EventType, JobEvent
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.metrics import Curves, Point
 from jobkit.run.inside.pictures import PICTURE, TooLarge, drawn
 from jobkit.ui.access.actions import Actions
@@ -25,7 +26,10 @@ from jobkit.ui.live.shared_feed import CALM_S, CURVES_S
 from tests.support import wait_until
 from tests.ui.conftest import Serve, Window
 from tests.ui.stage import Stage
+from tests.ui.test_card_files import PNG
 from tests.ui.test_card_in_browser import card
+
+ONE_PIXEL = base64.b64encode(PNG).decode()
 
 
 def points(start: int, stop: int, by: float = 1.0) -> list[Point]:
@@ -199,6 +203,17 @@ def test_a_saved_card_has_the_pictures_of_its_job(stage: Stage, running: str) ->
     assert "<script" not in html
 
 
+def test_a_saved_card_has_a_figure_that_was_shown_and_returned_once() -> None:
+    figure = {"type": "Figure", "text": "", "png": ONE_PIXEL}
+    job = JobSnapshot(JobSpec("a", "b"), 1, JobState.SUCCEEDED)
+
+    pictures = {"figure 1": figure, "figure 2": {**figure, "png": "AAAA"}}
+    html = card_html(CardModel(job, preview=figure, pictures=pictures))
+
+    assert html.count("<img") == 2
+    assert "figure 1" not in html
+
+
 class Markup:
     def _repr_html_(self) -> str:
         return "<b>bold</b>"
@@ -262,6 +277,14 @@ def test_a_card_draws_metrics_and_pictures_as_they_come(
     stage.save(running, "show:table", PICTURE, drawn({"a": 3}))
     page.wait_for_selector(".pictures .show:has-text('table') dd:has-text('3')")
     assert page.locator(".artifacts").is_hidden()
+
+    figure = {"type": "Figure", "text": "", "png": ONE_PIXEL}
+    stage.save(running, "show:figure 1", PICTURE, json.dumps(figure).encode())
+    page.wait_for_selector(".pictures .show:has-text('figure 1') img")
+    stage.succeed(running, figure)
+    page.wait_for_selector(".result img")
+    page.wait_for_selector(".pictures .show:has-text('figure 1')", state="hidden")
+    assert page.locator(".pictures .show:has-text('note')").is_visible()
 
 
 def test_labels_of_many_curves_leave_out_what_all_of_them_share() -> None:

@@ -356,6 +356,7 @@ class Card extends LiveCard {
     this.previewed = text;
     this.previewedDark = dark;
     const preview = parse(text, null), blocks = preview ? previewBlocks(preview, dark) : [];
+    this.pictures.hideRepeated();
     box.hidden = !blocks.length;
     box.replaceChildren(...(blocks.length ? [h("header", {class: "strip"}, h("h4", {text: "Result"}), preview.type && preview.type !== "NoneType" && h("span", {class: "mono muted", text: preview.type})), ...blocks] : []));
   }

@@ -80,12 +80,14 @@ def card_html(
         most_lines: of the log. before, after: HTML around the result.
     """
     snapshot, preview, curves = model.snapshot, model.preview, model.curves.curves.curves
+    figure = preview and preview.get("png")  # a job may have shown the figure that it returns
+    pictures = {name: shown for name, shown in model.pictures.items() if not figure or shown.get("png") != figure}
     parts = [
         _head(snapshot, now or datetime.now(UTC)),
         before,
         _error(snapshot),
-        _result(preview) if preview and not (model.pictures and preview.get("type") == "NoneType") else "",
-        *(_shown(name, preview) for name, preview in model.pictures.items()),
+        _result(preview) if preview and not (pictures and preview.get("type") == "NoneType") else "",
+        *(_shown(name, preview) for name, preview in pictures.items()),
         charts_html(charts_of({name: curve.points for name, curve in curves.items()}), "job.metrics()"),
         after and f"<div>{after}</div>",
         _saved(model.artifacts),

@@ -15,9 +15,9 @@ class Pictures {
 
   show() {
     const files = parse(this.model.get("artifacts"), []).filter((file) => file.media_type === PICTURE).sort((a, b) => placeOf(a) - placeOf(b) || a.name.localeCompare(b.name, undefined, {numeric: true}));
-    this.root.hidden = !files.length;
     const items = files.map((file) => ({...file, id: file.name}));
     keyed(this.lines, this.list, items, "id", (file) => this.line(file));
+    this.hideRepeated();
     this.want();
   }
 
@@ -63,9 +63,18 @@ class Pictures {
       blocks = [h("p", {class: "hint muted", text: "This is no picture."})];
     }
     if (preview.spec) blocks.push(h("button", {class: "btn quiet small", onclick: () => saveBlob(`${line.item.name.slice(5)}.json`, new Blob([JSON.stringify(preview.spec)], {type: "application/json"}))}, icon("download"), "Specification"));
+    this.hideRepeated();
     line.box.style.minHeight = `${line.box.offsetHeight}px`;  // nothing below moves while the next one is drawn
     line.box.replaceChildren(...blocks);
     setTimeout(() => { line.box.style.minHeight = ""; }, 600);
+  }
+
+  /** Hide a figure that the job has shown and returned: the result is the same picture. */
+  hideRepeated() {
+    const png = parse(this.model.get("preview"), null)?.png;
+    const lines = [...this.lines.values()];
+    for (const {el, preview} of lines) el.hidden = Boolean(png) && preview?.png === png;
+    this.root.hidden = lines.every(({el}) => el.hidden);
   }
 
   themed() {
