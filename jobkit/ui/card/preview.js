@@ -28,10 +28,12 @@ function previewBlocks(preview, isDark = false) {
   return out;
 }
 
-/** The page's own BokehJS: its scripts, by the address that they came from. */
-function bokehScripts() {
+/** The page's own BokehJS: its scripts, by the address that they came from; if `isWhole`, with the parts that the page has not loaded. */
+function bokehScripts(isWhole) {
   const all = [...document.querySelectorAll("script[src]")].map((script) => script.src);
-  return all.filter((src) => /\/bokeh(-(gl|widgets|tables|mathjax))?(\.min)?\.js(\?|$)/.test(src) || /\/bokeh(-(gl|widgets|tables|mathjax))?-\d[\w.]*\.min\.js/.test(src));
+  const found = all.filter((src) => /\/bokeh(-(gl|widgets|tables|mathjax))?(\.min)?\.js(\?|$)/.test(src) || /\/bokeh(-(gl|widgets|tables|mathjax))?-\d[\w.]*\.min\.js/.test(src));
+  const parts = isWhole && found[0] ? ["widgets", "tables"].filter((part) => !found.some((src) => src.includes(`/bokeh-${part}`))) : [];
+  return [...found, ...parts.map((part) => found[0].replace(/\/bokeh((-\d[\w.]*?)?(\.min)?\.js).*$/, `/bokeh-${part}$1`))];
 }
 
 const DARK = {
@@ -56,8 +58,8 @@ function darkened(value) {
 }
 
 /** A Bokeh figure, drawn by BokehJS in a frame: a figure may hold scripts and markup of its author. */
-function figureOf({bokeh, text, type}, isDark) {
-  const scripts = bokehScripts();
+function figureOf(preview, isDark, isWhole = false) {
+  const {bokeh, text, type} = preview, scripts = bokehScripts(isWhole);
   if (!scripts.length) {
     return h("div", null, h("pre", {class: "mono value", text: text || type || "Bokeh figure"}),
       h("p", {class: "hint muted", text: "A Bokeh figure. This page has no BokehJS to draw it: job.result() gives the figure, and the dashboard shows it."}));
@@ -75,7 +77,9 @@ addEventListener("error",(event)=>tell({problem:event.message}))`;
     if (event.source !== made.contentWindow || event.data?.jobkit !== "figure") return;
     const height = Number(event.data.height);
     if (height > 0) made.style.height = `${Math.min(Math.ceil(height), 900)}px`;
-    if (event.data.problem) made.title = String(event.data.problem).slice(0, 300);
+    if (!event.data.problem) return;
+    if (!isWhole && String(event.data.problem).includes("could not resolve type")) made.replaceWith(figureOf(preview, isDark, true));
+    else made.title = String(event.data.problem).slice(0, 300);
   };
   whenConnected(made, () => addEventListener("message", listen));
   return made;
