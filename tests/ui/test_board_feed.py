@@ -321,7 +321,7 @@ def test_nothing_is_done_before_the_answer_and_all_that_match_after_it(
     work.go()
 
     wait_until(lambda: states(told)[-1:] == ["ended"], what="the end")
-    assert [each["completed"] for each in told if each.get("state") == "running"] == [0, 2, 4]
+    assert [each["done"] for each in told if each.get("state") == "running"] == [0, 2, 4]
     assert told[-1]["sentence"] == "5 jobs cancelled or asked to stop"
     assert all(stage.kit.snapshot(job).state == "cancelled" for job in jobs)
     assert stage.kit.snapshot(other).state == "queued"

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query, QueryPage
 from jobkit.tasks.info import TaskInfo
@@ -182,6 +184,20 @@ def test_events_of_a_new_job_that_come_while_it_is_read_are_not_lost() -> None:
 
     assert made.to_read(10) == ["j4", "j6"]
     assert "j5" not in made.jobs
+
+
+def test_a_batch_whose_last_job_is_deleted_while_it_is_first_read_does_not_stay() -> None:
+    made = board(Query(limit=9))
+    made.learn([replace(snapshot(4), spec=JobSpec(id="j4", task="train", batch="b"))], NOW)
+    before = BatchInfo(BatchSpec("b", "train", 1), {JobState.SUCCEEDED: 1}, 1, 1, submitted_at=NOW, ended_at=NOW)
+    assert made.batches_to_read() == {"b"}
+    made.take(JobEvent("j4", 4, EventType.DELETED, 0, {}))
+
+    made.put_batches({"batch b": before}, NOW)  # as it was before
+    assert made.batches_to_read() == {"b"}
+    made.put_batches({"batch b": None}, NOW)
+
+    assert "batch b" not in made.jobs
 
 
 def test_a_later_page_takes_no_new_jobs() -> None:

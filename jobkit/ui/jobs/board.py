@@ -146,7 +146,8 @@ class Board:
         self.batches: dict[str, BatchInfo] = {}
         """Batches with a row in place of their jobs, by the id of the row."""
         self.other_batches: set[str] = set()
-        """Ids of those that have further jobs: read them, and call `put_batches`."""
+        """Ids of those that have further jobs, or fewer: `batches_to_read` gives them."""
+        self._reading_batches: set[str] = set()
         self._reading: set[str] = set()
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
@@ -185,7 +186,7 @@ class Board:
             if known is not None:
                 self._remove(event.job_id)
             else:  # perhaps the last one of a batch
-                self.other_batches |= {info.id for info in self.batches.values()}
+                self.other_batches |= {info.id for info in self.batches.values()} | self._reading_batches
         elif known is None:
             # News of a job on another page is nothing to us; a change of state may bring it here. To a page of all jobs
             # only its first event can. What comes while it is read may be missing in the snapshot.
@@ -231,8 +232,14 @@ class Board:
                 self._put_new(snapshot)
         self._reading = set()
 
+    def batches_to_read(self) -> set[str]:
+        """Return ids of batches to read; call `put_batches` with them. What changes meanwhile is to be read again."""
+        self._reading_batches, self.other_batches = self.other_batches, set()
+        return self._reading_batches
+
     def put_batches(self, batches: Mapping[str, BatchInfo | None], now: datetime) -> None:
         """Take batches as they are now, None for deleted ones: those of this page, and new ones."""
+        self._reading_batches = set()
         for row_id, info in batches.items():
             is_known, before = row_id in self.jobs, self.batches.get(row_id)
             if info is None:
@@ -541,8 +548,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         self.model.total = await self._total(self.model.counts)
         model = self.model
         if model.other_batches or any(info.ended_at is None for info in model.batches.values()):
-            # Others may come during the read, and the same ones may change.
-            others, model.other_batches = model.other_batches, set()
+            others = model.batches_to_read()
             try:
                 batches = await batch_rows.refreshed(self.kit, model.batches, others)
             except BaseException:
