@@ -188,7 +188,7 @@ def test_events_of_a_new_job_that_come_while_it_is_read_are_not_lost() -> None:
 
 def test_a_batch_whose_last_job_is_deleted_while_it_is_first_read_does_not_stay() -> None:
     made = board(Query(limit=9))
-    made.learn([replace(snapshot(4), spec=JobSpec(id="j4", task="train", batch="b"))], NOW)
+    made.learn([replace(snapshot(4), batch="b")], NOW)
     before = BatchInfo(BatchSpec("b", "train", 1), {JobState.SUCCEEDED: 1}, 1, 1, submitted_at=NOW, ended_at=NOW)
     assert made.batches_to_read() == {"b"}
     made.take(JobEvent("j4", 4, EventType.DELETED, 0, {}))
