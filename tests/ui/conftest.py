@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -56,12 +58,17 @@ def look(stage: Stage) -> Iterator[Look]:
         each.close()
 
 
+#: Of what a page received by its websocket, the last messages that a report shows, and characters of each.
+_FRAMES, _FRAME = 12, 600
+
+
 class Window:
     """Browser windows that record their network requests and errors."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
         self._contexts: list[Any] = []
+        self._frames: dict[Page, deque[str]] = {}
         self.hosts: set[str] = set()
         self.errors: list[str] = []
 
@@ -73,8 +80,19 @@ class Window:
         page.on("request", lambda request: self._asked(request.url))
         page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         page.on("console", self._said)
+        frames = self._frames[page] = deque(maxlen=_FRAMES)
+        page.on(
+            "websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame)[:_FRAME]))
+        )
         page.goto(url)
         return page
+
+    def sections(self) -> Iterator[tuple[str, str]]:
+        """Yield what a report of a failed test shows: for each page what it says, and what it has last received."""
+        for page, frames in self._frames.items():
+            with contextlib.suppress(Exception):  # closed, or it does not answer
+                yield f"page at {page.url}", page.locator("body").aria_snapshot(timeout=3_000)
+                yield f"received by {page.url}", "\n".join(frames)
 
     def close(self) -> None:
         for context in self._contexts:
@@ -88,6 +106,16 @@ class Window:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https", "ws", "wss"):
             self.hosts.add(parts.hostname or "")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Add the pages of a failed test to its report."""
+    report = yield
+    window = getattr(item, "funcargs", {}).get("window")
+    if call.when == "call" and report.failed and isinstance(window, Window):
+        report.sections += window.sections()
+    return report
 
 
 @pytest.fixture
