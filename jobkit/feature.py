@@ -10,7 +10,12 @@ load a feature's modules by what they are for, when they are first used:
 - `routes.py`: `ROUTES` of the HTTP API.
 - `commands.py`: commands of the command line.
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
-- `card.py`: `about`, a coroutine that tells the card of a job more, by the names of the card's texts.
+- `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.
+- `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
+- `doctor.py`: `findings(store)`, a coroutine that returns lines of `jobkit doctor`.
+- `worker.py`: `service_of(settings, store)`, which returns None, or what runs beside each worker: `begin()` is awaited
+  first, then `run()` goes on until cancelled.
+- `server.py`: `run(kit, public_url)`, a coroutine that goes on as long as a server of the API.
 """
 
 from __future__ import annotations
@@ -29,13 +34,17 @@ class Feature:
 
     Attributes:
         name: of its folder, and of its noun.
-        parts: its modules that others load: "store", "routes", "page", "card".
+        parts: its modules that others load: "store", "routes", "page", "card", "reader", "doctor".
+        services: settings of which each of its services, "worker" or "server", needs one.
+        after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.
         scripts: scripts of the pages, each with the shared ones that it builds on.
     """
 
     name: str
     parts: frozenset[str] = frozenset()
+    services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
     scripts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from jobkit.features import FEATURES
 from tests.syntax import tree_of
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,9 @@ PROGRAMS = {Path("demo.py")}
 
 #: The rooms of features: their declarations with the list of them, which anybody may read, and all else.
 LIST, FEATURE = "features", "features/NAME"
+
+#: The features that each feature is declared to come after, and may import.
+AFTER = {feature.name: feature.after for feature in FEATURES}
 
 #: The rooms that may import a library. The rest of jobkit works without it.
 KNOWN_TO = {
@@ -43,9 +47,9 @@ KNOWN_TO = {
     "click": {"cli", FEATURE},
     "rich": {"cli", "run"},
     "joblib": {"joblib"},
-    "opentelemetry": {"notify"},
-    "mlflow": {"notify"},
-    "apprise": {"notify"},
+    "opentelemetry": {FEATURE},
+    "mlflow": {FEATURE},
+    "apprise": {FEATURE},
     "optuna": {"client"},
     "dask": {"pools"},
     "distributed": {"pools"},
@@ -184,8 +188,9 @@ def _breaches(path: Path, table: Table) -> Iterator[str]:
             continue
         if room == LIST and path.parent.name == LIST:  # it names the types of nouns
             continue
-        own = f"jobkit.{LIST}.{path.parent.name}."
-        if room == FEATURE and f"{one.module}.".startswith(f"jobkit.{LIST}.") and not f"{one.module}.".startswith(own):
+        head, _, of = one.module.partition(f"jobkit.{LIST}.")
+        known = (path.parent.name, *AFTER.get(path.parent.name, ()))
+        if room == FEATURE and not head and of.split(".")[0] not in known:
             yield f"{where} imports another feature: {one.module}"
         allowed = (table.later if one.is_later else table.now)[room] | {room}
         yield from (f"{where} may not import {other}" for other in sorted(rooms_imported(one) - allowed))

@@ -28,7 +28,6 @@ ELSEWHERE = {
     "joined": ["tests/sharing"],
     "jupyter_scheduler": ["tests/worker/test_jupyter_scheduler.py"],
     "login_links": ["tests/sharing/test_dashboard.py"],
-    "notify": ["tests/worker/test_notify.py"],
     "parts": ["tests/client/test_parts.py", "tests/worker/test_parts.py"],
     "pytest_plugin": ["tests/testing"],
     "questions": ["tests/http/test_questions.py", "tests/worker/test_questions.py"],

@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,7 +34,6 @@ from jobkit.store.library import RIGHTS
 from jobkit.store.outbox import ArchiveState
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.told import Unsent
 from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
@@ -256,7 +255,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             *_definitions(settings, await store.tasks()),
             *_pools(await pool_infos(store, Codec.from_secret(settings.secret))),
             *_archive(settings, await store.outbox.state()),
-            *_notifications((await store.told.unsent()).values()),
+            *[finding for module in modules("doctor") for finding in await module.findings(store)],
             *_without_demo(settings, await store.has_only_arq_workers(workers)),
         ]
     except JobkitError:
@@ -419,14 +418,6 @@ def _archive(settings: Settings, state: ArchiveState) -> Iterator[Finding]:
         yield warn(
             "archive", "pyarrow is missing here, so its jobs cannot be read", "pip install 'panel-jobkit[archive]'"
         )
-
-
-def _notifications(unsent: Iterable[Unsent]) -> Iterator[Finding]:
-    for state in unsent:
-        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.since_ms / 1000))
-        lost = f", {out.count(state.lost, 'message')} lost" if state.lost else ""
-        text = f"{state.name} does not accept messages since {since}: {state.why}{lost}"
-        yield warn("notify", text, "messages are kept and repeated for a day; repair it, or change its rule")
 
 
 def _without_demo(settings: Settings, is_only_arq: bool) -> Iterator[Finding]:

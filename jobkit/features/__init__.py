@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Feature
-from jobkit.features import failures
+from jobkit.features import failures, mercure, notify
 
 FEATURES: tuple[Feature, ...] = (
     failures.FEATURE,
+    notify.FEATURE,
+    mercure.FEATURE,
 )  # fmt: skip
 
 
@@ -21,3 +23,10 @@ def modules(part: str) -> Iterator[Any]:
     for feature in FEATURES:
         if part in feature.parts:
             yield feature.load(part)
+
+
+def services(place: str, settings: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and module of each feature that runs at a place, "worker" or "server", with these settings."""
+    for feature in FEATURES:
+        if any(getattr(settings, name) for name in feature.services.get(place, ())):
+            yield feature.name, feature.load(place)

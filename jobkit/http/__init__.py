@@ -65,7 +65,6 @@ def tornado_routes(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> lis
 
 def _api(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> Api:
     from jobkit.http.core.handling import Api, Limits
-    from jobkit.http.mercure.forward import forward
     from jobkit.http.table import ROUTES
     from jobkit.settings import Settings
 
@@ -80,7 +79,7 @@ def _api(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> Api:
         ),
     }
     configured |= {name: value for name, value in options.items() if value is not None}
-    return Api((lambda: kit) if kit is not None else _default_kit, ROUTES, forward=forward, **configured)
+    return Api((lambda: kit) if kit is not None else _default_kit, ROUTES, **configured)
 
 
 def _default_kit() -> Kit:

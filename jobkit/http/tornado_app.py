@@ -20,6 +20,7 @@ import tornado.iostream
 import tornado.web
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from jobkit.features import services
 from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, prefix_of, user_of
 from jobkit.http.bodies import BoundedBody
 from jobkit.http.core.handling import Api, check_host
@@ -260,7 +261,7 @@ def plugin_routes(api: Api) -> _Routes:
     if PROXIED_VARIABLE in os.environ:
         parent = int(os.environ.get(JUPYTER_PID_VARIABLE) or os.getppid())
         PeriodicCallback(partial(_end_without, parent), _LOOK_MS).start()
-    if Settings.load().mercure_url:  # forward updates from the start of the server, not from its first request
+    if any(services("server", Settings.load())):  # they run from the start of the server, not from its first request
         IOLoop.current().add_callback(api.kit)
     found = [*routes(api), LOG_ADDRESS]
     path, _, folder = os.environ.get(WEB_VARIABLE, "").partition("=")

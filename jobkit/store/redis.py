@@ -32,7 +32,6 @@ from jobkit.store.query import Query, QueryPage
 from jobkit.store.questions import QuestionStore
 from jobkit.store.queues import QueueRecords
 from jobkit.store.schedules import ScheduleStore
-from jobkit.store.told import ToldStore
 from jobkit.store.values import (
     ArtifactInfo,
     AttemptNews,
@@ -68,7 +67,7 @@ class RedisStore(QueueRecords, LogRecords):
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             outbox: jobs for the archive. made: what made results. pools: workers on engines.
-            selections: of jobs, under short names. views: saved views of users. told: people to notify.
+            selections: of jobs, under short names. views: saved views of users.
         serves_arq: its worker runs jobs of arq's client, which others do not claim.
         runs_any_python: its worker runs each job in the Python of its submitter.
         has_left: the last exchange has left something over, with which the next one goes on.
@@ -91,7 +90,6 @@ class RedisStore(QueueRecords, LogRecords):
         self.pools = PoolStore(self)
         self.selections = SelectionStore(self)
         self.views = ViewStore(self)
-        self.told = ToldStore(self)
 
     def part(self, kind: type[Part]) -> Part:
         """Return a feature's part of this store, made when it is first asked for."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from jobkit.features import services
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.plain import iso
@@ -256,12 +257,10 @@ def _drain_on_sigusr1(worker: JobWorker) -> None:
 async def _serve(worker: JobWorker) -> None:
     beside: list[asyncio.Task[None]] = []
     try:
-        if worker.settings.notify or worker.settings.otel or worker.settings.mlflow:
-            from jobkit.notify import notifier_of  # its HTTP client takes 2 MB and 30 ms
-
-            if notifier := notifier_of(worker.settings, worker.store):
-                await notifier.begin()
-                beside.append(worker.helpers.run("notifier", notifier.run()))
+        for name, module in services("worker", worker.settings):
+            if service := module.service_of(worker.settings, worker.store):
+                await service.begin()
+                beside.append(worker.helpers.run(name, service.run()))
         if worker.settings.archive:
             from jobkit.archive.writer import archiver_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,14 +44,28 @@ PROGRAM = textwrap.dedent("""
 """)
 
 
+def delete(features: Path, name: str) -> None:
+    """Delete a feature's folder and its lines, and those of the features that come after it by their declaration."""
+    for later in FEATURES:
+        if name in later.after:
+            delete(features, later.name)
+    shutil.rmtree(features / name)
+    for path in (features / "__init__.py", features / "nouns.py"):
+        text = re.sub(rf"(import .*?)(, )?\b{name}\b", r"\1", path.read_text("utf-8")).replace("import ,", "import")
+        kept = [line for line in text.splitlines() if not re.search(rf"\b{name}\b| import *$", line)]
+        path.write_text("\n".join([*kept, "    pass", ""] if kept[-1].endswith('"""') else kept), "utf-8")
+
+
+def test_a_feature_comes_after_those_that_it_imports_from() -> None:
+    names = [feature.name for feature in FEATURES]
+
+    assert all(names.index(one) < names.index(each.name) for each in FEATURES for one in each.after)
+
+
 @pytest.mark.parametrize("name", [feature.name for feature in FEATURES])
 def test_all_else_works_without_a_feature(name: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "jobkit", tmp_path / "jobkit", ignore=shutil.ignore_patterns("__pycache__"))
-    features = tmp_path / "jobkit" / "features"
-    shutil.rmtree(features / name)
-    for path in (features / "__init__.py", features / "nouns.py"):
-        kept = [line for line in path.read_text("utf-8").splitlines() if name not in line]
-        path.write_text("\n".join([*kept, "    pass", ""] if kept[-1].endswith('"""') else kept), "utf-8")
+    delete(tmp_path / "jobkit" / "features", name)
 
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-P", "-c", PROGRAM, name]

@@ -15,8 +15,8 @@ from tests.support import by_default, wait_until
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
-#: Windows of each page. Of one of them all, at most, something may stay: the first busy session of a process begins
-#: Panel's own clean-up, which keeps the context that it was begun in.
+#: Windows of each page. A single window may leave something: the first busy session of a process starts Panel's own
+#: clean-up, which keeps the session's context.
 _WINDOWS = 4
 
 

@@ -12,13 +12,14 @@ import hashlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
+from jobkit.features import services
 from jobkit.http.auth import access
 from jobkit.http.auth.access import NAMELESS, Grant, Rate
 from jobkit.http.core.endings import Endings
@@ -202,8 +203,6 @@ class Api:
     source: Callable[[], Kit]  #: returns the kit; called in a thread, at the first request, since it may block
     routes: tuple[Route, ...]  #: see `jobkit.http.table`
     _: KW_ONLY
-    #: Publishes to an external hub until cancelled; started with the kit if `MERCURE_URL` is set.
-    forward: Callable[[Kit, str], Coroutine[Any, Any, None]] | None = None
     hosts: Collection[str] = ()  #: names (or `name:port`) of the server, besides the loopback names; "*" for any
     origins: Collection[str] = ()  #: of other sites whose pages may use the API with credentials: "https://app.example"
     public_url: str = ""  #: URL of the API's root as seen from outside, if a proxy hides it
@@ -219,7 +218,7 @@ class Api:
         self._rate = Rate(self.limits.per_s, self.limits.burst)
         self._failures = Rate(self.limits.failures_per_s, self.limits.failures_burst)
         self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
-        self._forwarding: asyncio.Task[None] | None = None
+        self._services: list[asyncio.Task[None]] = []
         self.streams_of: Counter[str] = Counter()
         self.topics_of: Counter[str] = Counter()
         self.answered: Counter[tuple[str, int]] = Counter()
@@ -358,8 +357,10 @@ class Api:
                 if isinstance(error, JobkitError):  # of the server's own settings, not of the request
                     raise StoreUnavailable(str(error)) from error
                 raise
-            if self._kit is None and kit.settings.mercure_url and self.forward is not None:
-                self._forwarding = asyncio.get_running_loop().create_task(self.forward(kit, self.public_url))
+            if self._kit is None:
+                begin = asyncio.get_running_loop().create_task
+                found = [module.run(kit, self.public_url) for _, module in services("server", kit.settings)]
+                self._services = [begin(each) for each in found]
             self._kit = kit
         return self._kit
 

@@ -24,7 +24,6 @@ from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker, waits
 from jobkit.ui.card.curves import charts_text
 from jobkit.ui.card.study_model import StudyModel, model_of
-from jobkit.ui.card.tell import tell_state
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, soon
 
@@ -280,7 +279,7 @@ class BatchControl(Control):
         self._batch = batch
         self._subscriber = BatchSubscriber(self._deliver, on_end=on_end)
         self._subscriber.start(self._kit, BatchFeed, batch, is_list)
-        background.spawn(self._look_told())
+        background.spawn(self._look_at_reader())
 
     def do(self, action: str, asked: Mapping[str, Any]) -> None:
         subscriber = self._subscriber
@@ -302,10 +301,10 @@ class BatchControl(Control):
 
     def _acted(self, reply: ActionReply) -> None:
         super()._acted(reply)
-        background.spawn(self._look_told())
+        background.spawn(self._look_at_reader())
 
-    async def _look_told(self) -> None:
-        self._put({"told": await tell_state(self._access, self._batch.id)}, {})
+    async def _look_at_reader(self) -> None:
+        await self._tell_reader(self._batch.id, lambda: True)
 
     async def _save(self, what: str, n: str) -> None:
         if (model := self.model) is not None and self._sees():

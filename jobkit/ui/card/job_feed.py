@@ -29,7 +29,6 @@ from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.question import AnswerForm, read_question
-from jobkit.ui.card.tell import tell_state
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import CALM_S, CURVES_S, Deliver, Pacer, SharedFeed, Subscriber, answered, soon
 
@@ -294,7 +293,7 @@ class CardControl(Control):
             self._subscriber = Subscriber(self._deliver, on_end=self._on_end)
             self._subscriber.start(self._kit, JobFeed, job_id, self._window_s)
             if "tell" in self._actions:
-                background.spawn(self._look_told(job_id))
+                background.spawn(self._look_at_reader(job_id))
 
     def stop(self) -> None:
         super().stop()
@@ -345,14 +344,12 @@ class CardControl(Control):
     def _acted(self, reply: ActionReply) -> None:
         super()._acted(reply)
         if "tell" in self._actions:
-            background.spawn(self._look_told(self.job_id))
+            background.spawn(self._look_at_reader(self.job_id))
         for new in reply.made:
             self._on_action("retry", new)
 
-    async def _look_told(self, job_id: str) -> None:
-        told = await tell_state(self._access, job_id)
-        if job_id == self.job_id:
-            self._put({"told": told}, {})
+    async def _look_at_reader(self, job_id: str) -> None:
+        await self._tell_reader(job_id, lambda: job_id == self.job_id)
 
     async def _fetch(self, job_id: str, asked: Mapping[str, Any]) -> None:
         text = await asyncio.to_thread(answer, self._kit, job_id, asked)

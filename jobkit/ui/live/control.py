@@ -11,11 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jobkit.features import modules
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.live.shared_feed import Deliver, Subscriber
 
 if TYPE_CHECKING:
     from jobkit.ui.live.bridge import SessionBridge
+
+#: What features tell one reader of a card; loaded with the cards, so that their actions are known.
+_READERS = tuple(modules("reader"))
 
 
 class Requests:
@@ -106,6 +110,13 @@ class Control:
     def _act(self, action: str, targets: Sequence[str], **details: Any) -> None:
         self._put({"refused": ""}, {})
         self._access.begin(action, targets, self._acted, **details)
+
+    async def _tell_reader(self, id: str, is_shown: Callable[[], bool]) -> None:
+        """Deliver what the card of a job or batch tells this person alone, unless it shows another one by then."""
+        for module in _READERS:
+            texts = await module.about(self._access, id)
+            if is_shown():
+                self._put(dict(texts), {})
 
     def _acted(self, reply: ActionReply) -> None:
         """On the background loop."""

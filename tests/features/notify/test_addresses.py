@@ -11,16 +11,17 @@ import msgspec
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.features.notify.addresses import Address, Message, digest_of
+from jobkit.features.notify.notifier import Notifier
+from jobkit.features.notify.reader import about
+from jobkit.features.notify.sinks import DeliveryRefused
+from jobkit.features.notify.store import ToldStore
 from jobkit.model import EventType, InvalidParams, JobEvent, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.people import Person, Role
 from jobkit.model.plain import to_ms
-from jobkit.notify.addresses import Address, Message, digest_of
-from jobkit.notify.notifier import Notifier
-from jobkit.notify.sinks import DeliveryRefused
 from jobkit.settings import Settings, user_name
 from jobkit.ui.access.actions import ActionReply, Actions
-from jobkit.ui.card import tell
 from tests.support import wait_until
 from tests.worker.conftest import Bench
 from tests.worker.receiver import Receiver
@@ -44,7 +45,7 @@ def snapshot_of(owner: str, id: str = "x") -> JobSnapshot:
 
 
 def state(bench: Bench, id: str, person: str = "ada") -> str:
-    return background.call(tell.tell_state(Actions(bench.kit, Person(person, Role.VIEW)), id))
+    return background.call(about(Actions(bench.kit, Person(person, Role.VIEW)), id))["told"]
 
 
 def test_people_get_a_message_when_the_job_and_the_batch_that_they_have_chosen_end(bench: Bench) -> None:
@@ -120,9 +121,9 @@ def test_a_worker_that_is_no_longer_the_leader_sends_no_more(bench: Bench, is_se
     async def deliver() -> None:
         for sink in sinks:
             sink._send = send  # type: ignore[method-assign]
-            await store.told.hold(sink.key, msgspec.json.encode(Message("1-1", "job failed")), 1)
+            await store.part(ToldStore).hold(sink.key, msgspec.json.encode(Message("1-1", "job failed")), 1)
         await notifier._deliver_pending()
-        assert len(await store.told.held([sink.key for sink in sinks], 2)) == 2  # the leader sends them
+        assert len(await store.part(ToldStore).held([sink.key for sink in sinks], 2)) == 2  # the leader sends them
 
     background.call(deliver())
     assert sent == ["job failed"]
@@ -149,10 +150,10 @@ def test_failures_of_a_person_are_sent_as_one_digest_when_its_time_has_come(benc
             await notifier.deliver_held()
             assert not receiver.bodies
             later_ms = to_ms(datetime.now(UTC) + timedelta(days=1))
-            due = (await store.told.held([sink.key], later_ms))[sink.key]
+            due = (await store.part(ToldStore).held([sink.key], later_ms))[sink.key]
             assert len(due) == 2
             for message in due:
-                await store.told.hold(sink.key, message, 1)  # its time has come
+                await store.part(ToldStore).hold(sink.key, message, 1)  # its time has come
             await notifier.deliver_held()  # refused
             later = timedelta(seconds=1)
             await notifier.deliver_held()
@@ -210,19 +211,19 @@ def test_bad_rules_of_addresses_are_refused_without_showing_them(rule: dict[str,
 
 def test_a_browser_says_whether_it_is_told_and_never_where_to(bench: Bench) -> None:
     job = bench.kit.options(delay=3600).submit(len, "abc")
-    background.call(bench.kit.verbs.store.told.offer({"ada"}))
+    background.call(bench.kit.verbs.store.part(ToldStore).offer({"ada"}))
 
     assert act(bench, "tell", job.id, to="json://127.0.0.1:1/x", person="ada").is_ok
-    assert background.call(bench.kit.verbs.store.told.wanted([job.id])) == {job.id: {"ada"}}
+    assert background.call(bench.kit.verbs.store.part(ToldStore).wanted([job.id])) == {job.id: {"ada"}}
     assert not act(bench, "tell", job.id, person="eve", role=Role.NONE).is_ok
     assert not act(bench, "tell", job.id, person="eve", role=Role.OWN).is_ok  # a job of another user
 
 
 def test_a_visitor_without_a_name_and_a_page_that_only_shows_use_nobodys_address(bench: Bench) -> None:
     job = bench.kit.options(delay=3600).submit(len, "abc")
-    background.call(bench.kit.verbs.store.told.offer({"ada", user_name()}))
+    background.call(bench.kit.verbs.store.part(ToldStore).offer({"ada", user_name()}))
 
     assert not act(bench, "tell", job.id, person="").is_ok
     assert state(bench, job.id, person="") == ""
-    assert background.call(tell.tell_state(Actions(bench.kit, Person("ada"), only_looks=True), job.id)) == ""
-    assert background.call(tell.tell_state(Actions(bench.kit, Person()), job.id)) == "offer"  # on their own machine
+    assert background.call(about(Actions(bench.kit, Person("ada"), only_looks=True), job.id)) == {"told": ""}
+    assert background.call(about(Actions(bench.kit, Person()), job.id)) == {"told": "offer"}  # on their own machine

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-import jobkit.store.told
-from jobkit.cli.doctor import _notifications
+import jobkit.features.notify.store
 from jobkit.client.loop import background
+from jobkit.features.notify.doctor import refusals
+from jobkit.features.notify.notifier import Notifier, pause_s
+from jobkit.features.notify.sinks import DeliveryRefused, Webhook, message_of
+from jobkit.features.notify.store import ToldStore, Unsent
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.notify_rule import NotifyRule
-from jobkit.notify.notifier import Notifier, pause_s
-from jobkit.notify.sinks import DeliveryRefused, Webhook, message_of
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from jobkit.store.told import Unsent
 from tests.support import wait_until
 from tests.worker.conftest import Bench
 from tests.worker.receiver import Receiver
@@ -206,7 +206,7 @@ class Post:
         """Send what waits, so many seconds later; return the state of addresses that did not accept it."""
         self.clock += timedelta(seconds=after_s)
         background.call(self.notifier.deliver_held())
-        return background.call(self.store.told.unsent())
+        return background.call(self.store.part(ToldStore).unsent())
 
 
 def told(receiver: Receiver) -> list[str]:
@@ -244,7 +244,7 @@ def test_after_a_day_the_log_and_doctor_say_what_is_lost(bench: Bench, caplog: p
 
         assert state.lost == 2
         assert "127.0.0.1 was not notified of 2 events within a day: it answers 503" in caplog.messages
-        (found,) = _notifications([state])
+        (found,) = refusals([state])
         assert (found.level, found.check) == ("warn", "notify")
         assert found.text.endswith(": it answers 503, 2 messages lost")
         receiver.answers.clear()
@@ -261,9 +261,9 @@ def test_messages_beyond_a_limit_are_dropped_from_the_oldest_on_and_counted(
         post = Post(bench, receiver)
         if not value:
             value = int(2.5 * len(message_of(*failure("1"))))
-        monkeypatch.setattr(jobkit.store.told, limit, value)
+        monkeypatch.setattr(jobkit.features.notify.store, limit, value)
         post.fail("1", "2", "3", "4", "5")
-        (state,) = background.call(post.store.told.unsent()).values()
+        (state,) = background.call(post.store.part(ToldStore).unsent()).values()
         assert state.lost == 3
         assert post.repeat(1) == {}
 

@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from jobkit.features.notify.sinks import DeliveryRefused, NotificationSink
 from jobkit.model import JobEvent, JobkitError, JobSnapshot, JobState
 from jobkit.model.metrics import Curves
 from jobkit.model.plain import dumps, to_ms
-from jobkit.notify.sinks import DeliveryRefused, NotificationSink
 from jobkit.store.redis import RedisStore
 
 _STATUS = {JobState.SUCCEEDED: "FINISHED", JobState.FAILED: "FAILED", JobState.CANCELLED: "KILLED"}

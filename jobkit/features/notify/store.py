@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from jobkit.store.namespace import StorePart
+from jobkit.store.redis import RedisStore
 from jobkit.store.wire import text
 
 #: Seconds that a wish is kept, that the names of people with an address are, and that a held message is.
@@ -113,3 +114,8 @@ class ToldStore(StorePart):
     async def forget_unsent(self, addresses: Collection[str]) -> None:
         """Delete the state of addresses: they have accepted what waited, or there is no rule for them any more."""
         await self._ns.ask("HDEL", "unsent", *addresses)
+
+
+async def read_newest(store: RedisStore) -> None:
+    """Read the newest records, which finds damaged ones."""
+    await store.part(ToldStore).unsent()

@@ -26,7 +26,7 @@ def test_a_job_that_ends_becomes_one_run_with_arguments_and_metrics(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow = pytest.importorskip("mlflow")
-    from jobkit.notify.mlflow import MlflowRuns
+    from jobkit.features.notify.mlflow import MlflowRuns
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = f"file://{tmp_path}/mlruns"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.features.notify.store import ToldStore
 from jobkit.settings import user_name
 from jobkit.ui import BatchCard, JobCard
 from tests.support import wait_until
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.browser
 def test_tell_me_is_pressed_by_keyboard_and_keeps_the_focus(
     stage: Stage, serve: Serve, window: Window, kind: str, theme: Any, width: int
 ) -> None:
-    told = stage.kit.verbs.store.told
+    told = stage.kit.verbs.store.part(ToldStore)
     background.call(told.offer({user_name()}))
     batch, job = stage.batch({"n": 1})
     target = job if kind == "job" else batch

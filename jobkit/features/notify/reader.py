@@ -6,25 +6,26 @@ where to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
+from jobkit.features.notify.store import ToldStore
 from jobkit.model import JobkitError
 from jobkit.model.people import Person, Role
 from jobkit.ui.access.actions import ActionCall, Actions, action, each, own_name
 
 
-async def tell_state(access: Actions, id: str) -> str:
-    """Return "told", "offer", or "" if this person has no address or may not ask, see `ToldStore.state`."""
+async def about(access: Actions, id: str) -> Mapping[str, str]:
+    """Return the card's text "told": "told", "offer", or "" if this person has no address or may not ask."""
     person = _reader(access.person)
     if not id or not person or not access.may("tell"):
-        return ""
+        return {"told": ""}
     try:
-        return await access.kit.verbs.store.told.state(id, person)
+        return {"told": await access.kit.verbs.store.part(ToldStore).state(id, person)}
     except JobkitError:
-        return ""
+        return {"told": ""}
 
 
 def _reader(person: Person) -> str:
@@ -33,7 +34,7 @@ def _reader(person: Person) -> str:
 
 
 async def _tell(call: ActionCall, id: str, has_ended: Callable[[], Any]) -> None:
-    person, told = _reader(call.person), call.kit.verbs.store.told
+    person, told = _reader(call.person), call.kit.verbs.store.part(ToldStore)
 
     async def do() -> None:
         if call.details.get("on") is False:

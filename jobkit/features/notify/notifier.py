@@ -18,15 +18,14 @@ from functools import partial
 
 import msgspec
 
+from jobkit.features.notify.addresses import Address, batch_message
+from jobkit.features.notify.sinks import DeliveryRefused, KeptSink, NotificationSink
+from jobkit.features.notify.store import REACHABLE_S, ToldStore, Unsent
 from jobkit.model import EventsExpired, JobEvent, JobkitError, JobSnapshot
 from jobkit.model.batch import BatchInfo
 from jobkit.model.plain import to_ms
-from jobkit.notify.addresses import Address, batch_message
-from jobkit.notify.sinks import Command, DeliveryRefused, KeptSink, NotificationSink, Webhook
-from jobkit.settings import Settings
 from jobkit.store.leader import ASK_S, HOLD_S, Leader
 from jobkit.store.redis import RedisStore
-from jobkit.store.told import REACHABLE_S, Unsent
 
 logger = logging.getLogger("jobkit.notify")
 
@@ -79,7 +78,7 @@ class Notifier:
         tries_s: Iterable[float] = TRIES_S,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self._store, self._sinks = store, [*sinks, *addresses]
+        self._store, self._told, self._sinks = store, store.part(ToldStore), [*sinks, *addresses]
         self._leader, self._cursor, self._tries_s = Leader(store, lock), cursor, tries_s
         self._away: set[str] = set()
         # Rules may have the same address, of one person or of several: messages go there once, those of "Tell me" by
@@ -115,7 +114,7 @@ class Notifier:
     async def _deliver_pending(self) -> None:
         """Deliver pending events and held messages, or wait for new events."""
         if self._people and time.monotonic() > self._offered_at + REACHABLE_S / 24:
-            await self._store.told.offer(self._people)
+            await self._told.offer(self._people)
             self._offered_at = time.monotonic()
         if self._keepers:
             await self.deliver_held()
@@ -150,7 +149,7 @@ class Notifier:
 
     async def deliver_held(self) -> None:
         """Send messages whose time has come, and repeat those that were not accepted."""
-        told, now_ms = self._store.told, to_ms(self._now())
+        told, now_ms = self._told, to_ms(self._now())
         self._unsent = await told.unsent()
         if former := self._unsent.keys() - self._keepers.keys():
             await told.forget_unsent(former)
@@ -178,7 +177,7 @@ class Notifier:
         """Send a message, or keep it in the store: until its time, or until its address accepts it."""
         now = self._now()
         if (until := sink.rule.times.until(now)) > now:
-            await self._store.told.hold(sink.key, message, to_ms(until))
+            await self._told.hold(sink.key, message, to_ms(until))
             return
         if sink.key not in self._unsent:  # else after those that wait
             if (refused := await self._send(sink, [message])) is None:
@@ -187,7 +186,7 @@ class Notifier:
         # Messages of one time would lose their order.
         self._kept_ms = max(to_ms(now), self._kept_ms + 1)
         state, before = self._unsent[sink.key], self._unsent[sink.key].lost
-        state = self._unsent[sink.key] = await self._store.told.keep(sink.key, state, message, self._kept_ms)
+        state = self._unsent[sink.key] = await self._told.keep(sink.key, state, message, self._kept_ms)
         if state.lost > before == 0:
             logger.warning("too many notifications wait for %s: the oldest are dropped", sink.name)
 
@@ -205,7 +204,7 @@ class Notifier:
 
     async def _repeat_later(self, sink: KeptSink, refused: DeliveryRefused) -> None:
         """Note that an address did not accept a message, and give up those that have waited for a day."""
-        told, now_ms, state = self._store.told, to_ms(self._now()), self._unsent.get(sink.key)
+        told, now_ms, state = self._told, to_ms(self._now()), self._unsent.get(sink.key)
         if state is None:
             state = Unsent(sink.name, str(refused), now_ms, now_ms + int(pause_s(1) * 1000))
             text = "%s does not accept notifications: %s; they are kept and repeated for a day"
@@ -225,7 +224,7 @@ class Notifier:
         """Read the people to notify of the ends of these jobs and of their batches."""
         self._batches = {}
         batch_of = {job.id: job.batch for job in snapshots if job.is_terminal}
-        self._wanted = await self._store.told.wanted(list({*batch_of, *batch_of.values()} - {""}))
+        self._wanted = await self._told.wanted(list({*batch_of, *batch_of.values()} - {""}))
         wanted = [batch for batch in dict.fromkeys(batch_of.values()) if batch in self._wanted]
         for info in await self._store.batches.infos(wanted) if wanted else ():
             if info is not None and info.state.is_terminal:
@@ -260,7 +259,7 @@ class Notifier:
         info = self._batches.get(job_id)
         for ended in (job_id, info.id if info is not None else ""):
             if self._wanted.pop(ended, None):
-                await self._store.told.done(ended)
+                await self._told.done(ended)
 
     async def _deliver(self, name: str, about: str, send: Send) -> None:
         """Call `send`, with retries; `about` says in the log what the sink of this name was not notified of."""
@@ -291,20 +290,3 @@ class Notifier:
             if not await self._leader.is_leader():
                 return False
         return True
-
-
-def notifier_of(settings: Settings, store: RedisStore) -> Notifier | None:
-    """Return the notifier of these settings, or None. Raises JobkitError: a library of a sink is not installed."""
-    sinks: list[NotificationSink] = [
-        Command(rule) if rule.command else Webhook(rule, settings) for rule in settings.notify if not rule.to
-    ]
-    if settings.otel:
-        from jobkit.notify.otel import Telemetry
-
-        sinks.append(Telemetry(settings.namespace))
-    if settings.mlflow:
-        from jobkit.notify.mlflow import MlflowRuns
-
-        sinks.append(MlflowRuns(settings.mlflow, store))
-    addresses = [Address(rule, settings) for rule in settings.notify if rule.to]
-    return Notifier(store, sinks, addresses) if sinks or addresses else None

@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
+from jobkit.features.notify.notifier import Notifier
+from jobkit.features.notify.sinks import DeliveryRefused, NotificationSink, post
 from jobkit.http.messages import to_json
 from jobkit.model import JobEvent, JobSnapshot
-from jobkit.notify.notifier import Notifier
-from jobkit.notify.sinks import DeliveryRefused, NotificationSink, post
 from jobkit.settings import Settings, masked
 
 logger = logging.getLogger("jobkit.http")
@@ -48,7 +48,7 @@ class HubSink(NotificationSink):
             raise
 
 
-async def forward(kit: Kit, public_url: str) -> None:
+async def run(kit: Kit, public_url: str) -> None:
     """Publish to the external hub until cancelled; returns at once if there is no public URL to make topics from."""
     if not public_url:
         logger.warning("MERCURE_URL is set, but JOBKIT_PUBLIC_URL is not, which topics are made from: nothing is sent")
