@@ -56,6 +56,7 @@ def start(
     _guard.prepare()
 
     def die_with_parent() -> None:
+        _guard.enlist(death_signal)
         if not end_with_parent(parent, death_signal):
             os._exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -54,6 +55,13 @@ class Guard:
         if _prctl is None and self._shell is None:
             self._shell = self._started()
 
+    def enlist(self, number: int) -> None:
+        """Add the process that calls this: a fresh fork, whose parent may end before it can add the fork."""
+        if self._shell is not None and self._shell.stdin is not None:
+            self._targets[os.getpid()] = number
+            with contextlib.suppress(OSError):
+                os.write(self._shell.stdin.fileno(), self._list())
+
     def add(self, pid: int, number: int) -> None:
         """Add a process, or with a negative id a group, and the signal that it is to get."""
         if _prctl is None:
@@ -68,14 +76,17 @@ class Guard:
             self._close(self._shell)
             self._shell = None
 
+    def _list(self) -> bytes:
+        targets = (f"{signal.Signals(number).name[3:]}:{pid}" for pid, number in self._targets.items())
+        return f"{' '.join(targets)}\n".encode()
+
     def _tell(self) -> None:
-        line = " ".join(f"{signal.Signals(number).name[3:]}:{pid}" for pid, number in self._targets.items())
         for _ in range(2):
             self.prepare()
             assert self._shell is not None
             assert self._shell.stdin is not None
             try:
-                os.write(self._shell.stdin.fileno(), f"{line}\n".encode())
+                os.write(self._shell.stdin.fileno(), self._list())
                 return
             except BrokenPipeError:  # it was killed
                 self._close(self._shell)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import psutil
 import pytest
 
 from jobkit.embedded.children import KILLED_PAUSE_S, LONGEST_PAUSE_S, Child
+from tests.support import ROOT
 
 from .conftest import wait_until
 
@@ -30,6 +38,25 @@ def test_a_worker_that_is_killed_again_and_again_is_started_each_two_seconds_at_
     child._started_at += 60  # in which nothing has passed, however slow this machine is
 
     assert 60 < child.tend() <= 60 + KILLED_PAUSE_S
+
+
+#: Dies between the start of a child and the moment at which the guard hears of it.
+DIES = """
+import os, signal, sys
+from jobkit.embedded import children
+children._guard.add = lambda *of: os.kill(os.getpid(), signal.SIGKILL)
+children.start(["sleep", sys.argv[1]], log=None, death_signal=signal.SIGKILL)
+"""
+
+
+def test_a_child_ends_with_its_parent_whenever_that_dies_on_a_system_without_death_signals() -> None:
+    mark = f"{600 + random.random():.9f}"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests' / 'portable'}:{ROOT}"}
+
+    died = subprocess.run([sys.executable, "-c", DIES, mark], env=environment, check=False)
+
+    assert died.returncode == -signal.SIGKILL
+    wait_until(lambda: not [each for each in psutil.process_iter(["cmdline"]) if mark in (each.info["cmdline"] or ())])
 
 
 @pytest.mark.parametrize("failures", [0, 20])
