@@ -73,6 +73,8 @@ SUITE = [
     App("modal"),
     App("cache"),
     App("result_pane", shown="text=Drawn: 144"),
+    App("result_plotly", shown=".js-plotly-plot .gtitle:has-text('Drawn: 144')", needs="plotly"),
+    App("result_holoviews", shown=".bk-Figure canvas", needs="holoviews"),
     App("job_list", shown=".jk-table .row[data-face=succeeded]"),
     App("bind", "--num-procs 2", shown=RESULT, asks="cdn.holoviz.org"),
     App("bind", "--num-threads 4", shown=RESULT),

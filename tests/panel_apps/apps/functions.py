@@ -22,3 +22,16 @@ def counted(n):
         time.sleep(0.05)
         total += each
     return total
+
+
+def bars(n):
+    import plotly.graph_objects
+
+    return plotly.graph_objects.Figure(plotly.graph_objects.Bar(y=list(range(n))), {"title": {"text": "Drawn: 144"}})
+
+
+def line(n):
+    import holoviews
+
+    holoviews.extension("bokeh")
+    return holoviews.Curve([(each, each * each) for each in range(n)], label="Drawn: 144")
