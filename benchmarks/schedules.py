@@ -37,7 +37,7 @@ def _delays_ms(place: Place, workers: int, slots: int) -> tuple[list[float], lis
         fired: dict[int, tuple[float, float]] = {}
 
         def is_over() -> bool:
-            for run in kit.get_schedule(schedule.id).runs:  # the last 14 are kept: look often enough
+            for run in kit.schedules.get(schedule.id).runs:  # the last 14 are kept: look often enough
                 if run.started_ms and run.slot_ms:
                     fired[run.slot_ms] = (run.at_ms - run.slot_ms, run.started_ms - run.slot_ms)
             return len(fired) >= slots

@@ -19,10 +19,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobkit.client import Batch, Job, Kit, Pool, Schedule, Study, as_completed, wait
+    from jobkit.client import Batch, Job, Kit, Pool, Study, as_completed, wait
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
+    from jobkit.features.nouns import Schedule
     from jobkit.model import (
         Backoff,
         ErrorKind,
@@ -123,7 +124,8 @@ _MODULES = {
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",
     "publish": "jobkit.connecting",
-    **dict.fromkeys(("Batch", "Job", "Kit", "Pool", "Schedule", "Study", "as_completed", "wait"), "jobkit.client"),
+    **dict.fromkeys(("Batch", "Job", "Kit", "Pool", "Study", "as_completed", "wait"), "jobkit.client"),
+    "Schedule": "jobkit.features.nouns",
 }
 
 

@@ -13,6 +13,12 @@ load a feature's modules by what they are for, when they are first used:
 - `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.
 - `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
 - `doctor.py`: `findings(store)`, a coroutine that returns lines of `jobkit doctor`.
+- `beside.py`: `beside(store, codec, pause)`, which makes what runs beside each worker's loop: `name`; `keep()` goes on
+  until cancelled; `look()` does once what is due; `wake()` is called when something may be due earlier.
+- `coded.py`: `introduce(store, tasks, settings, codec)`, a coroutine that keeps what stands in the code of tasks.
+- `due.py`: `waiting(store)`, the number of jobs that come by themselves, and `submit_due(store, codec)`, which submits
+  those that are due and returns their ids; for places without workers.
+- `options.py`: checks of options of `@task`, by their names.
 - `worker.py`: `service_of(settings, store)`, which returns None, or what runs beside each worker: `begin()` is awaited
   first, then `run()` goes on until cancelled.
 - `server.py`: `run(kit, public_url)`, a coroutine that goes on as long as a server of the API.
@@ -34,7 +40,8 @@ class Feature:
 
     Attributes:
         name: of its folder, and of its noun.
-        parts: its modules that others load: "store", "routes", "page", "card", "reader", "doctor".
+        parts: its modules that others load: "store", "routes", "page", "card", "reader", "doctor", "beside",
+            "coded", "due", "options".
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.

@@ -29,15 +29,14 @@ from jobkit.client.job import Job
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
+from jobkit.features import modules
 from jobkit.model import InvalidParams
 from jobkit.model.batch import BatchSpec
 from jobkit.pytest_plugin import jobkit_kit, jobkit_queue
-from jobkit.schedules.firing import decide, firing
 from jobkit.settings import Settings
 from jobkit.store import library
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Submission, SubmitReply
-from jobkit.tasks.call import with_own_seed
 from jobkit.tasks.question import Question
 from jobkit.tasks.registry import registry
 from jobkit.tasks.values import shown_and_abridged
@@ -157,10 +156,9 @@ class MemoryKit(Kit):
         return [self.get(job_id) for job_id in ran]
 
     async def _claim_due(self) -> list[Claimed]:
-        """Fire the schedules that are due, and claim one of the jobs that are."""
-        while due := (await self._store.schedules.due())[0]:
-            for one in due:
-                await self._store.schedules.fire(firing(one, decide(one), self.codec, with_own_seed))
+        """Submit what features have due, and claim one of the jobs that are."""
+        for module in modules("due"):
+            await module.submit_due(self._store, self.codec)
         queues = tuple(await self._store.queues()) or ("default",)
         return (await self._store.claim(this_process(queues), 1))[0]
 

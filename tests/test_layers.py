@@ -41,7 +41,7 @@ KNOWN_TO = {
     "bokeh": {"ui"},
     "tornado": {"ui", "http", "sharing"},
     "jwt": {"http"},
-    "cronsim": {"schedules"},
+    "cronsim": {FEATURE},
     "anywidget": {"ui"},
     "ipywidgets": {"ui"},
     "click": {"cli", FEATURE},

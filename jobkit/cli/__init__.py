@@ -48,8 +48,6 @@ COMMANDS = {
     "history": ("export", "List ended jobs from the archive."),
     "export": ("export", "Export jobs as JSON lines."),
     "import": ("export", "Import exported jobs."),
-    "schedule": ("schedules", "Run a task repeatedly, or once later."),
-    "schedules": ("schedules", "List, show, pause, resume, run or delete schedules."),
     "tasks": ("queues", "List tasks."),
     "queues": ("queues", "List queues and their numbers of jobs."),
     "workers": ("worker", "List workers."),

@@ -6,6 +6,7 @@ It shows the dashboard of the configured kit. Start your own from the `dashboard
 import contextlib
 
 import jobkit
+from jobkit.client.loop import background
 from jobkit.tasks.registry import registry
 from jobkit.ui import Dashboard
 from jobkit.ui.panel_server import refuse
@@ -17,5 +18,5 @@ except jobkit.StoreUnavailable as error:
 else:
     registry.load(kit.settings.task_modules)
     with contextlib.suppress(jobkit.StoreUnavailable):  # the page opens anyway, and workers register them too
-        kit.register_schedules()
+        background.call(kit.verbs.introduce())
     Dashboard(kit).servable()

@@ -316,7 +316,7 @@ async def _records(store: RedisStore, versions: Sequence[str], remove_damaged: b
     """
     for state in JobState:
         await store.list(Query(states=(state,), limit=_LOOKED_AT))
-    for read in (store.schedules.snapshots, store.rules, store.audit_log.entries, store.events):
+    for read in (store.rules, store.audit_log.entries, store.events):
         await read()
     for module in modules("store"):
         await module.read_newest(store)

@@ -1,12 +1,11 @@
-"""The client: `Kit` submits and finds jobs; `Job`, `Batch`, `Study`, `Schedule` and `Pool` are live handles."""
+"""The client: `Kit` submits and finds jobs; `Job`, `Batch`, `Study` and `Pool` are live handles."""
 
 from jobkit.client.batch import Batch
 from jobkit.client.completion import as_completed, wait
 from jobkit.client.job import Job
 from jobkit.client.kit import AioKit, Kit
 from jobkit.client.pools import Pool
-from jobkit.client.schedules import Schedule
 from jobkit.client.studies import Study
 from jobkit.client.submit import BoundKit
 
-__all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "Pool", "Schedule", "Study", "as_completed", "wait"]
+__all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "Pool", "Study", "as_completed", "wait"]

@@ -31,7 +31,6 @@ from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.pools import PoolVerbs
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
-from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.studies import StudyVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
@@ -69,8 +68,8 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         {
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch",
             "expected_starts", "handle", "hub", "log_hits", "log_slice", "map_info", "metric_lines", "metrics_of",
-            "outcome", "page", "pool_infos", "queue_reasons", "register_pools", "register_schedules",
-            "reopen_archived", "retry_all", "retry_batch", "retry_many", "runs_other_code", "schedule_info",
+            "outcome", "page", "pool_infos", "queue_reasons", "register_pools",
+            "reopen_archived", "retry_all", "retry_batch", "retry_many", "runs_other_code",
             "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs", "waits_for_many"
         }
     )  # fmt: skip
@@ -94,7 +93,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         self._limits = LimitVerbs(connection)
         self._history = HistoryVerbs(connection)
         self._repeater = Repeater(connection, self._submitter, self._reader)
-        self._schedules = ScheduleVerbs(connection, self._submitter)
         self._batches = BatchVerbs(self, connection, self._repeater)
         self._studies = StudyVerbs(self, connection)
         self._pools = PoolVerbs(connection, keep_pools)
@@ -198,20 +196,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     resume_task = in_thread("_limits", LimitVerbs.resume_task)
     paused = on_loop("_limits", LimitVerbs.paused)
     move = in_thread("_limits", LimitVerbs.move)
-
-    # -- schedules ----------------------------------------------------------------------------------------------------
-
-    schedule = in_thread("_schedules", ScheduleVerbs.schedule)
-    schedule_info = in_thread("_schedules", ScheduleVerbs.schedule_info)
-    change_schedule = in_thread("_schedules", ScheduleVerbs.change_schedule)
-    schedules = on_loop("_schedules", ScheduleVerbs.schedules)
-    get_schedule = on_loop("_schedules", ScheduleVerbs.get_schedule)
-    pause_schedule = on_loop("_schedules", ScheduleVerbs.pause_schedule)
-    resume_schedule = on_loop("_schedules", ScheduleVerbs.resume_schedule)
-    remove_schedule = on_loop("_schedules", ScheduleVerbs.remove_schedule)
-    run_schedule = submitting("_schedules", ScheduleVerbs.run_schedule)
-    fire_schedules = in_thread("_schedules", ScheduleVerbs.fire_schedules)
-    register_schedules = on_loop("_schedules", ScheduleVerbs.register_schedules)
 
     # -- pools of workers ---------------------------------------------------------------------------------------------
 

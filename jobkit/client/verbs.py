@@ -25,6 +25,7 @@ from jobkit.client.starts import expected_starts
 from jobkit.client.tables import AuditEntries, Queues, Stats, Workers
 from jobkit.client.waits import QueueReason, level_of, read_queue_reasons, waits_for
 from jobkit.codec import Codec
+from jobkit.features import modules
 from jobkit.files import FileStore
 from jobkit.model import (
     TERMINAL,
@@ -54,7 +55,7 @@ from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked
 from jobkit.tasks.question import Question
-from jobkit.tasks.registry import unknown_task
+from jobkit.tasks.registry import registry, unknown_task
 
 if TYPE_CHECKING:
     from jobkit.archive import Archive
@@ -88,11 +89,21 @@ class Verbs:
         self.made = MadeReader(store, codec)
         self.logs = LogVerbs(store, lambda: self.file_store)
         self.refused_tasks: dict[str, str] = {}
-        self._said_only_reads = False
+        self._said_only_reads = self._is_introduced = False
         is_here = settings.scheme == "sync"  # all is in the memory of this process's own server
         most = MAX_SYNC_BYTES if is_here else MAX_STORED_BYTES
         self.parts = PartStore(store, lambda: None if is_here else self.file_store, most)
         self.belongings = Belongings(store, lambda: self.file_store, self.parts)
+
+    async def introduce(self) -> None:
+        """Have features keep what stands in the code of this process's tasks, such as `@task(schedule=...)`.
+
+        Once for each kit, as a worker does at its start: a page that is opened does not bring back what was removed.
+        """
+        if not self._is_introduced:
+            self._is_introduced = True
+            for module in modules("coded"):
+                await module.introduce(self.store, registry.all(), self.settings, self.codec)
 
     @cached_property
     def file_store(self) -> FileStore | None:

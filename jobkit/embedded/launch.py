@@ -55,7 +55,7 @@ def other_clients(home: Home) -> int:
 
 
 def open_jobs(home: Home, namespaces: Iterable[str]) -> tuple[int, int]:
-    """Return how many jobs of these namespaces wait, and how many run. A schedule with a next slot counts as waiting.
+    """Return how many jobs of these namespaces wait, and how many run. What features will submit counts as waiting.
 
     Loads the store, which is large beside a supervisor. Raises JobkitError if the server does not answer.
     """
@@ -66,6 +66,7 @@ def open_jobs(home: Home, namespaces: Iterable[str]) -> tuple[int, int]:
 
 
 async def _counts(home: Home, namespaces: list[str]) -> list[tuple[int, int]]:
+    from jobkit.features import modules
     from jobkit.store.redis import RedisStore
 
     settings = Settings(url=server_url(home, WORKER_CLIENT), home=home.path)
@@ -73,10 +74,12 @@ async def _counts(home: Home, namespaces: list[str]) -> list[tuple[int, int]]:
     for namespace in namespaces:
         store = RedisStore(replace(settings, namespace=namespace))
         try:
-            jobs, schedules = await store.counts(), await store.schedules.snapshots()
+            jobs = await store.counts()
+            waiting = jobs[JobState.QUEUED] + jobs[JobState.SCHEDULED]
+            for module in modules("due"):
+                waiting += await module.waiting(store)
         finally:
             await store.close()
-        waiting = jobs[JobState.QUEUED] + jobs[JobState.SCHEDULED] + sum(each.next_ms > 0 for each in schedules)
         found.append((waiting, jobs[JobState.RUNNING]))
     return found
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Feature
-from jobkit.features import failures, mercure, notify
+from jobkit.features import failures, mercure, notify, schedules
 
 FEATURES: tuple[Feature, ...] = (
     failures.FEATURE,
+    schedules.FEATURE,
     notify.FEATURE,
     mercure.FEATURE,
 )  # fmt: skip

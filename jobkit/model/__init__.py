@@ -24,6 +24,5 @@ from jobkit.model.events import TERMINAL, ErrorKind, EventType, JobEvent, JobSta
 from jobkit.model.limits import Gate, Pause, Rule, Waiting
 from jobkit.model.log import LOG_LEVELS, LogFilter, LogHits, LogLine, LogSlice
 from jobkit.model.question import OpenQuestion
-from jobkit.model.schedule import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of
 from jobkit.model.spec import Backoff, JobSpec, Once, Retry

@@ -31,7 +31,6 @@ from jobkit.store.pools import PoolStore
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.questions import QuestionStore
 from jobkit.store.queues import QueueRecords
-from jobkit.store.schedules import ScheduleStore
 from jobkit.store.values import (
     ArtifactInfo,
     AttemptNews,
@@ -63,7 +62,7 @@ class RedisStore(QueueRecords, LogRecords):
     Every verb raises `StoreUnavailable` if the server does not answer.
 
     Attributes:
-        finder: pages of jobs. schedules, batches: schedules, batches.
+        finder: pages of jobs. batches: batches.
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             outbox: jobs for the archive. made: what made results. pools: workers on engines.
@@ -79,7 +78,6 @@ class RedisStore(QueueRecords, LogRecords):
         self.has_left = self.serves_arq = self.runs_any_python = False
         self._parts: dict[type, Any] = {}
         self.finder = JobFinder(self)
-        self.schedules = ScheduleStore(self)
         self.batches = BatchStore(self)
         self.questions = QuestionStore(self)
         self.web = WebStore(self)

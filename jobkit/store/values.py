@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jobkit.codec import Blob
-from jobkit.model import InvalidParams, JobSpec, LogLine, ScheduleRun
+from jobkit.model import InvalidParams, JobSpec, LogLine
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.format import many
 from jobkit.model.metrics import MetricsNews
@@ -19,9 +19,6 @@ from jobkit.model.snapshot import JobError
 #: Subscription key (in place of a job's id) for changes that do not belong to a job: failure groups, pauses. Job ids
 #: have no spaces.
 CONTROL = "control news"
-
-#: Subscription key for changes of schedules; the event's data has the `name`.
-SCHEDULES_CHANGED = "schedules"
 
 #: Jobs that the record of a lost worker names, at most; see `lifecycle.lua`.
 LOST_LISTED = 20
@@ -55,33 +52,6 @@ class SubmitReply(NamedTuple):
     created_ms: int = 0
     reseal_for: str | None = None
     lacks: str = ""
-
-
-class Firing(msgspec.Struct, frozen=True):
-    """Decision about the due slots of a schedule, stored if its slot is still the next one.
-
-    Attributes:
-        rev, slot_ms: as they were read; the store rejects the firing if either has changed. A slot of 0 is a manual
-            run, which does not change the timing.
-        jobs: jobs to submit. `runs`: runs to store with the schedule, oldest first.
-        next_ms: the next slot; 0 for none, which ends the schedule. `look_ms`: when the schedule is due again.
-        holds_for: id of a job whose end the slot waits for; then nothing else is written.
-        slots: each becomes a job, oldest first.
-        left_out: number of slots without a job, from the slot `first_ms` on; `why` is the reason.
-    """
-
-    name: str
-    rev: str
-    slot_ms: int
-    jobs: Sequence[Submission] = ()
-    runs: Sequence[ScheduleRun] = ()
-    next_ms: int = 0
-    look_ms: int = 0
-    holds_for: str = ""
-    slots: tuple[int, ...] = ()
-    left_out: int = 0
-    first_ms: int = 0
-    why: str = ""
 
 
 class Claimed(msgspec.Struct, frozen=True, rename={"started_ms": "started"}):

@@ -16,10 +16,10 @@ from numbers import Integral
 from string import Formatter
 from typing import Any, TypeVar
 
+from jobkit.features import modules
 from jobkit.model import Backoff, InvalidParams
 from jobkit.model.format import bytes_in, seconds_in
 from jobkit.model.limits import MAX_STARTS, parse_rate
-from jobkit.schedules.timing import checked_rules, timing
 
 V = TypeVar("V")
 
@@ -38,8 +38,6 @@ _MAX_VARIABLE = 32_000
 
 #: Until the first job starts, or until it ends.
 SCOPES = ("queued", "active")
-
-_SCHEDULE = ("cron", "every", "tz", "missed", "missed_limit", "overlap")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -347,26 +345,16 @@ def tags(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sorted(several) if isinstance(several, (set, frozenset)) else several))
 
 
-def schedule(name: str, value: Any) -> Mapping[str, Any]:
-    """Validate the arguments of `kit.schedule`; a cron line is short for `cron=`, a number for `every=`."""
-    given = value
-    if isinstance(value, str):
-        given = {"cron": value}
-    elif not isinstance(value, Mapping):
-        given = {"every": value}
-    if unknown := given.keys() - set(_SCHEDULE):
-        raise InvalidParams(
-            f"{name} takes {', '.join(_SCHEDULE)}, not {min(map(str, unknown))!r}; schedules with an end or arguments "
-            "are made with kit.schedule",
-            name,
-        )
-    try:
-        made = timing(**{each: given.get(each) for each in ("cron", "every", "tz")}, now_ms=0)
-        rules = checked_rules(given.get("missed"), given.get("missed_limit"), given.get("overlap"))
-    except InvalidParams as error:
-        raise InvalidParams(f"{name}: {error}", name) from None
-    when = {"every": made.every_ms / 1000} if made.every_ms else {"cron": made.cron}
-    return {**when, **({"tz": made.tz} if made.tz != "UTC" else {}), **rules}
+def of_feature(name: str, value: Any) -> Any:
+    """Validate an option that a feature has.
+
+    Raises:
+        InvalidParams: it is refused, or no feature has it.
+    """
+    for module in modules("options"):
+        if (check := getattr(module, name, None)) is not None:
+            return check(name, value)
+    raise InvalidParams(f"there is no feature with the option {name!r}", name)
 
 
 @must_be("a datetime or ISO 8601 text like 2026-11-24T16:30")

@@ -103,7 +103,7 @@ class JobOptions:
     cache_ignore: tuple[str, ...] = _option(option_values.names, ())
     version: str = _option(option_values.version, "")
     priority: int = _option(_int(-MAX_PRIORITY, MAX_PRIORITY), 0, is_nullable=False)
-    schedule: Mapping[str, Any] = _option(option_values.schedule, dict, of="task")
+    schedule: Mapping[str, Any] = _option(option_values.of_feature, dict, of="task")
     cancel_grace_s: float | None = _option(seconds)
     on_lost: str = _option(partial(one_of, allowed=("retry", "fail")), "retry", is_nullable=False)
     tags: tuple[str, ...] = _option(option_values.tags, ())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -14,7 +15,6 @@ from jobkit.store.values import WorkerInfo
 from jobkit.store.wire import read_claimed
 from jobkit.worker.about import RetryPause
 from jobkit.worker.running import RunningJobs
-from jobkit.worker.scheduler import Scheduler
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -23,6 +23,7 @@ class WorkerInbox:
     """Reads the worker's channel.
 
     Args:
+        beside: what runs beside the worker; it may have something to do earlier than known.
         on_stop: called with one of `STOPS` when the worker is asked to stop. on_cut: awaited after each cut.
 
     Attributes:
@@ -35,13 +36,13 @@ class WorkerInbox:
         store: RedisStore,
         info: WorkerInfo,
         running: RunningJobs,
-        scheduler: Scheduler,
+        beside: Sequence[Any],
         pause: RetryPause,
         *,
         on_stop: Callable[[str], None],
         on_cut: Callable[[], Awaitable[None]],
     ) -> None:
-        self._store, self._info, self._running, self._scheduler = store, info, running, scheduler
+        self._store, self._info, self._running, self._beside = store, info, running, beside
         self._pause, self._on_stop, self._on_cut = pause, on_stop, on_cut
         self.received, self.is_listening = 0, False
 
@@ -61,7 +62,7 @@ class WorkerInbox:
                     elif message["type"] == "subscribe":
                         self.is_listening, failures = True, 0
                         self._running.wake.set()
-                        self._scheduler.wake()
+                        self._wake_beside()
                         self._running.asker.look()
             except (RedisError, OSError, StoreUnavailable) as error:
                 if failures == 0:
@@ -75,6 +76,10 @@ class WorkerInbox:
                 with contextlib.suppress(RedisError, OSError):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
 
+    def _wake_beside(self) -> None:
+        for each in self._beside:
+            each.wake()
+
     def take(self, message: bytes) -> None:
         """Obey a message; one that cannot be read, of another program that writes to this Redis, is left out."""
         try:
@@ -84,7 +89,7 @@ class WorkerInbox:
 
     def obey(self, message: bytes) -> None:
         """`J...`: a job that a submit hands over; `C...`: cancel; `A...`: the same at a checkpoint; `S...`: stop;
-        `T`: a new schedule; `Q...`: an answer; else a wake-up."""
+        `T`: news for what runs beside; `Q...`: an answer; else a wake-up."""
         kind = message[:1]
         if kind == b"J":
             claimed = read_claimed(message[1:])
@@ -99,7 +104,7 @@ class WorkerInbox:
         elif kind == b"S":
             self._on_stop(_text(message))
         elif kind == b"T":
-            self._scheduler.wake()
+            self._wake_beside()
         else:
             self._running.wake.set()
 

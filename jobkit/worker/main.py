@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobkit.features import services
+from jobkit.features import modules, services
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.plain import iso
@@ -284,9 +284,5 @@ async def _introduce(worker: JobWorker, *, is_local: bool) -> None:
             fix = "set the same JOBKIT_SECRET for both, or let the machine that has joined join again"
             logger.warning("worker %s %s: %s, else jobs fail", other, problem, fix)
     await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})
-    is_kept = any(kept.spec.module for kept in await worker.store.schedules.snapshots())
-    if is_kept or any(task.effective().schedule for task in tasks):
-        from jobkit.client.coded_schedules import put_coded  # the client takes 8 MB and 0.05 s
-        from jobkit.client.submit import SubmitOrigin
-
-        await put_coded(worker.store, tasks, SubmitOrigin(worker.settings, codec))
+    for module in modules("coded"):
+        await module.introduce(worker.store, tasks, worker.settings, codec)

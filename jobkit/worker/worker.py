@@ -20,6 +20,7 @@ from typing import Any
 import arq.worker
 
 from jobkit.codec import Codec
+from jobkit.features import modules
 from jobkit.model import StoreUnavailable
 from jobkit.run.attempt import Outcome, Runner
 from jobkit.run.watch import LoopWatch
@@ -36,7 +37,6 @@ from jobkit.worker.inbox import WorkerInbox
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.load import LoadSampler
 from jobkit.worker.running import RunningJobs
-from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
 from jobkit.worker.walltime import Walltime, end_when_idle
 
@@ -111,13 +111,13 @@ class JobWorker(arq.worker.Worker):
         self._stop = ""  # one of `STOPS`
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive
-        self._scheduler = Scheduler(self.store, self.codec, self.pause)
+        self._beside = [module.beside(self.store, self.codec, self.pause) for module in modules("beside")]
         self._revoked: StoreUnavailable | None = None
         self.inbox = WorkerInbox(
             self.store,
             info,
             self.running,
-            self._scheduler,
+            self._beside,
             self.pause,
             on_stop=self._take_request,
             on_cut=self._revive_server,
@@ -152,13 +152,14 @@ class JobWorker(arq.worker.Worker):
                 await self.on_startup(self.ctx)
             if self.burst:  # which is over when nothing waits: first what is due, then the look at the queues
                 with contextlib.suppress(StoreUnavailable):
-                    await self._scheduler.look()
+                    for each in self._beside:
+                        await each.look()
             helpers = [
                 self.helpers.run("inbox", self.inbox.read()),
                 self.helpers.run("removal of files", self.running.job_files.tidy()),
                 self.helpers.run("facts", self.running.facts.keep()),
                 self.helpers.run("durations", self.running.durations.keep(self.settings.heartbeat)),
-                self.helpers.run("scheduler", self._scheduler.keep()),
+                *(self.helpers.run(each.name, each.keep()) for each in self._beside),
                 self.helpers.run("introduction", self._introduce_later()),
                 self.helpers.run("walltime", self.walltime.keep(self.running, self.stop_gently)),
             ]

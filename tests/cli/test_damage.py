@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from jobkit.features.failures.store import FailureStore
+from jobkit.features.schedules.store import ScheduleStore
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED
@@ -84,7 +85,7 @@ def test_what_was_repaired_or_is_of_a_later_version_is_not_removed(terminal: Ter
         await store.redis.hset(f"{prefix}schedule:nightly", "spec", "{")
         [group] = await store.part(FailureStore).groups()
         await store.redis.hset(f"{prefix}group:{group.id}", "count", "x")
-        assert [found.name for found in await store.schedules.snapshots()] == ["second"]
+        assert [found.name for found in await store.part(ScheduleStore).snapshots()] == ["second"]
         await submit(store, "another", queue="other")
         await store.finish([ending((await claim(store, by=worker("w2", "other")))[0], "failed", error=FAILURE)])
         await store.redis.hset(f"{prefix}schedule:nightly", mapping=good)

@@ -128,10 +128,19 @@ def test_a_batch_and_its_watchers_move_in_a_forked_child(kit: Kit) -> None:
 def test_a_schedule_moves_in_a_forked_child(kit: Kit) -> None:
     schedule = kit.schedule(jobs.count_up, {"n": 1}, every=3600, name="hourly")
     child = Child(lambda: wait_until(lambda: schedule.paused))
-    kit.pause_schedule("hourly")
+    kit.schedules.pause("hourly")
 
     assert child.said() == "True"
     wait_until(lambda: schedule.paused)
+
+
+def test_nouns_that_were_used_before_the_fork_work_in_a_forked_child(kit: Kit) -> None:
+    kit.schedule(jobs.count_up, {"n": 1}, every=3600, name="hourly")
+    assert (len(kit.failures()), len(kit.schedules())) == (0, 1)
+
+    child = Child(lambda: (len(kit.failures()), len(kit.schedules())))
+
+    assert child.said() == "(0, 1)"
 
 
 def test_locks_that_other_threads_hold_at_the_fork_do_not_matter(kit: Kit) -> None:

@@ -123,7 +123,7 @@ def test_other_values_are_refused(value: Any) -> None:
 def test_each_slot_of_a_schedule_has_another_drawn_seed(kit: Kit) -> None:
     schedule = kit.schedule(draw, every=3600, seed=True)
 
-    jobs = [kit.run_schedule(schedule.name) for _ in range(2)]
+    jobs = [kit.schedules.run(schedule.name) for _ in range(2)]
     values = {job.result(60) for job in jobs}
     schedule.remove()
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from jobkit.embedded import ensure_running
 from jobkit.embedded.home import Home
 from jobkit.embedded.launch import WORKER_CLIENT, open_jobs, other_clients, server_url
-from jobkit.model import JobSpec, ScheduleSpec
+from jobkit.features.schedules.model import ScheduleSpec
+from jobkit.features.schedules.store import ScheduleStore
+from jobkit.model import JobSpec
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 
@@ -28,10 +30,10 @@ async def test_a_schedule_with_a_future_time_keeps_the_server(settings: Settings
     store = RedisStore(replace(settings, url=server_url(home, WORKER_CLIENT)))
     try:
         next_ms = await store.now_ms() + 3_600_000
-        await store.schedules.put(ScheduleSpec("hourly", JobSpec("", "t"), every_ms=3_600_000), b"", next_ms)
+        await store.part(ScheduleStore).put(ScheduleSpec("hourly", JobSpec("", "t"), every_ms=3_600_000), b"", next_ms)
         assert open_jobs(home, ["default"]) == (1, 0)
 
-        await store.schedules.pause("hourly")
+        await store.part(ScheduleStore).pause("hourly")
 
         assert open_jobs(home, ["default"]) == (0, 0)
     finally:

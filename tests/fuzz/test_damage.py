@@ -12,17 +12,18 @@ import pytest
 from jobkit.attempts import read_preview
 from jobkit.codec import Codec
 from jobkit.features.failures.store import FailureStore
+from jobkit.features.schedules.firing import decide, firing
+from jobkit.features.schedules.store import ScheduleStore
 from jobkit.model import Gate, JobError, LogLine, Once, StoreUnavailable
 from jobkit.model.people import AuditEntry
-from jobkit.schedules.firing import decide, firing
 from jobkit.store.damage import damaged, discard
 from jobkit.store.export import read_dumps, restore
 from jobkit.store.leader import hold
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ALREADY, FINISHED, ArtifactInfo, AttemptNews, Kept, WorkerInfo
+from tests.features.schedules.test_store import CODEC, put, spec
 from tests.store.support import claim, ending, submit, worker
-from tests.store.test_schedules import CODEC, put, spec
 from tests.support import by_default
 
 HOUR_MS = 3_600_000
@@ -63,8 +64,8 @@ async def furnish(store: RedisStore) -> None:
     await store.claim(worker("w2", "other"), 2)
     await put(store, spec())
     await put(store, spec("second"), HOUR_MS)
-    [due] = (await store.schedules.due())[0]
-    await store.schedules.fire(firing(due, decide(due), CODEC))
+    [due] = (await store.part(ScheduleStore).due())[0]
+    await store.part(ScheduleStore).fire(firing(due, decide(due), CODEC))
     await store.audit_log.note(entry())
     await store.web.publish(b'{"topics":["a"],"data":"x"}')
     await store.web.publish(b'{"topics":["b"],"data":"y"}', is_presence=True)
@@ -97,14 +98,14 @@ async def use_everything(store: RedisStore) -> dict[str, str]:
         await restore(store, [dump for dump in dumps if dump.snapshot.is_terminal])
 
     async def schedule() -> None:
-        for due in (await store.schedules.due())[0]:
-            await store.schedules.fire(firing(due, decide(due), CODEC))
-        for found in await store.schedules.snapshots():
-            await store.schedules.pause(found.name)
-            await store.schedules.resume(found.name, found.rev, found.now_ms + HOUR_MS)
+        for due in (await store.part(ScheduleStore).due())[0]:
+            await store.part(ScheduleStore).fire(firing(due, decide(due), CODEC))
+        for found in await store.part(ScheduleStore).snapshots():
+            await store.part(ScheduleStore).pause(found.name)
+            await store.part(ScheduleStore).resume(found.name, found.rev, found.now_ms + HOUR_MS)
         await put(store, spec("third"), HOUR_MS)
-        await store.schedules.payload("nightly")
-        await store.schedules.remove("second")
+        await store.part(ScheduleStore).payload("nightly")
+        await store.part(ScheduleStore).remove("second")
 
     async def failure_groups() -> None:
         for group in await store.part(FailureStore).groups():

@@ -57,7 +57,7 @@ def test_a_token_for_some_tasks_sees_only_their_schedules_and_groups(
         assert http.post(f"/api/schedules/{nightly}/run").status_code == 404
         assert [one["task"] for one in http.get("/api/failures").json()["failures"]] == ["train_model"]
         assert http.get("/api/audit").status_code == 403
-    assert not kit.get_schedule(nightly).paused
+    assert not kit.schedules.get(nightly).paused
 
 
 def test_queues_and_tasks_are_paused_and_resumed(http: httpx.Client, stage: Stage, kit: Kit) -> None:

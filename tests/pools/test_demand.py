@@ -8,9 +8,9 @@ from jobkit.model.limits import Gate
 from jobkit.store.pools import Demand
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
+from tests.features.schedules.test_store import put
+from tests.features.schedules.test_store import spec as schedule_spec
 from tests.store.support import claim, come_due, ending, job, lapse, started, submit, worker
-from tests.store.test_schedules import put
-from tests.store.test_schedules import spec as schedule_spec
 
 
 async def wait_many(store: RedisStore, n: int, **spec: object) -> None:

@@ -13,8 +13,11 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.features.failures.page import GROUP_ACTIONS, FailuresPage
+from jobkit.features.schedules.model import ScheduleSpec
+from jobkit.features.schedules.page import SchedulesPage
+from jobkit.features.schedules.store import ScheduleStore
 from jobkit.http.table import ROUTES
-from jobkit.model import JobSpec, ScheduleSpec
+from jobkit.model import JobSpec
 from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import PAUSE_ACTIONS, Actions
@@ -22,7 +25,6 @@ from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.cards import JobCard
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.log.log_view import LogView
-from jobkit.ui.schedules.schedules_page import SchedulesPage
 from jobkit.ui.timeline.timeline import Timeline
 from jobkit.ui.workers.workers_page import WorkersPage
 from tests.security.people_site import PeopleSite
@@ -54,7 +56,7 @@ def a_job(stage: Stage, way: str) -> str:
 
 def a_schedule(stage: Stage) -> str:
     spec = ScheduleSpec(SECRET, JobSpec("", "double", owner="foreign", title=SECRET), cron="0 6 * * *")
-    background.call(stage.store.schedules.put(spec, b"", 9))
+    background.call(stage.store.part(ScheduleStore).put(spec, b"", 9))
     return SECRET
 
 

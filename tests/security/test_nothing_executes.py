@@ -19,7 +19,9 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.codec import PICKLE, Subject
-from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine, ScheduleSpec
+from jobkit.features.schedules.model import ScheduleSpec
+from jobkit.features.schedules.store import ScheduleStore
+from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.limits import Gate
 from jobkit.model.people import AuditEntry
 from jobkit.tasks.registry import task
@@ -117,7 +119,9 @@ def jobs(stage: Stage, tmp_path: Path) -> list[str]:
     for gate in (f"queue:{EVIL}", f"task:{EVIL}", "queue:default"):
         background.call(store.set_rule(gate, {"paused": {"by": EVIL}, "n": 1}))
     spec: dict[str, Any] = {"params": {EVIL: EVIL}, **names}
-    background.call(store.schedules.put(ScheduleSpec(EVIL, JobSpec("", EVIL, **spec), cron="0 6 * * *"), b"", 9))
+    background.call(
+        store.part(ScheduleStore).put(ScheduleSpec(EVIL, JobSpec("", EVIL, **spec), cron="0 6 * * *"), b"", 9)
+    )
     background.call(store.audit_log.note(AuditEntry.of(EVIL, EVIL, "page", EVIL, EVIL, [EVIL], EVIL, EVIL)))
     background.call(store.audit_log.note(AuditEntry.of(EVIL, EVIL, EVIL, EVIL, "job", [EVIL] * 5, "failed", EVIL)))
     return [running, failed, retried, done, cancelled, submit(), *plain.values(), moved, *held, again]

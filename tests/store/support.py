@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.features.failures.store import FailureStore
+from jobkit.features.schedules.store import ScheduleStore
 from jobkit.model import TERMINAL, ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
@@ -268,7 +269,7 @@ async def check_keys(store: RedisStore) -> None:
         elif kind in ("failed", "again", "healed", "groups", "needed", "left", "needs"):
             continue  # `check_groups` checks their contents
         elif kind in ("schedule", "schedule-args", "schedule-runs"):
-            assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"
+            assert await store.part(ScheduleStore).snapshots([name]), f"{raw} belongs to no schedule"
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
         elif kind == "blob":
@@ -352,8 +353,8 @@ async def clear(store: RedisStore) -> None:
     while (await store.renew("sweeper", {}, {})).has_left:
         pass
     await store.leave("sweeper")
-    for schedule in await store.schedules.snapshots():
-        assert await store.schedules.remove(schedule.name)
+    for schedule in await store.part(ScheduleStore).snapshots():
+        assert await store.part(ScheduleStore).remove(schedule.name)
     await store.list(Query(limit=10_000))  # meets what expired before it was pruned
     left = await structure(store)
     lines = (*left.states.values(), *left.ready.values(), *left.due.values())

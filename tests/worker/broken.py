@@ -11,7 +11,7 @@ from typing import Any
 PARTS = {
     "inbox": ("jobkit.worker.inbox", "WorkerInbox", "read"),
     "heartbeat": ("jobkit.worker.lease", "LeaseKeeper", "beat"),
-    "scheduler": ("jobkit.worker.scheduler", "Scheduler", "keep"),
+    "scheduler": ("jobkit.features.schedules.beside", "Scheduler", "keep"),
     "durations": ("jobkit.worker.about", "Durations", "keep"),
     "exchange with Redis": ("jobkit.worker.worker", "JobWorker", "_exchange"),
 }

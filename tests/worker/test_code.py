@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobkit.client.coded_schedules import put_coded
-from jobkit.client.submit import SubmitOrigin
 from jobkit.codec import Codec
+from jobkit.features.schedules.coded import introduce
+from jobkit.features.schedules.store import ScheduleStore
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.options import check_options
@@ -68,10 +68,10 @@ def test_a_schedule_in_the_code_keeps_the_modules_that_travel(bench: Bench) -> N
     async def put() -> list[bytes | None]:
         store = RedisStore(settings)
         try:
-            await put_coded(store, [task], SubmitOrigin(settings, Codec([b"key"])))
-            [schedule] = await store.schedules.snapshots()
+            await introduce(store, [task], settings, Codec([b"key"]))
+            [schedule] = await store.part(ScheduleStore).snapshots()
             found = await store.blobs.read(schedule.spec.blobs)
-            await store.schedules.remove(schedule.name)
+            await store.part(ScheduleStore).remove(schedule.name)
             return [*found, *await store.blobs.read(schedule.spec.blobs)]
         finally:
             await store.close()

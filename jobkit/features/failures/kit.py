@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from jobkit.client import checks
+from jobkit.client.connection import Connection
 from jobkit.client.forms import Noun, in_thread, on_loop, stream, submitting
 from jobkit.client.repeat import Repeated
 from jobkit.client.tables import Table
@@ -40,8 +41,13 @@ class FailureVerbs:
     """Verbs about groups of failures. Every one may raise `StoreUnavailable`."""
 
     def __init__(self, kit: Any) -> None:
-        self._connection, self._repeater = kit._connection, kit._repeater
-        self.store: FailureStore = kit._connection.store.part(FailureStore)
+        self._connection: Connection = kit._connection
+        self._repeater = kit._repeater
+
+    @property
+    def store(self) -> FailureStore:
+        """The verbs of the store; of another one after a fork."""
+        return self._connection.store.part(FailureStore)
 
     async def list(
         self, state: str | Sequence[str] | None = None, task: str | None = None, limit: int = 100

@@ -1,4 +1,4 @@
-"""Handlers for all but jobs: tasks, queues, workers, batches, schedules, audit trail, health and metrics."""
+"""Handlers for all but jobs: tasks, queues, workers, batches, audit trail, health and metrics."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from jobkit.http.api.jobs import accepted, newest_event
 from jobkit.http.api.shapes import AuditQuery, BatchList, TaskJson
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall, without_places
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import Problem, Response, json_response, printable
-from jobkit.model import JobSnapshot, JobState, ScheduleSnapshot, StoreUnavailable
+from jobkit.model import JobSnapshot, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.model.limits import Pause
 from jobkit.model.people import Role
@@ -116,56 +115,6 @@ async def _jobs(call: ApiCall, batch: BatchInfo) -> list[JobSnapshot]:
         snapshots = await on_loop(store.snapshots(ids[start : start + 500]))
         found += [job for job in snapshots if job is not None and call.grant.sees(job.spec)]
     return found
-
-
-# -- schedules ---------------------------------------------------------------------------------------------------------
-
-
-async def schedules(call: ApiCall) -> Any:
-    """List schedules by name, with their last runs."""
-    found = await on_loop(call.kit.verbs.store.schedules.snapshots())
-    return {"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]}
-
-
-async def schedule(call: ApiCall) -> Any:
-    """Read one schedule."""
-    return (await _schedule(call)).to_json()
-
-
-async def pause_schedule(call: ApiCall) -> Any:
-    """Pause a schedule."""
-    return await _steered(call, call.kit.aio.pause_schedule)
-
-
-async def resume_schedule(call: ApiCall) -> Any:
-    """Resume a schedule: it fires at its next time from now."""
-    return await _steered(call, call.kit.aio.resume_schedule)
-
-
-async def run_schedule(call: ApiCall) -> Any:
-    """Run a schedule once, now."""
-    found = await _schedule(call)
-    since = await newest_event(call)
-    return accepted(call, (await call.kit.aio.run_schedule(found.name)).id, since)
-
-
-async def remove_schedule(call: ApiCall) -> Any:
-    """Delete a schedule; its jobs stay."""
-    found = await _schedule(call)
-    await call.kit.aio.remove_schedule(found.name)
-    return Response(204)
-
-
-async def _steered(call: ApiCall, verb: Any) -> Any:
-    await verb((await _schedule(call)).name)
-    return await schedule(call)
-
-
-async def _schedule(call: ApiCall) -> ScheduleSnapshot:
-    async def read(name: str) -> ScheduleSnapshot | None:
-        return next(iter(await on_loop(call.kit.verbs.store.schedules.snapshots([name]))), None)
-
-    return await call.find("name", "schedule", read, lambda found: call.grant.sees(found.spec.job))
 
 
 # -- pausing -----------------------------------------------------------------------------------------------------------

@@ -10,18 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
-from jobkit.model import (
-    EventType,
-    JobSnapshot,
-    JobSpec,
-    JobState,
-    LogLine,
-    LogSlice,
-    OpenQuestion,
-    ScheduleRun,
-    ScheduleSnapshot,
-    ScheduleSpec,
-)
+from jobkit.model import EventType, JobSnapshot, JobSpec, JobState, LogLine, LogSlice, OpenQuestion
 from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.limits import Pause
 from jobkit.model.people import AuditEntry
@@ -152,7 +141,7 @@ def answer(name: str, text: str = "", /, *, bases: tuple[type[Struct], ...] = ()
     return defstruct(name, list(fields.items()), bases=bases or None, namespace={"__doc__": text})
 
 
-def _json_of(name: str, text: str, sample: Any, *parts: type, **others: Any) -> type[Struct]:
+def json_of(name: str, text: str, sample: Any, *parts: type, **others: Any) -> type[Struct]:
     """Return the type of what `sample.to_json()` returns.
 
     Its fields are also fields and properties of its `parts`, which are in the JSON under the same names, or `others`.
@@ -173,7 +162,7 @@ AcceptedJson = answer(
     events=str,
     last_event_id=str,
 )
-JobJson = _json_of(
+JobJson = json_of(
     "JobJson",
     "Everything about a job. Times in UTC.",
     JobSnapshot(JobSpec("", ""), 0, JobState.QUEUED),
@@ -219,8 +208,8 @@ MadeByJson = answer(
     submitted_from=dict[str, Any] | None,
     ran_on=dict[str, Any] | None,
 )
-LineJson = _json_of("LineJson", "A line of a job's log.", LogLine(""))
-LogJson = _json_of(
+LineJson = json_of("LineJson", "A line of a job's log.", LogLine(""))
+LogJson = json_of(
     "LogJson",
     """Lines of a log; `total` were written, `dropped` of them are no longer kept: those behind line `gap_after`.
     `hidden` further lines were left out before they were stored: notes among those dropped ones counted them.
@@ -335,26 +324,12 @@ class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     ] = ""
 
 
-BatchJson = _json_of(
+BatchJson = json_of(
     "BatchJson",
     "A batch: the jobs of one map or sweep, by state. Of `size` jobs `came` were submitted so far.",
     BatchInfo(BatchSpec("", "", 0)),
     BatchSpec,
     state=State,
-)
-ScheduleRunJson = _json_of("ScheduleRunJson", "One run of a schedule: its job, or `why` there is none.", ScheduleRun(0))
-ScheduleJson = _json_of(
-    "ScheduleJson",
-    "A schedule, with its last runs.",
-    ScheduleSnapshot(ScheduleSpec("", JobSpec("", ""))),
-    JobSpec,
-    ScheduleSpec,
-    **dict.fromkeys(("at", "until", "next_at", "ended_at"), datetime | None),
-    every=float | None,
-    count=int | None,
-    from_code=str,
-    paused=bool,
-    runs=list[ScheduleRunJson],  # type: ignore[valid-type]  # made at run time
 )
 
 
@@ -383,6 +358,5 @@ RepeatedJson = answer(
     refused=dict[str, str],
     left=int,
 )
-SchedulesJson = answer("SchedulesJson", schedules=list[ScheduleJson])  # type: ignore[valid-type]  # made at run time
 TasksJson = answer("TasksJson", tasks=list[TaskJson])
 WorkersJson = answer("WorkersJson", workers=list[WorkerInfo])

@@ -18,7 +18,6 @@ from jobkit.ui.jobs.compare import BatchPage, ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.log.log_view import log_page
-from jobkit.ui.schedules.schedules_page import SchedulesPage, are_there
 from jobkit.ui.timeline.timeline import Timeline
 from jobkit.ui.workers.workers_page import WorkersPage
 
@@ -85,7 +84,6 @@ PAGES: tuple[Page, ...] = (
     ),
     *(module.PAGE for module in modules("page")),
     Page("workers", "Workers", partial(fed, WorkersPage)),
-    Page("schedules", "Schedules", partial(fed, SchedulesPage), is_shown=are_there),
     Page("batch", "Batch", BatchPage, own_too=True, is_shown=nowhere),
     Page("compare", "Compare", ComparePage, own_too=True, is_shown=nowhere),
     Page(

@@ -40,7 +40,6 @@ _BEFORE = {
     "log_view": ("save_file", "log_line", "log_reader", "virtual_list"),
     "workers": ("feed_page", "load", "pools"),
     "form": ("fields", "drafts"),
-    "schedules": ("feed_page", "fields"),
     "audit": ("feed_page",),
     "pair": ("feed_page", "csv", "chart"),
     "timeline": ("search", "timeline_lanes", "timeline_legend", "timeline_charts", "timeline_pointer"),

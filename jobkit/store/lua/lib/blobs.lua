@@ -1,6 +1,9 @@
--- Large parts of calls, shared by jobs and schedules and named by their SHA-256. `blob:{name}` is the content, or says which
--- folder has it; `uses:{name}` (set) has its users: ids of jobs, and "schedule NAME". `blobs` (hash) has the names by user, so
+-- Large parts of calls, shared by jobs and others and named by their SHA-256. `blob:{name}` is the content, or says which
+-- folder has it; `uses:{name}` (set) has its users: ids of jobs, and "KIND NAME" of others. `blobs` (hash) has the names by user, so
 -- that they are known when the user's own keys have expired. A content without users expires by itself.
+
+-- By the kinds of others: whether one of a name is still kept.
+Blobs.users = {}
 
 local UNUSED_MS = 3600000 -- between the upload and the submit of the first user
 

@@ -69,8 +69,10 @@ local IS_OLD = (redis.REDIS_VERSION_NUM or 0) < 0x00070200
 
 -- What features do at moments in a job's life, in the call that brings them about and in the order of the features (see
 -- `jobkit/feature.py`): a job is stored (record), ends (record, state, data of the event), is put back from elsewhere
--- (record, state, its error), or goes (id, state).
-local moments = {created = {}, ended = {}, restored = {}, deleted = {}}
+-- (record, state, its error), or goes (id, state). And at `demand`, when a client asks how many workers are wanted: they add
+-- (queue, resources as JSON) for each job that they would submit if a worker lived, of those due before `late`, at most so
+-- many (late, most, add).
+local moments = {created = {}, ended = {}, restored = {}, deleted = {}, demand = {}}
 
 local function on(moment, act)
   local acts = moments[moment]
@@ -79,6 +81,13 @@ end
 
 local function reached(moment, ...)
   for _, act in ipairs(moments[moment]) do act(...) end
+end
+
+-- What `act` returns; nil if damaged data make it fail, which a verb that only reads cannot put aside.
+local function readable(act, ...)
+  local is_done, reply = pcall(act, ...)
+  if is_done then return reply end
+  if not Damage.is_about_data(type(reply) == 'table' and reply.err or tostring(reply)) then error(reply) end
 end
 
 local function verb(name, flags, body)

@@ -126,7 +126,7 @@ function Damage.drop(id)
 end
 
 -- The index in which the records of a kind are listed.
-local LISTED = {worker = 'workers', group = 'groups', schedule = 'schedules'}
+Damage.listed = {worker = 'workers'}
 local REMOVE = {hash = 'HDEL', zset = 'ZREM', set = 'SREM', stream = 'XDEL'}
 
 -- Removes what `damaged` names; returns 1, or 0 for a name that it does not have.
@@ -145,7 +145,7 @@ function Damage.discard(name)
     Damage.drop(id)
   else
     call('UNLINK', P .. name)
-    if LISTED[kind] then call('ZREM', P .. LISTED[kind], id) end
+    if Damage.listed[kind] then call('ZREM', P .. Damage.listed[kind], id) end
   end
   call('HDEL', P .. 'damaged', name)
   return 1

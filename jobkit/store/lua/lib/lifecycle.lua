@@ -45,7 +45,6 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   if entry then Outbox.keep(rec.id, ttl_ms, entry) end
   reached('ended', rec, state, data)
   if rec.after then Followers.settle(rec.id, ttl_ms) end
-  if string.byte(rec.id) == 115 then Schedules.job_ended(rec, state) end -- "s..." is the id of a schedule's job
   if rec.terms then
     Dedup.ended(rec, state, ttl_ms, data.cached)
     Limits.pump()

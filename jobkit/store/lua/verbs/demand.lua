@@ -8,13 +8,6 @@
 local HEAD, SPREAD = 150, 50
 local LATE_MS = 10000 -- after this time, no worker has come for what is due: living ones have come back from any outage
 
--- What `act` returns; nil if damaged data make it fail, which a verb that only reads cannot put aside.
-local function readable(act, ...)
-  local is_done, reply = pcall(act, ...)
-  if is_done then return reply end
-  if not Damage.is_about_data(type(reply) == 'table' and reply.err or tostring(reply)) then error(reply) end
-end
-
 -- How many more jobs a gate lets start now.
 local function room_of(gate)
   if Limits.is_shut(gate, 0, true) then return 0 end
@@ -63,7 +56,7 @@ verb('demand', READS_ONLY, function(args)
   end
 
   local late = NOW - LATE_MS
-  local lost, fires = {}, {} -- ids of jobs, and resources of jobs of schedules, by queue
+  local lost, fires = {}, {} -- ids of jobs, and resources of jobs that features would submit, by queue
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', late, 'LIMIT', 0, HEAD)) do
     local queue = readable(call, 'HGET', P .. 'job:' .. id, 'queue')
     if queue then
@@ -71,19 +64,10 @@ verb('demand', READS_ONLY, function(args)
       table.insert(lost[queue], id)
     end
   end
-  for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'schedules', '-inf', late, 'LIMIT', 0, HEAD)) do
-    local known = readable(call, 'HMGET', P .. 'schedule:' .. name, 'spec', 'next', 'paused') or {}
-    if known[1] and known[2] and not known[3] then
-      local job = object(known[1]).job
-      local queue, use = 'default', '{}'
-      if type(job) == 'table' then
-        queue = job.queue or queue
-        use = job.resources and readable(cjson.encode, job.resources) or use
-      end
-      fires[queue] = fires[queue] or {}
-      table.insert(fires[queue], use)
-    end
-  end
+  reached('demand', late, HEAD, function(queue, use)
+    fires[queue] = fires[queue] or {}
+    table.insert(fires[queue], use)
+  end)
 
   return each(args, 1, 1, '[]', function(i)
     local queue, counts, rows = args[i], {}, {}

@@ -87,3 +87,5 @@ end)
 on('deleted', function(id, state)
   if state == 'failed' then leave(id) end
 end)
+
+Damage.listed.group = 'groups'

@@ -15,19 +15,23 @@ import param
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.model import InvalidParams, JobEvent, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.model import SCHEDULES_CHANGED, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.store import ScheduleStore
+from jobkit.features.schedules.timing import Timing, checked_count, checked_rules, timing
+from jobkit.features.schedules.words import lateness, moment_text, moments, sentence, utc
+from jobkit.model import InvalidParams, JobEvent, JobkitError, JobSpec
 from jobkit.model.format import params_brief
 from jobkit.model.plain import instant, iso, to_ms
-from jobkit.schedules.timing import Timing, checked_count, checked_rules, timing
-from jobkit.schedules.words import lateness, moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
-from jobkit.store.values import SCHEDULES_CHANGED, WorkerInfo
+from jobkit.store.values import WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.tasks.option_values import seconds
 from jobkit.tasks.specs import number
 from jobkit.ui.access.actions import ActionCall, action, each
+from jobkit.ui.app.fed import fed
 from jobkit.ui.form.form_model import FormModel, read_form
 from jobkit.ui.live.component import FeedPage
+from jobkit.ui.live.page import Page
 from jobkit.ui.live.shared_feed import TextFeed
 
 
@@ -75,30 +79,30 @@ def _local(ms: int, when: Timing) -> str:
 
 async def are_there(kit: Kit) -> bool:
     """Return whether the header names the page."""
-    return bool(await kit.verbs.store.schedules.snapshots())
+    return bool(await kit.verbs.store.part(ScheduleStore).snapshots())
 
 
 # -- what can be done --------------------------------------------------------------------------------------------------
 
 
 async def _add(call: ActionCall, task: str) -> None:
-    await call.kit.aio.schedule_info(task, call.table("params"), call.table("options"), owner=call.person.name)
+    await call.kit.aio.schedules.put(task, call.table("params"), call.table("options"), owner=call.person.name)
 
 
 async def _change(call: ActionCall, name: str) -> None:
-    await call.kit.aio.change_schedule(name, call.details.get("params"), **call.table("options"))
+    await call.kit.aio.schedules.change(name, call.details.get("params"), **call.table("options"))
 
 
 async def _run_now(call: ActionCall, name: str) -> None:
-    call.made.append((await call.kit.aio.run_schedule(name)).id)
+    call.made.append((await call.kit.aio.schedules.run(name)).id)
 
 
 action("add_schedule", each(_add), "scheduled", on="task")
 action("change_schedule", each(_change), "changed", on="schedule")
 action("run_schedule", each(_run_now), "started", on="schedule")
-action("pause_schedule", each(lambda call, name: call.kit.aio.pause_schedule(name)), "paused", on="schedule")
-action("resume_schedule", each(lambda call, name: call.kit.aio.resume_schedule(name)), "resumed", on="schedule")
-action("remove_schedule", each(lambda call, name: call.kit.aio.remove_schedule(name)), "removed", on="schedule")
+action("pause_schedule", each(lambda call, name: call.kit.aio.schedules.pause(name)), "paused", on="schedule")
+action("resume_schedule", each(lambda call, name: call.kit.aio.schedules.resume(name)), "resumed", on="schedule")
+action("remove_schedule", each(lambda call, name: call.kit.aio.schedules.remove(name)), "removed", on="schedule")
 
 
 # -- the form ----------------------------------------------------------------------------------------------------------
@@ -215,7 +219,7 @@ class SchedulesFeed(TextFeed):
     async def data(self) -> dict[str, Any]:
         store = self.kit.verbs.store
         found, workers, now_ms, infos = await asyncio.gather(
-            store.schedules.snapshots(), store.workers(), store.now_ms(), self.kit.aio.tasks()
+            store.part(ScheduleStore).snapshots(), store.workers(), store.now_ms(), self.kit.aio.tasks()
         )
         self._runs = frozenset(run.job_id for one in found for run in one.runs if run.job_id)
         return picture(found, workers, now_ms, defaults_of(infos))
@@ -242,3 +246,6 @@ class SchedulesPage(FeedPage):
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         self._form.do(action, asked)
+
+
+PAGE = Page("schedules", "Schedules", partial(fed, SchedulesPage), is_shown=are_there)

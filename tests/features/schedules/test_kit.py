@@ -30,15 +30,15 @@ def test_a_schedule_runs_its_task_when_its_time_comes(kit: Kit) -> None:
     schedule = kit.schedule(add, {"a": 20, "b": 22}, at=datetime.now(UTC) + timedelta(seconds=0.3))
 
     is_sync = kit.settings.scheme == "sync"  # without a worker
-    [job] = wait_until(lambda: kit.fire_schedules() if is_sync else schedule.jobs(), what="the job")
+    [job] = wait_until(lambda: kit.schedules.fire() if is_sync else schedule.jobs(), what="the job")
 
     assert job.result(60) == 42
     assert job.id.startswith("s")
     [run] = wait_until(
-        lambda: [r for r in kit.get_schedule(schedule.id).runs if r.state == "succeeded"], what="its end"
+        lambda: [r for r in kit.schedules.get(schedule.id).runs if r.state == "succeeded"], what="its end"
     )
     assert run.job_id == job.id
-    assert kit.get_schedule(schedule.id).ended
+    assert kit.schedules.get(schedule.id).ended
 
 
 def test_scheduling_again_changes_the_schedule_instead_of_making_a_second_one(kit: Kit) -> None:
@@ -77,7 +77,7 @@ def test_run_now_returns_the_job_and_does_not_move_the_next_slot(kit: Kit) -> No
     assert schedule.paused
     schedule.resume()
     assert schedule.next_at == next_at
-    assert len(wait_until(lambda: kit.get_schedule(schedule.id).runs, what="the run")) == 1
+    assert len(wait_until(lambda: kit.schedules.get(schedule.id).runs, what="the run")) == 1
 
 
 def test_pause_and_resume_update_a_handle_and_its_watchers(kit: Kit) -> None:
@@ -98,7 +98,7 @@ def test_a_handle_shows_changes_by_others(place: dict[str, str], kit: Kit) -> No
     schedule = kit.schedule(add, every=3600)
 
     with jobkit.connect(**place) as other:
-        other.get_schedule(schedule.id).pause()
+        other.schedules.get(schedule.id).pause()
 
     wait_until(lambda: schedule.paused, what="the word of the pause")
 
@@ -156,7 +156,7 @@ def test_errors_are_raised_before_anything_is_stored(kit: Kit) -> None:
     with pytest.raises(jobkit.UnknownTask):
         kit.schedule("no-such-task", every=5)
     with pytest.raises(jobkit.InvalidParams, match="there is no schedule 'nightl'"):
-        kit.get_schedule("nightl")
+        kit.schedules.get("nightl")
 
     assert kit.schedules() == []
 
@@ -164,7 +164,7 @@ def test_errors_are_raised_before_anything_is_stored(kit: Kit) -> None:
 def test_the_same_verbs_are_coroutines(kit: Kit) -> None:
     async def use() -> str:
         schedule = await kit.aio.schedule(add, every=3600, name="async")
-        await kit.aio.pause_schedule("async")
+        await kit.aio.schedules.pause("async")
         assert [each.id for each in await kit.aio.schedules()] == ["async"]
         return repr(schedule)
 

@@ -15,9 +15,8 @@ from jobkit.client.kit import Kit
 from jobkit.model import JobSnapshot
 from jobkit.store.query import Query
 from tests.support import wait_until
-
-from . import jobs
-from .conftest import Bench
+from tests.worker import jobs
+from tests.worker.conftest import Bench
 
 #: Set `JOBKIT_TEST_SLOTS=600` for a longer run.
 SLOTS = int(os.environ.get("JOBKIT_TEST_SLOTS", "72"))
@@ -52,7 +51,7 @@ def test_each_slot_fires_once_while_workers_freeze_die_and_have_wrong_clocks(ben
     )
 
     for turn in itertools.count():
-        if schedule.ended or bench.kit.get_schedule("each-slot").ended:
+        if schedule.ended or bench.kit.schedules.get("each-slot").ended:
             break
         assert turn < 2 * SLOTS, f"the schedule goes on for too long: {schedule.snapshot}"
         name = list(clocks)[turn % 3]
@@ -62,7 +61,7 @@ def test_each_slot_fires_once_while_workers_freeze_die_and_have_wrong_clocks(ben
             workers[name] = start(name)
         else:
             victim.send_signal(signal.SIGSTOP)
-            goes_on = partial(_goes_on, bench.kit, bench.kit.get_schedule("each-slot").fired)
+            goes_on = partial(_goes_on, bench.kit, bench.kit.schedules.get("each-slot").fired)
             wait_until(goes_on, what="more slots with one worker less")
             victim.send_signal(signal.SIGCONT)
 
@@ -76,17 +75,17 @@ def test_each_slot_fires_once_while_workers_freeze_die_and_have_wrong_clocks(ben
 
 def _goes_on(kit: Kit, fired_before: int) -> bool:
     """Wait for more slots, with one worker less."""
-    schedule = kit.get_schedule("each-slot")
+    schedule = kit.schedules.get("each-slot")
     return schedule.ended or schedule.fired >= fired_before + 4
 
 
 def test_missed_slots_run_once_when_a_worker_starts(bench: Bench) -> None:
     schedule = bench.kit.schedule(jobs.work, [bench.file()], every=0.2)
-    wait_until(lambda: bench.kit.get_schedule(schedule.id).snapshot.overdue_s > 1, what="slots to be missed")
+    wait_until(lambda: bench.kit.schedules.get(schedule.id).snapshot.overdue_s > 1, what="slots to be missed")
 
     bench.worker()
 
-    kept = wait_until(lambda: s if (s := bench.kit.get_schedule(schedule.id).snapshot).fired else None, what="a run")
+    kept = wait_until(lambda: s if (s := bench.kit.schedules.get(schedule.id).snapshot).fired else None, what="a run")
     schedule.pause()
     missed = next(run for run in kept.runs if run.why)
     assert (missed.why, missed.job_id) == ("missed", "")
@@ -101,7 +100,7 @@ def test_a_worker_is_notified_of_a_schedule_at_once(bench: Bench) -> None:
 
     soon = bench.kit.schedule(jobs.work, [bench.file()], at=datetime.now(UTC) + timedelta(seconds=0.3))
 
-    (job,) = wait_until(lambda: bench.kit.get_schedule(soon.id).jobs(), what="the job")
+    (job,) = wait_until(lambda: bench.kit.schedules.get(soon.id).jobs(), what="the job")
     assert job.result(60) == "done"
     assert bench.notes("late") == []
 
@@ -109,7 +108,7 @@ def test_a_worker_is_notified_of_a_schedule_at_once(bench: Bench) -> None:
 def test_a_burst_worker_fires_due_schedules_and_ends(bench: Bench) -> None:
     """So cron can serve a schedule by starting a worker sometimes."""
     schedule = bench.kit.schedule(jobs.work, [bench.file()], every=0.2)
-    wait_until(lambda: bench.kit.get_schedule(schedule.id).snapshot.overdue_s > 0.5, what="a slot")
+    wait_until(lambda: bench.kit.schedules.get(schedule.id).snapshot.overdue_s > 0.5, what="a slot")
 
     worker = bench.worker("--burst", ready=False)
 
@@ -124,7 +123,7 @@ def test_a_schedule_of_another_key_is_skipped_with_the_reason(bench: Bench) -> N
 
     schedule = bench.kit.schedule(jobs.work, [bench.file()], at=datetime.now(UTC) + timedelta(seconds=0.2))
 
-    [run] = wait_until(lambda: bench.kit.get_schedule(schedule.id).runs, what="its outcome")
+    [run] = wait_until(lambda: bench.kit.schedules.get(schedule.id).runs, what="its outcome")
     assert run.job_id == ""
     assert "JOBKIT_SECRET must be the same" in run.why
     assert bench.notes() == []
@@ -176,7 +175,7 @@ def test_a_schedule_in_code_is_added_changed_and_removed_with_the_code(
 
     schedule.change(every=7200)
     worker_with('"30 4 * * *"')
-    assert bench.kit.get_schedule("tidy").every == 7200  # a change at run time stays
+    assert bench.kit.schedules.get("tidy").every == 7200  # a change at run time stays
     schedule.remove()
 
     worker_with("0.5", fires=True)

@@ -1,4 +1,4 @@
-"""Schedules in the store; see `lua/lib/schedules.lua`."""
+"""Schedules in the store; see `lua/lib/schedules.lua` beside this file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.model import JobkitError, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.model import Firing, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.model import JobkitError
 from jobkit.store import wire
 from jobkit.store.namespace import StorePart
-from jobkit.store.values import Firing, SubmitReply
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import SubmitReply
 
 #: Milliseconds for which only the first worker to ask gets a due schedule.
 FIRING_MS = 500
@@ -161,3 +163,8 @@ def _due(row: Sequence[Any], now_ms: int) -> ScheduleSnapshot:
     flat, is_running, payload = row
     record = dict(zip(flat[::2], flat[1::2], strict=True))
     return _snapshot(record, now_ms=now_ms, is_running=is_running == 1, payload=payload or b"")
+
+
+async def read_newest(store: RedisStore) -> None:
+    """Read all schedules, which finds damaged ones."""
+    await store.part(ScheduleStore).snapshots()

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from jobkit.codec import Codec
-from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
-from jobkit.schedules.firing import decide, firing, subject_of
+from jobkit.features.schedules.firing import decide, firing, subject_of
+from jobkit.features.schedules.model import SCHEDULES_CHANGED, Firing, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.store import ScheduleStore
+from jobkit.model import EventType, JobEvent, JobSpec
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission, SubmitReply
+from jobkit.store.values import Submission, SubmitReply
+from tests.store.support import claim, ending, snapshot
 from tests.support import until
-
-from .support import claim, ending, snapshot
 
 CODEC = Codec([b"a key of these tests"])
 
@@ -27,27 +28,27 @@ def spec(name: str = "nightly", **fields: Any) -> ScheduleSpec:
 async def put(store: RedisStore, made: ScheduleSpec, in_ms: int = 0) -> ScheduleSnapshot:
     """Store a schedule whose next slot is `in_ms` from now."""
     payload = CODEC.dumps([1], subject_of(made))
-    assert await store.schedules.put(made, payload, await store.now_ms() + in_ms)
+    assert await store.part(ScheduleStore).put(made, payload, await store.now_ms() + in_ms)
     return await kept(store, made.name)
 
 
 async def kept(store: RedisStore, name: str = "nightly") -> ScheduleSnapshot:
-    [found] = await store.schedules.snapshots([name])
+    [found] = await store.part(ScheduleStore).snapshots([name])
     return found
 
 
 async def due_one(store: RedisStore) -> ScheduleSnapshot:
-    [due] = (await store.schedules.due())[0]
+    [due] = (await store.part(ScheduleStore).due())[0]
     return due
 
 
 async def fire_due(store: RedisStore) -> list[SubmitReply] | None:
     due = await until(lambda: _first(store), "a schedule to be due")
-    return await store.schedules.fire(firing(due, decide(due), CODEC))
+    return await store.part(ScheduleStore).fire(firing(due, decide(due), CODEC))
 
 
 async def _first(store: RedisStore) -> ScheduleSnapshot | None:
-    return next(iter((await store.schedules.due())[0]), None)
+    return next(iter((await store.part(ScheduleStore).due())[0]), None)
 
 
 async def look_now(store: RedisStore, name: str = "nightly") -> None:
@@ -69,16 +70,19 @@ async def test_a_schedule_is_read_as_it_was_stored(store: RedisStore) -> None:
     assert found.spec == made
     assert 0 < found.next_ms - found.now_ms <= 5_000
     assert (found.fired, found.left_out, found.runs, found.is_paused) == (0, 0, (), False)
-    assert await store.schedules.snapshots() == [found] or (await store.schedules.snapshots())[0].spec == made
-    assert await store.schedules.snapshots(["another"]) == []
-    assert await store.schedules.snapshots([]) == []
+    assert (
+        await store.part(ScheduleStore).snapshots() == [found]
+        or (await store.part(ScheduleStore).snapshots())[0].spec == made
+    )
+    assert await store.part(ScheduleStore).snapshots(["another"]) == []
+    assert await store.part(ScheduleStore).snapshots([]) == []
 
 
 async def test_a_due_schedule_is_given_to_the_first_caller(store: RedisStore) -> None:
     await put(store, spec())
 
-    due, wait_s = await store.schedules.due()
-    again, _ = await store.schedules.due()
+    due, wait_s = await store.part(ScheduleStore).due()
+    again, _ = await store.part(ScheduleStore).due()
 
     assert [one.spec.name for one in due] == ["nightly"]
     assert again == []
@@ -88,11 +92,11 @@ async def test_a_due_schedule_is_given_to_the_first_caller(store: RedisStore) ->
 
 
 async def test_a_caller_gets_the_time_of_the_next_check(store: RedisStore) -> None:
-    assert await store.schedules.due() == ([], float("inf"))
+    assert await store.part(ScheduleStore).due() == ([], float("inf"))
 
     await put(store, spec(), in_ms=5_000)
 
-    due, wait_s = await store.schedules.due()
+    due, wait_s = await store.part(ScheduleStore).due()
     assert due == []
     assert 4 < wait_s <= 5
 
@@ -102,7 +106,7 @@ async def test_a_slot_fires_once_for_any_number_of_callers(store: RedisStore) ->
     due = await due_one(store)
     made = firing(due, decide(due), CODEC)
 
-    first, second = await store.schedules.fire(made), await store.schedules.fire(made)
+    first, second = await store.part(ScheduleStore).fire(made), await store.part(ScheduleStore).fire(made)
 
     assert first is not None
     assert first[0].created_ms > 0
@@ -131,10 +135,10 @@ async def test_a_known_id_is_not_a_second_job(store: RedisStore) -> None:
     """A schedule is removed and created again, for a slot that has been fired already."""
     first = await put(store, spec())
     await fire_due(store)
-    await store.schedules.remove("nightly")
+    await store.part(ScheduleStore).remove("nightly")
 
     again = spec()
-    await store.schedules.put(again, CODEC.dumps([1], subject_of(again)), first.next_ms)
+    await store.part(ScheduleStore).put(again, CODEC.dumps([1], subject_of(again)), first.next_ms)
 
     assert [reply.created_ms for reply in await fire_due(store) or ()] == [0]
     assert sum((await store.counts()).values()) == 1
@@ -147,11 +151,11 @@ async def test_a_schedule_that_was_read_before_a_change_cannot_fire(store: Redis
 
     await put(store, spec(overlap="skip"))
 
-    assert await store.schedules.fire(stale) is None
-    await store.schedules.pause("nightly")
-    assert await store.schedules.fire(stale) is None
-    await store.schedules.remove("nightly")
-    assert await store.schedules.fire(stale) is None
+    assert await store.part(ScheduleStore).fire(stale) is None
+    await store.part(ScheduleStore).pause("nightly")
+    assert await store.part(ScheduleStore).fire(stale) is None
+    await store.part(ScheduleStore).remove("nightly")
+    assert await store.part(ScheduleStore).fire(stale) is None
 
 
 async def test_scheduling_again_with_the_same_times_keeps_the_next_slot(store: RedisStore) -> None:
@@ -182,7 +186,9 @@ async def test_only_the_last_runs_are_kept(store: RedisStore) -> None:
     made = await put(store, spec(), in_ms=60_000)
     runs = [ScheduleRun(slot, 1, why="missed") for slot in range(1, 21)]
 
-    await store.schedules.fire(Firing("nightly", made.rev, made.next_ms, (), runs, made.next_ms + 1, made.next_ms + 1))
+    await store.part(ScheduleStore).fire(
+        Firing("nightly", made.rev, made.next_ms, (), runs, made.next_ms + 1, made.next_ms + 1)
+    )
 
     assert [run.slot_ms for run in (await kept(store)).runs] == list(range(20, 6, -1))
 
@@ -191,7 +197,7 @@ async def test_a_manual_run_does_not_move_the_next_slot(store: RedisStore) -> No
     made = await put(store, spec(), in_ms=60_000)
     job = Submission(JobSpec("s00000000000by1", "simulate", schedule="nightly"), b"sealed")
 
-    replies = await store.schedules.fire(Firing("nightly", "", 0, (job,), (ScheduleRun(0, 5, job.spec.id),)))
+    replies = await store.part(ScheduleStore).fire(Firing("nightly", "", 0, (job,), (ScheduleRun(0, 5, job.spec.id),)))
 
     assert replies is not None
     assert replies[0].created_ms > 0
@@ -203,31 +209,31 @@ async def test_a_manual_run_does_not_move_the_next_slot(store: RedisStore) -> No
 async def test_a_paused_schedule_is_not_due_until_it_is_resumed(store: RedisStore) -> None:
     made = await put(store, spec())
 
-    assert await store.schedules.pause("nightly")
-    assert await store.schedules.pause("nightly")
-    assert (await store.schedules.due())[0] == []
+    assert await store.part(ScheduleStore).pause("nightly")
+    assert await store.part(ScheduleStore).pause("nightly")
+    assert (await store.part(ScheduleStore).due())[0] == []
     assert (await kept(store)).is_paused
 
-    assert not await store.schedules.resume("nightly", "another", made.now_ms + 60_000)
-    assert await store.schedules.resume("nightly", made.rev, made.now_ms + 1)
+    assert not await store.part(ScheduleStore).resume("nightly", "another", made.now_ms + 60_000)
+    assert await store.part(ScheduleStore).resume("nightly", made.rev, made.now_ms + 1)
     assert await fire_due(store) is not None
     assert not (await kept(store)).is_paused
-    assert not await store.schedules.pause("another")
+    assert not await store.part(ScheduleStore).pause("another")
 
 
 async def test_a_pause_survives_a_change(store: RedisStore) -> None:
     await put(store, spec())
-    await store.schedules.pause("nightly")
+    await store.part(ScheduleStore).pause("nightly")
 
     found = await put(store, spec(every_ms=1_000))
 
     assert (found.is_paused, found.next_ms) == (True, 0)
-    assert (await store.schedules.due())[0] == []
+    assert (await store.part(ScheduleStore).due())[0] == []
 
 
 async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(store: RedisStore) -> None:
     once = spec(at_ms=await store.now_ms())
-    await store.schedules.put(once, CODEC.dumps([1], subject_of(once)), once.at_ms)
+    await store.part(ScheduleStore).put(once, CODEC.dumps([1], subject_of(once)), once.at_ms)
     await fire_due(store)
 
     found = await kept(store)
@@ -237,7 +243,7 @@ async def test_a_schedule_without_a_further_slot_ends_and_is_forgotten_later(sto
     for kind in ("schedule", "schedule-args", "schedule-runs"):
         assert await store.redis.pttl(f"{store.prefix}{kind}:nightly") > 0
     await look_now(store)
-    assert (await store.schedules.due())[0] == []
+    assert (await store.part(ScheduleStore).due())[0] == []
 
     again = await put(store, spec(), in_ms=60_000)  # used again, it stays
     assert again.ended_ms == 0
@@ -265,7 +271,7 @@ async def test_a_waiting_slot_fires_when_the_previous_run_has_ended(store: Redis
     held = await kept(store)
     assert held.holds_for == held.runs[0].job_id
     assert held.overdue_s == 0
-    assert (await store.schedules.due())[0] == []
+    assert (await store.part(ScheduleStore).due())[0] == []
     first = await end_run(store)
     assert await fire_due(store) != []
     found = await kept(store)
@@ -281,7 +287,7 @@ async def test_the_end_of_a_run_between_check_and_wait_is_not_missed(store: Redi
     due = await until(lambda: _first(store), "the second slot")
     await end_run(store)
 
-    assert await store.schedules.fire(firing(due, decide(due), CODEC)) == []
+    assert await store.part(ScheduleStore).fire(firing(due, decide(due), CODEC)) == []
 
     assert await fire_due(store) != []
 
@@ -294,7 +300,7 @@ async def test_a_schedule_from_code_does_not_overwrite_a_users_change(store: Red
     by_hand = spec(every_ms=5_000)
     await put(store, by_hand)
 
-    assert not await store.schedules.put(coded, CODEC.dumps([1], subject_of(coded)), 1)
+    assert not await store.part(ScheduleStore).put(coded, CODEC.dumps([1], subject_of(coded)), 1)
     assert (await kept(store)).spec == by_hand
 
 
@@ -302,11 +308,11 @@ async def test_a_removed_schedule_is_gone_and_its_jobs_are_not(store: RedisStore
     await put(store, spec())
     await fire_due(store)
 
-    assert await store.schedules.remove("nightly")
+    assert await store.part(ScheduleStore).remove("nightly")
 
-    assert not await store.schedules.remove("nightly")
-    assert await store.schedules.snapshots() == []
-    assert await store.schedules.payload("nightly") is None
+    assert not await store.part(ScheduleStore).remove("nightly")
+    assert await store.part(ScheduleStore).snapshots() == []
+    assert await store.part(ScheduleStore).payload("nightly") is None
     await end_run(store)
 
 
@@ -318,8 +324,8 @@ async def test_every_change_is_notified(store: RedisStore, hub: Any) -> None:
     await put(store, spec())
     await fire_due(store)
     await end_run(store)
-    await store.schedules.pause("nightly")
-    await store.schedules.remove("nightly")
+    await store.part(ScheduleStore).pause("nightly")
+    await store.part(ScheduleStore).remove("nightly")
 
     await until(lambda: len(told) >= 5, "five changes")
     assert {(event.type, event.data["name"]) for event in told} == {(EventType.LOGGED, "nightly")}

@@ -13,8 +13,8 @@ from cronsim import CronSim
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from jobkit.features.schedules.timing import Timing, checked_cron, checked_zone, timing
 from jobkit.model import InvalidParams
-from jobkit.schedules.timing import Timing, checked_cron, checked_zone, timing
 
 BERLIN = "Europe/Berlin"
 #: Zones with changes of an hour, of half an hour, at midnight, in the southern hemisphere, and without changes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -10,11 +11,10 @@ import jobkit
 from jobkit.cli import BadInput, add_command, age, as_json_option, complete, given, job_options, out
 from jobkit.cli.follow import submitted
 from jobkit.cli.queues import read_call
-from jobkit.client import Kit, Schedule
-from jobkit.model import ScheduleRun
+from jobkit.features.schedules.kit import Schedule
+from jobkit.features.schedules.model import MISSED, OVERLAP, ScheduleRun
+from jobkit.features.schedules.words import lateness, moment_text, utc
 from jobkit.model.format import GLYPHS, duration, params_brief
-from jobkit.model.schedule import MISSED, OVERLAP
-from jobkit.schedules.words import lateness, moment_text, utc
 
 
 @click.command()
@@ -80,7 +80,7 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
 @as_json_option
 def show(name: str, as_json: bool) -> None:
     """Show a schedule: its settings, next times and last runs."""
-    found = jobkit.connect().get_schedule(name)
+    found = jobkit.connect().schedules.get(name)
     if as_json:
         nexts = [] if found.ended else [at.isoformat() for at in found.next(5)]
         return out.echo_json({**_shown(found), "next": nexts})
@@ -111,9 +111,13 @@ def show(name: str, as_json: bool) -> None:
             out.echo(f"  {_mark(run)} " + "  ".join(filter(None, cells)))
 
 
-add_command(schedules, "schedule", "pause", Kit.pause_schedule, "Pause schedules.")
-add_command(schedules, "schedule", "resume", Kit.resume_schedule, "Resume paused schedules, from their next time on.")
-add_command(schedules, "schedule", "rm", Kit.remove_schedule, "Delete schedules; their jobs stay.")
+def _verb(name: str) -> Callable[[Any, str], object]:
+    return lambda kit, schedule: getattr(kit.schedules, name)(schedule)
+
+
+add_command(schedules, "schedule", "pause", _verb("pause"), "Pause schedules.")
+add_command(schedules, "schedule", "resume", _verb("resume"), "Resume paused schedules, from their next time on.")
+add_command(schedules, "schedule", "rm", _verb("remove"), "Delete schedules; their jobs stay.")
 
 
 @schedules.command()
@@ -122,7 +126,7 @@ add_command(schedules, "schedule", "rm", Kit.remove_schedule, "Delete schedules;
 def run(name: str, is_waiting: bool) -> int:
     """Run a schedule now and print the job's id. Its next times do not change."""
     kit = jobkit.connect()
-    job = kit.run_schedule(name)
+    job = kit.schedules.run(name)
     out.note(kit, "run_schedule", "schedule", [name])
     return submitted(kit, job, is_waiting)
 

@@ -14,9 +14,10 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from jobkit.codec import Blob, Codec, Subject
-from jobkit.model import InvalidParams, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
-from jobkit.schedules.timing import MOST_COUNTED, Timing
-from jobkit.store.values import Firing, Submission
+from jobkit.features.schedules.model import Firing, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.timing import MOST_COUNTED, Timing
+from jobkit.model import InvalidParams, JobSpec
+from jobkit.store.values import Submission
 
 #: A slot that is fired later than this counts as missed.
 MISSED_AFTER_MS = 60_000

@@ -1,10 +1,11 @@
 """Stored schedules: task, timing, overlap rules and recent runs.
 
-Pure data. `jobkit.schedules` computes the slots; it knows cron lines and time zones.
+Pure data. `timing.py` computes the slots; it knows cron lines and time zones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +13,13 @@ import msgspec
 
 from jobkit.model.plain import Record, instant, to_json
 from jobkit.model.spec import JobSpec
+from jobkit.store.values import Submission
 
 MISSED = ("once", "skip", "all")
 OVERLAP = ("allow", "skip", "wait")
+
+#: Subscription key for changes of schedules; the event's data has the `name`.
+SCHEDULES_CHANGED = "schedules"
 
 #: Fields of `ScheduleSpec` that define the timing. Changing one of them restarts the slots.
 _TIMING = ("cron", "every_ms", "at_ms", "tz", "until_ms", "count")
@@ -198,3 +203,30 @@ class ScheduleSnapshot(msgspec.Struct, frozen=True, rename=_SNAPSHOT):
             **{name: getattr(self, name) for name in ("holds_for", "overdue_s", "fired", "left_out")},
             "runs": [run.to_json() for run in self.runs],
         }
+
+
+class Firing(msgspec.Struct, frozen=True):
+    """Decision about the due slots of a schedule, stored if its slot is still the next one.
+
+    Attributes:
+        rev, slot_ms: as they were read; the store rejects the firing if either has changed. A slot of 0 is a manual
+            run, which does not change the timing.
+        jobs: jobs to submit. `runs`: runs to store with the schedule, oldest first.
+        next_ms: the next slot; 0 for none, which ends the schedule. `look_ms`: when the schedule is due again.
+        holds_for: id of a job whose end the slot waits for; then nothing else is written.
+        slots: each becomes a job, oldest first.
+        left_out: number of slots without a job, from the slot `first_ms` on; `why` is the reason.
+    """
+
+    name: str
+    rev: str
+    slot_ms: int
+    jobs: Sequence[Submission] = ()
+    runs: Sequence[ScheduleRun] = ()
+    next_ms: int = 0
+    look_ms: int = 0
+    holds_for: str = ""
+    slots: tuple[int, ...] = ()
+    left_out: int = 0
+    first_ms: int = 0
+    why: str = ""

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from cronsim import CronSim, CronSimError
 
-from jobkit.model import JobState, ScheduleSnapshot
-from jobkit.schedules.timing import Timing
+from jobkit.features.schedules.model import ScheduleSnapshot
+from jobkit.features.schedules.timing import Timing
+from jobkit.model import JobState
 from jobkit.store.values import WorkerInfo
 
 #: Seconds from which a run counts as late.

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cli.conftest import Terminal, wait_until
 from tests.support import by_default
-
-from .conftest import Terminal, wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -45,9 +45,10 @@ function Schedules.add_runs(name, runs)
   call('LTRIM', P .. 'schedule-runs:' .. name, 0, RUNS_KEPT - 1)
 end
 
--- A job whose id begins with "s" has ended: if a schedule made it, its outcome is kept there, longer than the job, and a
--- slot that waits for its end may go.
-function Schedules.job_ended(rec, state)
+-- A job has ended: if a schedule made it, which its id tells ("s..."), its outcome is kept there, longer than the job, and
+-- a slot that waits for its end may go.
+on('ended', function(rec, state)
+  if string.byte(rec.id) ~= 115 then return end
   local name = Records.wish(rec, 'schedule')
   if type(name) ~= 'string' or call('EXISTS', P .. 'schedule:' .. name) == 0 then return end
   local runs = P .. 'schedule-runs:' .. name
@@ -65,4 +66,23 @@ function Schedules.job_ended(rec, state)
     Schedules.wake_workers()
   end
   Schedules.changed(name)
-end
+end)
+
+-- Only claims of workers fire schedules.
+on('demand', function(late, most, add)
+  for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'schedules', '-inf', late, 'LIMIT', 0, most)) do
+    local known = readable(call, 'HMGET', P .. 'schedule:' .. name, 'spec', 'next', 'paused') or {}
+    if known[1] and known[2] and not known[3] then
+      local job = object(known[1]).job
+      local queue, use = 'default', '{}'
+      if type(job) == 'table' then
+        queue = job.queue or queue
+        use = job.resources and readable(cjson.encode, job.resources) or use
+      end
+      add(queue, use)
+    end
+  end
+end)
+
+Blobs.users.schedule = function(name) return call('EXISTS', P .. 'schedule:' .. name) == 1 end
+Damage.listed.schedule = 'schedules'

@@ -7,9 +7,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobkit.model import JobSpec, ScheduleSnapshot, ScheduleSpec
-from jobkit.schedules.firing import HOLD_MS, decide
-from jobkit.schedules.timing import Timing
+from jobkit.features.schedules.firing import HOLD_MS, decide
+from jobkit.features.schedules.model import ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.timing import Timing
+from jobkit.model import JobSpec
 
 BEGIN_MS = 1_795_600_000_000
 

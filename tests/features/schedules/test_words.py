@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobkit.model import JobSpec, ScheduleSnapshot, ScheduleSpec
-from jobkit.schedules.timing import Timing
-from jobkit.schedules.words import moment_text, moments, sentence
+from jobkit.features.schedules.model import ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.timing import Timing
+from jobkit.features.schedules.words import moment_text, moments, sentence
+from jobkit.model import JobSpec
 
 
 @pytest.mark.parametrize(

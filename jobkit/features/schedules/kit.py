@@ -1,7 +1,8 @@
-"""`Schedule`: a live handle to one schedule, as a param object; `ScheduleVerbs`: the verbs of a kit about schedules."""
+"""`Schedule`: a live handle to one schedule, as a param object; `kit.schedules`: the verbs about schedules."""
 
 from __future__ import annotations
 
+import builtins
 import html
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -11,25 +12,25 @@ from typing import Any, ClassVar, Unpack
 
 from msgspec.structs import asdict, fields, replace
 
-from jobkit.client.coded_schedules import put_coded
 from jobkit.client.connection import Connection
+from jobkit.client.forms import Noun, in_thread, on_loop, submitting
 from jobkit.client.handle import NamedHandle, NamedHandles, from_snapshot, named_by_id
 from jobkit.client.job import Job
-from jobkit.client.submit import BoundKit
 from jobkit.client.tables import Table
-from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.due import submit_due
+from jobkit.features.schedules.firing import job_of, scheduled
+from jobkit.features.schedules.model import SCHEDULES_CHANGED, Firing, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.store import PartsNotKept, ScheduleStore
+from jobkit.features.schedules.timing import RULES, Timing, checked_count, checked_rules, timing
+from jobkit.features.schedules.words import LATE_S, moment_text, moments, sentence, utc
+from jobkit.model import InvalidParams, JobkitError, JobSpec
 from jobkit.model.format import GLYPHS, ago, duration, local_time, params_brief
 from jobkit.model.table import Columns
-from jobkit.schedules.firing import decide, firing, job_of, scheduled
-from jobkit.schedules.timing import RULES, Timing, checked_count, checked_rules, timing
-from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
-from jobkit.store.schedules import PartsNotKept
-from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission
+from jobkit.store.values import Submission
 from jobkit.tasks.call import with_own_seed
 from jobkit.tasks.options import Duration, SharedOptions, SubmitOptions, takes
 from jobkit.tasks.params import checked
-from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
 
 _KINDS = ("cron", "every", "at")
@@ -96,23 +97,23 @@ class Schedule(NamedHandle[ScheduleSnapshot]):
 
     def pause(self) -> None:
         """Fire nothing until it is resumed. What runs goes on."""
-        self._connection.call(self._verbs.pause_schedule, self.id)
+        self._connection.call(self._verbs.pause, self.id)
 
     def resume(self) -> None:
         """Go on with the next time from now; those that passed meanwhile are left out."""
-        self._connection.call(self._verbs.resume_schedule, self.id)
+        self._connection.call(self._verbs.resume, self.id)
 
     def remove(self) -> None:
         """Forget it. Its jobs stay. One from `@task(schedule=...)` comes back when a worker starts: pause that."""
-        self._connection.call(self._verbs.remove_schedule, self.id)
+        self._connection.call(self._verbs.remove, self.id)
 
     def run_now(self) -> Job:
         """Run it once now, paused or not; its next times stay as they are."""
-        return self._connection.run(self._verbs.run_schedule, self.id)
+        return self._connection.run(self._verbs.run, self.id)
 
     def change(self, params: Mapping[str, Any] | None = None, **changes: Any) -> Schedule:
-        """Change some of it: `schedule.change(cron="0 4 * * *", overlap="skip")`; see `Kit.change_schedule`."""
-        return self._connection.run(self._verbs.change_schedule, self.id, params, **changes)
+        """Change some of it: `schedule.change(cron="0 4 * * *", overlap="skip")`; see `kit.schedules.change`."""
+        return self._connection.run(self._verbs.change, self.id, params, **changes)
 
     def _advance(self, snapshot: ScheduleSnapshot) -> None:
         if snapshot.now_ms >= self._snapshot.now_ms:  # two reads may arrive in the wrong order
@@ -154,7 +155,7 @@ class Schedule(NamedHandle[ScheduleSnapshot]):
         )
 
 
-class Schedules(Table, list[Schedule]):
+class ScheduleList(Table, list[Schedule]):
     """Schedules by name: a list that prints and shows itself as a table."""
 
     _columns: ClassVar[Columns] = {
@@ -177,13 +178,17 @@ class ScheduleVerbs:
         handles: live handles.
     """
 
-    def __init__(self, connection: Connection, submitter: BoundKit) -> None:
-        self._connection, self._submitter = connection, submitter
+    def __init__(self, kit: Any) -> None:
+        connection: Connection = kit._connection
+        self._connection, self._submitter = connection, kit._submitter
         self.handles: NamedHandles[Schedule] = NamedHandles(
             connection, SCHEDULES_CHANGED, partial(Schedule, self, connection),
-            lambda names: connection.store.schedules.snapshots(names),
+            lambda names: self._schedules.snapshots(names),
         )  # fmt: skip
-        self._is_registered = False
+
+    @property
+    def _schedules(self) -> ScheduleStore:
+        return self._connection.store.part(ScheduleStore)  # another one after a fork
 
     @takes(SharedOptions)
     def schedule(
@@ -231,9 +236,9 @@ class ScheduleVerbs:
             "cron": cron, "every": every, "at": at, "tz": tz, "until": until, "count": count, "name": name,
             "missed": missed, "missed_limit": missed_limit, "overlap": overlap,
         }  # fmt: skip
-        return self.schedule_info(task, params, given | options)
+        return self.put(task, params, given | options)
 
-    def schedule_info(
+    def put(
         self,
         task: Callable[..., Any] | str,
         params: Mapping[str, Any] | Sequence[Any] | None,
@@ -256,7 +261,7 @@ class ScheduleVerbs:
         spec, payload = scheduled(prepared, wanted, when, self._connection.codec, **rules)
         return self._put(spec, payload, now_ms, prepared)
 
-    def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
+    def change(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
         """Change some of a schedule; what is not named stays.
 
         Args:
@@ -267,7 +272,7 @@ class ScheduleVerbs:
         Raises:
             InvalidParams: there is none of that name, or something is refused; nothing was changed then.
         """
-        kept = self._connection.call(self._kept_schedule, name)
+        kept = self._connection.call(self._kept, name)
         spec, when, now_ms = kept.spec, Timing.of(kept.spec), kept.now_ms
         times, rules, options = _sorted(changes)
         if options and params is None:
@@ -298,7 +303,7 @@ class ScheduleVerbs:
         next_ms = Timing.of(spec).after(now_ms, now_ms)
         if next_ms is None:
             raise InvalidParams(f"schedule {spec.name!r} has no further time: change at, or until", "at")
-        put = self._connection.store.schedules.put
+        put = self._schedules.put
         try:
             if prepared is not None:
                 self._connection.keep_parts([prepared])
@@ -310,89 +315,96 @@ class ScheduleVerbs:
                 self._connection.verbs.parts.lost(blob.name)
             self._connection.keep_parts([prepared])
             self._connection.call(put, spec, payload, next_ms)
-        return self._connection.call(self.get_schedule, spec.name)
+        return self._connection.call(self.get, spec.name)
 
     def _payload(self, name: str) -> bytes:
-        return self._connection.call(self._connection.store.schedules.payload, name) or b""
+        return self._connection.call(self._schedules.payload, name) or b""
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
-    async def schedules(self) -> Schedules:
+    async def list(self) -> ScheduleList:
         """All schedules, by name."""
-        return Schedules([self.handles.of(found) for found in await self._connection.store.schedules.snapshots()])
+        return ScheduleList([self.handles.of(found) for found in await self._schedules.snapshots()])
 
-    async def get_schedule(self, name: str) -> Schedule:
+    async def get(self, name: str) -> Schedule:
         """The schedule of that name.
 
         Raises:
             InvalidParams: there is none; names the close ones.
         """
-        return self.handles.of(await self._kept_schedule(name))
+        return self.handles.of(await self._kept(name))
 
-    async def _kept_schedule(self, name: str) -> ScheduleSnapshot:
-        found = await self._connection.store.schedules.snapshots([name]) if isinstance(name, str) else []
+    async def _kept(self, name: str) -> ScheduleSnapshot:
+        found = await self._schedules.snapshots([name]) if isinstance(name, str) else []
         if not found:
-            names = [schedule.name for schedule in await self._connection.store.schedules.snapshots()]
+            names = [schedule.name for schedule in await self._schedules.snapshots()]
             raise InvalidParams(f"there is no schedule {name!r}{close_names(str(name), names)}"[:400], "name")
         return found[0]
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
-    async def pause_schedule(self, name: str) -> Schedule:
+    async def pause(self, name: str) -> Schedule:
         """Fire nothing until it is resumed."""
-        await self._kept_schedule(name)
-        await self._connection.store.schedules.pause(name)
-        return await self.get_schedule(name)
+        await self._kept(name)
+        await self._schedules.pause(name)
+        return await self.get(name)
 
-    async def resume_schedule(self, name: str) -> Schedule:
+    async def resume(self, name: str) -> Schedule:
         """Go on with the next time from now."""
         for _ in range(5):  # another process may change it in between
-            kept = await self._kept_schedule(name)
+            kept = await self._kept(name)
             next_ms = Timing.of(kept.spec).after(kept.now_ms, kept.anchor_ms) or 0
-            if await self._connection.store.schedules.resume(name, kept.rev, next_ms):
+            if await self._schedules.resume(name, kept.rev, next_ms):
                 break
-        return await self.get_schedule(name)
+        return await self.get(name)
 
-    async def remove_schedule(self, name: str) -> None:
+    async def remove(self, name: str) -> None:
         """Forget it; its jobs stay."""
-        await self._kept_schedule(name)
-        await self._connection.store.schedules.remove(name)
+        await self._kept(name)
+        await self._schedules.remove(name)
 
-    def run_schedule(self, name: str) -> Job:
+    def run(self, name: str) -> Job:
         """Run it once now, paused or not."""
-        kept = self._connection.call(self._kept_schedule, name)
+        kept = self._connection.call(self._kept, name)
         payload = self._payload(name)
         made = job_of(kept.spec, 0, payload, self._connection.codec, "s" + secrets.token_hex(8)[:15], with_own_seed)
         run = ScheduleRun(0, kept.now_ms, made.spec.id)
-        if self._connection.call(self._connection.store.schedules.fire, Firing(name, "", 0, (made,), (run,))) is None:
+        if self._connection.call(self._schedules.fire, Firing(name, "", 0, (made,), (run,))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
         self._connection.run_here([made.spec.id])
         return self._connection.job(made.spec.id)
 
-    def fire_schedules(self) -> list[Job]:
+    def fire(self) -> builtins.list[Job]:
         """Fire what is due by the store's clock, as workers do by themselves; return its jobs.
 
         For `sync://`, which has no worker to do it; the jobs have run when this returns.
         """
-        fired: list[Job] = []
-        while found := self._connection.call(self._connection.store.schedules.due)[0]:
-            for due in found:
-                made = firing(due, decide(due), self._connection.codec, with_own_seed)
-                if self._connection.call(self._connection.store.schedules.fire, made) is None:
-                    continue
-                for job in made.jobs:
-                    self._connection.run_here([job.spec.id])
-                    fired.append(self._connection.job(job.spec.id))
-        return fired
+        ids = self._connection.call(submit_due, self._connection.store, self._connection.codec)
+        for job_id in ids:
+            self._connection.run_here([job_id])
+        return [self._connection.job(job_id) for job_id in ids]
 
-    async def register_schedules(self) -> None:
-        """Keep the schedules that stand in the code of the tasks of this process: `@task(schedule=...)`.
 
-        Once for each kit, as a worker does at its start: a page that is opened does not bring back what was removed.
-        """
-        if not self._is_registered:
-            self._is_registered = True
-            await put_coded(self._connection.store, registry.all(), self._submitter.origin)
+class Schedules(Noun):
+    """`kit.schedules()` lists the schedules; `kit.schedules.pause("nightly")` and others act on one.
+
+    Example:
+        >>> for schedule in kit.schedules():
+        ...     kit.schedules.run(schedule.id)
+    """
+
+    _SERVICE = ScheduleVerbs
+    _internal = frozenset({"put"})
+
+    __call__ = on_loop("_verbs", ScheduleVerbs.list)
+    get = on_loop("_verbs", ScheduleVerbs.get)
+    change = in_thread("_verbs", ScheduleVerbs.change)
+    pause = on_loop("_verbs", ScheduleVerbs.pause)
+    resume = on_loop("_verbs", ScheduleVerbs.resume)
+    remove = on_loop("_verbs", ScheduleVerbs.remove)
+    run = submitting("_verbs", ScheduleVerbs.run)
+    fire = in_thread("_verbs", ScheduleVerbs.fire)
+    put = in_thread("_verbs", ScheduleVerbs.put)
 
 
 def _arguments(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:

@@ -12,8 +12,10 @@ import contextlib
 import logging
 
 from jobkit.codec import Codec
-from jobkit.model import ScheduleSnapshot, SignatureError, StoreUnavailable
-from jobkit.schedules.firing import decide, firing, without_jobs
+from jobkit.features.schedules.firing import decide, firing, without_jobs
+from jobkit.features.schedules.model import ScheduleSnapshot
+from jobkit.features.schedules.store import ScheduleStore
+from jobkit.model import SignatureError, StoreUnavailable
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.call import with_own_seed
 from jobkit.worker.about import RetryPause
@@ -28,8 +30,12 @@ _LATE_S = 1.0
 
 
 class Scheduler:
+    """Fires what is due, beside a worker's loop."""
+
+    name = "scheduler"
+
     def __init__(self, store: RedisStore, codec: Codec, pause: RetryPause) -> None:
-        self._store, self._codec, self._pause = store, codec, pause
+        self._schedules, self._codec, self._pause = store.part(ScheduleStore), codec, pause
         self._wake = asyncio.Event()
         self._told: set[tuple[str, str]] = set()  # schedules that cannot be read here
 
@@ -56,7 +62,7 @@ class Scheduler:
 
     async def look(self) -> float:
         """Fire what is due now; return the seconds until the next slot. Raises StoreUnavailable."""
-        due, wait_s = await self._store.schedules.due()
+        due, wait_s = await self._schedules.due()
         await asyncio.gather(*map(self._fire, due))  # together, for many are due at midnight
         return 0.0 if due else wait_s
 
@@ -74,7 +80,11 @@ class Scheduler:
                 self._told.add((name, due.rev))
                 logger.exception("schedule %s: this worker cannot fire it", name)
             return
-        replies = await self._store.schedules.fire(made)
+        replies = await self._schedules.fire(made)
         late_s = (due.now_ms - due.next_ms) / 1000
         if replies is not None and made.jobs and late_s > _LATE_S:
             logger.info("schedule %s: fired %.1f s late", name, late_s)
+
+
+#: Makes what runs beside a worker, see `jobkit/feature.py`.
+beside = Scheduler

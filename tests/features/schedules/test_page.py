@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
-from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.page import ScheduleForm, SchedulesPage, picture, read_given
+from jobkit.features.schedules.timing import MOST_RUNS
+from jobkit.model import JobSpec
 from jobkit.model.people import Person, Role
 from jobkit.model.plain import instant, iso
-from jobkit.schedules.timing import MOST_RUNS
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.task import TaskDef
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.schedules.schedules_page import ScheduleForm, SchedulesPage, picture, read_given
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -167,9 +168,9 @@ def test_a_row_is_switched_run_and_opened_and_follows_what_others_do(stage: Stag
 
     page.click(".schedule .switch")
     page.wait_for_selector(".schedule[data-state=paused] .next:has-text('Paused')")
-    assert stage.kit.get_schedule("hourly").paused
+    assert stage.kit.schedules.get("hourly").paused
 
-    stage.kit.resume_schedule("hourly")
+    stage.kit.schedules.resume("hourly")
     page.wait_for_selector(".schedule[data-state=on]")
 
     page.click(".schedule button:has-text('Run now')")

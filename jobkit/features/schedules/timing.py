@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo, available_timezones
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from jobkit.model import InvalidParams, ScheduleSpec
+from jobkit.features.schedules.model import MISSED, OVERLAP, ScheduleSpec
+from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
-from jobkit.model.schedule import MISSED, OVERLAP
 
 #: Short forms of cron lines.
 MACROS = {

@@ -1,0 +1,92 @@
+"""`/api/schedules`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from jobkit.features.schedules.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.features.schedules.store import ScheduleStore
+from jobkit.http.api.jobs import accepted, newest_event
+from jobkit.http.api.routing import act, delete, see
+from jobkit.http.api.shapes import AcceptedJson, answer, json_of
+from jobkit.http.core.handling import ApiCall
+from jobkit.http.core.tail import on_loop
+from jobkit.http.messages import Response
+from jobkit.model import JobSpec
+
+ScheduleRunJson = json_of("ScheduleRunJson", "One run of a schedule: its job, or `why` there is none.", ScheduleRun(0))
+ScheduleJson = json_of(
+    "ScheduleJson",
+    "A schedule, with its last runs.",
+    ScheduleSnapshot(ScheduleSpec("", JobSpec("", ""))),
+    JobSpec,
+    ScheduleSpec,
+    **dict.fromkeys(("at", "until", "next_at", "ended_at"), datetime | None),
+    every=float | None,
+    count=int | None,
+    from_code=str,
+    paused=bool,
+    runs=list[ScheduleRunJson],  # type: ignore[valid-type]  # made at run time
+)
+SchedulesJson = answer("SchedulesJson", schedules=list[ScheduleJson])  # type: ignore[valid-type]  # made at run time
+
+#: See `MODELS` of the shapes.
+MODELS: tuple[type, ...] = ()
+
+
+async def schedules(call: ApiCall) -> Any:
+    """List schedules by name, with their last runs."""
+    found = await on_loop(call.kit.verbs.store.part(ScheduleStore).snapshots())
+    return {"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]}
+
+
+async def schedule(call: ApiCall) -> Any:
+    """Read one schedule."""
+    return (await _schedule(call)).to_json()
+
+
+async def pause_schedule(call: ApiCall) -> Any:
+    """Pause a schedule."""
+    return await _steered(call, call.kit.aio.schedules.pause)
+
+
+async def resume_schedule(call: ApiCall) -> Any:
+    """Resume a schedule: it fires at its next time from now."""
+    return await _steered(call, call.kit.aio.schedules.resume)
+
+
+async def run_schedule(call: ApiCall) -> Any:
+    """Run a schedule once, now."""
+    found = await _schedule(call)
+    since = await newest_event(call)
+    return accepted(call, (await call.kit.aio.schedules.run(found.name)).id, since)
+
+
+async def remove_schedule(call: ApiCall) -> Any:
+    """Delete a schedule; its jobs stay."""
+    found = await _schedule(call)
+    await call.kit.aio.schedules.remove(found.name)
+    return Response(204)
+
+
+async def _steered(call: ApiCall, verb: Any) -> Any:
+    await verb((await _schedule(call)).name)
+    return await schedule(call)
+
+
+async def _schedule(call: ApiCall) -> ScheduleSnapshot:
+    async def read(name: str) -> ScheduleSnapshot | None:
+        return next(iter(await on_loop(call.kit.verbs.store.part(ScheduleStore).snapshots([name]))), None)
+
+    return await call.find("name", "schedule", read, lambda found: call.grant.sees(found.spec.job))
+
+
+ROUTES = (
+    see("/api/schedules", schedules, SchedulesJson),
+    see("/api/schedules/{name}", schedule, ScheduleJson),
+    delete("/api/schedules/{name}", remove_schedule, on="schedule"),
+    act("/api/schedules/{name}/pause", pause_schedule, 200, ScheduleJson, on="schedule"),
+    act("/api/schedules/{name}/resume", resume_schedule, 200, ScheduleJson, on="schedule"),
+    act("/api/schedules/{name}/run", run_schedule, 202, AcceptedJson, on="schedule"),
+)

@@ -1,1 +1,0 @@
-"""Schedules: their next runs, their last runs, and the form."""
