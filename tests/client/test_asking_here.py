@@ -46,12 +46,11 @@ def test_another_thread_may_answer_a_job_that_runs_with_its_submit(capsys: pytes
     with jobkit.connect("sync://") as kit:
 
         def answer() -> None:
-            (job,) = wait_until(lambda: [job for job in kit.jobs() if job.asking])
+            wait_until(lambda: "waits for an answer from another thread: Go?" in capsys.readouterr().err)
+            (job,) = [job for job in kit.jobs() if job.asking]
             job.answer(True)
 
         thread = threading.Thread(target=answer)
         thread.start()
         assert kit.submit(lambda: jobkit.ask(bool, "Go?", timeout=60)).result() is True
         thread.join()
-
-    assert "waits for an answer from another thread: Go?" in capsys.readouterr().err
