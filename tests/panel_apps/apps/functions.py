@@ -16,14 +16,6 @@ def curve(n):
     return figure
 
 
-def counted(n):
-    total = 0
-    for each in jobkit.track(range(n)):
-        time.sleep(0.05)
-        total += each
-    return total
-
-
 def bars(n):
     import plotly.graph_objects
 
