@@ -72,6 +72,9 @@ class NounOf(Generic[N]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
+        for verb, form in vars(self._make).items():
+            if hasattr(form, "coroutine"):  # as Python's own errors name it
+                form.__wrapped__.__qualname__ = f"kit.{name}" if verb == "__call__" else f"kit.{name}.{verb}"
 
     @overload
     def __get__(self, kit: None, owner: type) -> Self: ...

@@ -35,7 +35,8 @@ def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
 
     def coroutine(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
         made = getattr(kit._connection, f"{how}_async")(verb, service_of(kit), *args, **kwargs)
-        made.__qualname__ = f"kit.aio.{verb.__name__}"  # as Python's warning names it if it is never awaited
+        # As Python's warning names it if it is never awaited.
+        made.__qualname__ = verb.__qualname__.replace("kit", "kit.aio", 1)
         return made
 
     blocking.coroutine = coroutine  # type: ignore[attr-defined]

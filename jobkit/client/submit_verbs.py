@@ -273,4 +273,5 @@ class AioSubmitVerbs(Listed):
 
 
 for _name in ("submit", "map", "sweep", "notebook", "study"):
+    inspect.unwrap(getattr(SubmitVerbs, _name)).__qualname__ = f"kit.{_name}"  # as Python's own errors name it
     getattr(AioSubmitVerbs, _name).__qualname__ = f"kit.aio.{_name}"  # as Python's warning names it if never awaited

@@ -110,8 +110,13 @@ def test_what_follows_a_job_cannot_be_set(kit: Kit) -> None:
 def test_python_names_verbs_as_users_type_them(kit: Kit) -> None:
     with pytest.raises(TypeError, match=r"kit\.jobs\(\) got an unexpected keyword argument 'status'"):
         kit.jobs(status="failed")  # type: ignore[call-arg]
-    for call in (kit.aio.jobs(), kit.aio.stats(), kit.aio.submit(len, "abc")):
-        assert call.__qualname__.startswith("kit.aio.")
+    verbs: dict[str, Any] = {"submit": kit.submit, "schedule": kit.schedule, r"schedules\.pause": kit.schedules.pause}
+    for name, verb in verbs.items():
+        with pytest.raises(TypeError, match=rf"kit\.{name}\(\) missing 1 required positional argument"):
+            verb()
+    calls = {"jobs": kit.aio.jobs(), "failures": kit.aio.failures(), "submit": kit.aio.submit(len, "abc")}
+    for name, call in calls.items():
+        assert call.__qualname__ == f"kit.aio.{name}"
         call.close()
 
 

@@ -1,7 +1,5 @@
 import time
 
-import jobkit
-
 
 def square(x):
     time.sleep(0.2)
