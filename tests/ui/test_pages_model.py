@@ -200,6 +200,18 @@ def test_a_batch_whose_last_job_is_deleted_while_it_is_first_read_does_not_stay(
     assert "batch b" not in made.jobs
 
 
+def test_a_batch_that_was_deleted_before_the_page_was_read_again_does_not_come_back() -> None:
+    made = board(Query(limit=9))
+    before = BatchInfo(BatchSpec("b", "train", 1), {JobState.RUNNING: 1}, 1, 1, submitted_at=NOW)
+    made.load(QueryPage(()), {}, batches={"batch b": before})
+    assert made.batches_to_read() == set()
+    made.load(QueryPage(()), {})
+
+    made.put_batches({"batch b": before}, NOW)  # as it was before
+
+    assert "batch b" not in made.jobs
+
+
 def test_a_later_page_takes_no_new_jobs() -> None:
     made = board(Query(limit=3, cursor="c"))
 

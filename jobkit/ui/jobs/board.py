@@ -148,6 +148,7 @@ class Board:
         self.other_batches: set[str] = set()
         """Ids of those that have further jobs, or fewer: `batches_to_read` gives them."""
         self._reading_batches: set[str] = set()
+        self._loads = self._loads_before = 0  # how often the page was read, and when the reading of batches began
         self._reading: set[str] = set()
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
@@ -165,6 +166,7 @@ class Board:
         batches: Mapping[str, BatchInfo] | None = None,
     ) -> None:
         """Start from a page that was just read."""
+        self._loads += 1
         self.batches = dict(batches or {})
         self.other_batches.clear()
         self.jobs = {job.id: job for job in page.jobs if self.only in (None, job.spec.owner)}
@@ -235,11 +237,15 @@ class Board:
     def batches_to_read(self) -> set[str]:
         """Return ids of batches to read; call `put_batches` with them. What changes meanwhile is to be read again."""
         self._reading_batches, self.other_batches = self.other_batches, set()
+        self._loads_before = self._loads
         return self._reading_batches
 
     def put_batches(self, batches: Mapping[str, BatchInfo | None], now: datetime) -> None:
         """Take batches as they are now, None for deleted ones: those of this page, and new ones."""
-        self._reading_batches = set()
+        others, self._reading_batches = self._reading_batches, set()
+        if self._loads != self._loads_before:  # the page may know of a newer end of them
+            self.other_batches |= others
+            return
         for row_id, info in batches.items():
             is_known, before = row_id in self.jobs, self.batches.get(row_id)
             if info is None:
