@@ -23,6 +23,7 @@ from hypothesis import settings
 
 from jobkit.model import StoreUnavailable
 from jobkit.store import private
+from jobkit.tasks.registry import registry
 from tests.leaks import Before
 from tests.store.server import Server
 from tests.support import FORKED, MARK, NIGHTLY, NO_FORMAT_PARSER, chromium, examples, living_with, wait_until
@@ -209,6 +210,12 @@ def chromium_of_the_run() -> Iterator[Browser]:
         yield launched
         asyncio._set_running_loop(loop)
         launched.close()
+
+
+@pytest.fixture
+def no_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start without tasks; afterwards those of other test modules are registered again."""
+    monkeypatch.setattr(registry, "_tasks", {})
 
 
 @pytest.fixture

@@ -61,13 +61,6 @@ class Registry:
         """Return all tasks, sorted by name."""
         return [self._tasks[name] for name in self.names()]
 
-    def clear(self) -> None:
-        """Remove all tasks; for tests."""
-        with self._lock:
-            self._tasks.clear()
-            self._plain.clear()
-            self._patterns.clear()
-
     def load(self, modules: Iterable[str]) -> list[TaskDef[..., Any]]:
         """Import modules for their tasks; the current directory is searched first.
 

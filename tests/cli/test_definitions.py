@@ -14,7 +14,6 @@ from jobkit.client.loop import background
 from jobkit.codec import Codec
 from jobkit.model import InvalidParams
 from jobkit.tasks.info import TaskInfo, sealed_definition
-from jobkit.tasks.registry import registry
 from jobkit.tasks.specs import ParamSpec
 from jobkit.testing import MemoryKit
 
@@ -30,9 +29,8 @@ OTHER = TaskInfo("slow", params=(ParamSpec(name="duration", kind="float", defaul
 
 
 @pytest.fixture
-def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryKit]:
+def kit(no_tasks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryKit]:
     """Kit with a task `slow(seconds)` in a module that is not imported yet; workers know `slow(duration)`."""
-    monkeypatch.setattr(registry, "_tasks", {})
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "tasks_of_ada.py").write_text(CODE)
     with MemoryKit(tasks=("tasks_of_ada",), secret="of these tests") as made:

@@ -17,7 +17,6 @@ from click.testing import CliRunner
 import jobkit
 from jobkit import connecting
 from jobkit.cli import main
-from jobkit.tasks.registry import registry
 from tests.client.conftest import worker_of
 from tests.docs.commands import commands_of
 from tests.docs.reading import PAGES, granted, read, shown, write_notebook
@@ -47,12 +46,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def names(place: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def names(place: None, no_tasks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The namespace of a page, in a directory with a notebook. Afterwards no job, schedule or pool is left."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     write_notebook()
-    registry.clear()
     names = granted()
     module = types.ModuleType("mytasks")
     vars(module).update(names)
@@ -60,7 +58,6 @@ def names(place: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield names
     for found in tmp_path.glob("*.py"):
         sys.modules.pop(found.stem, None)
-    registry.clear()
     kit = jobkit.connect()
     for schedule in kit.schedules():
         schedule.remove()

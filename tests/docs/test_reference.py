@@ -22,7 +22,6 @@ from sybil.parsers.rest import DocTestParser
 import jobkit
 from jobkit.connecting import default_kit
 from jobkit.model.people import Role
-from jobkit.tasks.registry import registry
 from jobkit.testing import MemoryKit
 from tests.docs.reading import granted, run, shown, write_notebook
 from tests.support import ROOT
@@ -69,14 +68,12 @@ def test_every_public_name_has_an_example() -> None:
 
 
 @pytest.fixture
-def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def names(no_tasks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The namespace of an example, in a directory with a notebook; jobs run at once."""
     monkeypatch.chdir(tmp_path)
     write_notebook()
-    registry.clear()
     with jobkit.connect("sync://") as kit, default_kit(kit):
         yield granted() | BESIDE
-    registry.clear()
 
 
 @pytest.mark.parametrize("module", sorted({module for module, _ in PUBLIC}))

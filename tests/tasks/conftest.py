@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobkit.tasks.registry import registry
-
 
 @pytest.fixture(autouse=True)
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_tasks", {})
+def _own_registry(no_tasks: None) -> None:
+    """Each test starts without tasks."""

@@ -156,7 +156,7 @@ def test_class_by_value_does_not_register_itself_in_the_worker() -> None:
         n = param.Integer(3)
 
     body = cloudpickle.dumps(Lower.task_def())
-    registry.clear()
+    registry._tasks.clear()
 
     assert pickle.loads(body)(n=1) == 1
     assert registry.names() == []

@@ -257,7 +257,6 @@ def test_task_in_a_class_is_a_method() -> None:
             return self.factor * n
 
     assert Bag().times(2) == 6
-    registry.clear()
 
 
 def test_help_works_on_tasks_and_kits(capsys: pytest.CaptureFixture[str]) -> None:

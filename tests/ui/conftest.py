@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from jobkit.tasks.registry import registry
 from tests.support import wait_until
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
@@ -177,6 +176,5 @@ def wait_for(page: Page, expression: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_registry(no_tasks: None) -> None:
     """Separate registry: pages show only tasks of this test, not those that other tests have imported."""
-    monkeypatch.setattr(registry, "_tasks", {})
