@@ -316,12 +316,15 @@ def relative_files(files: Sequence[str | os.PathLike[str]], folder: Path) -> dic
 
 
 def own_key() -> bytes:
-    """Return the key of this user for checkpoints outside of jobs: `JOBKIT_SECRET`, else one made at first use."""
+    """Return the key of this user for checkpoints outside of jobs: `JOBKIT_SECRET`, else one made at first use.
+
+    Not the key of a joined place, which other machines know, and which is replaced when one of them is revoked.
+    """
     from jobkit.own_machine import write_private
     from jobkit.settings import Settings
 
     settings = Settings.load()
-    if settings.secret:
+    if settings.secret and settings.membership is None:
         return settings.secret.encode()
     path = settings.home.expanduser() / "checkpoint-key"
     if not path.exists():

@@ -220,7 +220,7 @@ class JobFolder(msgspec.Struct, frozen=True):
         head = codec.head(form, _parts(body), _in_file(subject, path))
         place.write(path, itertools.chain([head], _parts(body)))
         written = len(head) + (body.stat().st_size if isinstance(body, Path) else len(body))
-        return codec.seal(FILE, msgspec.msgpack.encode([path, written, place.shown]), subject)
+        return _sealed_reference(_Reference(path, written, place.shown, head), subject, codec)
 
     def adopt(self, name: str, form: bytes, file: Path, subject: Subject, codec: Codec) -> bytes:
         """Do the same with a file that has `HEAD_BYTES` of room before the body and is in this folder, or staged: it is
@@ -238,7 +238,7 @@ class JobFolder(msgspec.Struct, frozen=True):
         else:
             place.write(path, _parts(file))
             file.unlink()
-        return codec.seal(FILE, msgspec.msgpack.encode([path, written, place.shown]), subject)
+        return _sealed_reference(_Reference(path, written, place.shown, head), subject, codec)
 
 
 def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore | None) -> tuple[bytes, bytes]:
@@ -253,7 +253,7 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
     form, body = codec.verify(sealed, subject)
     if form != FILE:
         return form, body
-    path, count, shown = _reference(body, subject)
+    path, count, shown, head = msgspec.structs.astuple(_reference(body, subject))
     what = f"the {subject}"
     if file_store is None:
         raise ResultUnavailable(
@@ -271,7 +271,22 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
             raise ResultUnavailable(why) from None
         there = "" if file_store.place.shown == shown else f"; it was written to {shown}"
         raise ResultExpired(f"{why}{there}: it has expired, or the directory is not shared with the workers") from None
+    if head and envelope[:HEAD_BYTES] != head:  # also one that a former member has sealed
+        raise SignatureError(f"the file of the {subject} was replaced after it was stored")
     return codec.verify(envelope, _in_file(subject, path))
+
+
+class _Reference(msgspec.Struct, frozen=True, array_like=True):
+    """Body of an envelope that names a file; `head`: the beginning of the file, with its MAC. `shown`: of its place."""
+
+    path: str
+    size: int
+    shown: str
+    head: bytes = b""
+
+
+def _sealed_reference(reference: _Reference, subject: Subject, codec: Codec) -> bytes:
+    return codec.seal(FILE, msgspec.msgpack.encode(reference), subject)
 
 
 def _in_file(subject: Subject, path: str) -> Subject:
@@ -279,15 +294,13 @@ def _in_file(subject: Subject, path: str) -> Subject:
     return Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task)
 
 
-def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
-    """Return path, size and location; only follows paths made by this module, since a reference may be forged."""
-    try:
-        path, count, shown = msgspec.msgpack.decode(body, type=tuple[str, int, str])
-    except msgspec.DecodeError:
-        path, count, shown = "", 0, ""
-    if not JOB_FILE.fullmatch(path):
-        raise SignatureError(f"the reference to the {subject} is not one that jobkit wrote")
-    return path, count, shown
+def _reference(body: bytes, subject: Subject) -> _Reference:
+    """Return a decoded reference; only follows paths made by this module, since a reference may be forged."""
+    with contextlib.suppress(msgspec.DecodeError):
+        reference = msgspec.msgpack.decode(body, type=_Reference)
+        if JOB_FILE.fullmatch(reference.path):
+            return reference
+    raise SignatureError(f"the reference to the {subject} is not one that jobkit wrote")
 
 
 def _parts(body: bytes | Path) -> Iterator[Part]:

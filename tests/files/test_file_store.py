@@ -110,6 +110,16 @@ def test_a_file_of_another_job_or_name_is_refused(file_store: FileStore) -> None
         opened(sealed, Subject("result", "j2", "simulate"), CODEC, file_store)
 
 
+def test_a_file_that_was_sealed_again_with_the_same_key_is_refused(file_store: FileStore) -> None:
+    """A machine that was revoked may reach the storage, and knows the key."""
+    folder, sealed = put(file_store)
+    put(file_store, body=b"forged")
+
+    with pytest.raises(SignatureError, match="was replaced"):
+        opened(sealed, SUBJECT, CODEC, file_store)
+    assert len(file_store.place.names(folder)) == 2
+
+
 def test_a_missing_or_unreachable_file_is_reported_in_one_sentence(file_store: FileStore, tmp_path: Path) -> None:
     folder, sealed = put(file_store)
     file_store.remove([folder])

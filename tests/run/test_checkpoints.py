@@ -23,6 +23,7 @@ from jobkit.files import FileStore
 from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, own_key, relative_files
 from jobkit.files.places import place_of
 from jobkit.files.storage import PATIENCE_S, Directory
+from jobkit.joined import Membership
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.checkpoint import CheckpointInfo, label_of
 from jobkit.model.format import progress_line
@@ -595,6 +596,14 @@ def test_processes_that_start_together_have_the_same_key(tmp_path: Path, monkeyp
     assert keys[0] == keys[1]
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["checkpoint-key"]
     assert (tmp_path / "home" / "checkpoint-key").stat().st_mode & 0o777 == 0o600
+
+
+def test_other_machines_of_a_joined_place_do_not_know_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    member = Membership("lab", "m", "127.0.0.1", 1, "", "worker-0", "p", "default", "worker", secret="0" * 64)
+    monkeypatch.setenv("JOBKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("JOBKIT_URL", member.inline_url)
+
+    assert own_key() == (tmp_path / "home" / "checkpoint-key").read_bytes() != member.secret.encode()
 
 
 def test_a_directory_that_has_the_checkpoints_is_copied_without_them(tmp_path: Path) -> None:
