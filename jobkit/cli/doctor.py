@@ -21,7 +21,7 @@ from jobkit.client.tables import usage
 from jobkit.client.waits import ARQ_OPTION, pool_infos
 from jobkit.codec import Codec
 from jobkit.embedded import attach
-from jobkit.embedded.home import Home, own_version
+from jobkit.embedded.home import Home
 from jobkit.features import modules
 from jobkit.files import FileStore
 from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
@@ -249,7 +249,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
         return [
             *([ok("rights", f"user {user} may only read: it changes no jobs, and submits and runs none")] * only_reads),
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
-            *await _records(store, [worker.version for worker in workers], remove_damaged),
+            *await _records(store, remove_damaged),
             *_workers(workers, queues, fix_workers, arq_queues),
             *await _keys(store, settings, [worker for worker in workers if worker.is_alive]),
             *_definitions(settings, await store.tasks()),
@@ -309,11 +309,8 @@ def _redis(
         yield ok("clock", f"within {abs(skew_s):.2f} s of the server's")
 
 
-async def _records(store: RedisStore, versions: Sequence[str], remove_damaged: bool) -> list[Finding]:
-    """Read the newest records of each kind, which finds damaged ones, and tell of all that are known.
-
-    Nothing is removed if a worker of a later version is known: what it has written may look damaged from here.
-    """
+async def _records(store: RedisStore, remove_damaged: bool) -> list[Finding]:
+    """Read the newest records of each kind, which finds damaged ones, and tell of all that are known."""
     for state in JobState:
         await store.list(Query(states=(state,), limit=_LOOKED_AT))
     for read in (store.rules, store.audit_log.entries, store.events):
@@ -331,19 +328,11 @@ async def _records(store: RedisStore, versions: Sequence[str], remove_damaged: b
     count = f"{len(found)} damaged record{'s or keys' if len(found) > 1 else ' or key'}"
     names = f"{', '.join(map(str, found[:_NAMED]))}{', ...' if len(found) > _NAMED else ''}"
     text = f"{count} left out: {names}"
-    later = max(versions, key=_numbers, default="")
-    if remove_damaged and _numbers(later) > _numbers(own_version()):
-        why = f"not removed, for a worker of jobkit {later} may have written them (this is {own_version()})"
-        return [*findings, warn("records", f"{text}; {why}", "repeat this with that version")]
     if remove_damaged:
         await discard(store, found)
         return [*findings, ok("records", f"{count} removed: {names}")]
     fix = "repair or remove: `jobkit doctor --remove-damaged` deletes them for good"
     return [*findings, warn("records", text, fix)]
-
-
-def _numbers(version: str) -> list[int]:
-    return list(map(int, re.findall(r"\d+", version)))
 
 
 def _workers(

@@ -65,7 +65,7 @@ class MadeReader:
     def _facts(content: bytes) -> ProcessFacts | None:
         try:
             return msgspec.json.decode(content, type=ProcessFacts)
-        except msgspec.MsgspecError:  # of a newer version
+        except msgspec.MsgspecError:  # damaged
             return None
 
 

@@ -100,7 +100,6 @@ def request_workers(home: Home, settings: Settings, *, only_looks: bool = False)
     changes what workers load. Else raises OSError. A number of slots holds until another one is given or the server
     stops: clients that give none do not change it.
     """
-    home.master()  # before the request: namespaces that are older keep their key
     path = home.namespaces / f"{settings.namespace}.json"
     request = WorkerRequest.of(settings)
     known = _read(path, WorkerRequest)

@@ -93,29 +93,20 @@ class Home:
     def secret(self, namespace: str) -> str:
         """Return the key that signs payloads of a namespace: 64 hex digits, created by the first call, mode 0600.
 
-        That of "default" has its own file. Namespaces of a home of an earlier version keep that one, which they had.
-
-        Raises JobkitError if the file is damaged, or other users can read it.
+        That of "default" has its own file. Raises JobkitError if the file is damaged, or other users can read it.
         """
-        master, *earlier = self.master()
-        if namespace == "default" or namespace in earlier:
+        if namespace == "default":
             return self._random_text("secret", "the signing key", "remove it, and with it the jobs that wait")
-        return _derived(master, f"payloads\0{namespace}")
+        return _derived(self._master(), f"payloads\0{namespace}")
 
     def token_secret(self) -> str:
         """Return the key of tokens and logins, which no other machine gets. Raises JobkitError as `secret` does."""
-        return _derived(self.master()[0], "tokens")
+        return _derived(self._master(), "tokens")
 
-    def master(self) -> list[str]:
-        """Return the key from which others are derived, and the namespaces that are older than it.
-
-        It is created before the first request for workers of a namespace. Raises JobkitError as `secret` does.
-        """
-        earlier: list[str] = []
-        if (self.path / "secret").exists():
-            earlier = [path.stem for path in sorted(self.namespaces.glob("*.json"))]
+    def _master(self) -> str:
+        """Return the key from which others are derived. Raises JobkitError as `secret` does."""
         fix = "remove it, and with it all tokens and the jobs that wait outside of the namespace default"
-        return self._random_text("master-key", "the master key", fix, *earlier).split()
+        return self._random_text("master-key", "the master key", fix)
 
     def login_command(self) -> str:
         """Return the name of the server's command AUTH, which only the gateway of `jobkit share` may know.
@@ -124,11 +115,10 @@ class Home:
         """
         return f"login-{self._random_text('login-command', 'the name of the login command', 'remove it')}"
 
-    def _random_text(self, name: str, what: str, fix: str, *more: str) -> str:
+    def _random_text(self, name: str, what: str, fix: str) -> str:
         path = self.path / name
         if not path.exists():
-            text = "\n".join((secrets.token_hex(32), *more))
-            write_private(path, text, replaces=False)  # the first of two processes wins
+            write_private(path, secrets.token_hex(32), replaces=False)  # the first of two processes wins
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             raise JobkitError(f"{what} {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")

@@ -95,7 +95,7 @@ class _Block(msgspec.Struct, frozen=True):
             with self.marks.open("rb") as file:
                 file.seek(self.marks_from * MARK.size)
                 marks = file.read(size)
-        except OSError:  # written by an older version
+        except OSError:  # they are lost
             marks = b""
         return marks[: len(marks) // MARK.size * MARK.size].ljust(size, b"\0")
 
@@ -241,7 +241,7 @@ def _blocks(pieces: LogPieces, dropped: int) -> Iterator[_Block]:
 def _found(pieces: LogPieces, end: str) -> Path:
     try:
         return pieces(end)
-    except FileNotFoundError:  # written by an older version
+    except FileNotFoundError:
         return Path(os.devnull)
 
 

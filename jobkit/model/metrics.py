@@ -38,7 +38,7 @@ _LINES_MOST = 200
 #: Names whose newest value is part of a job's snapshot, and points of the small curve in a row of a table.
 NEWEST_MOST, SPARK_POINTS = 20, 32
 
-#: Exceptions of a line that was not written by this or another version of jobkit.
+#: Exceptions of a line that jobkit has not written like this.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, msgspec.MsgspecError)
 
 _encode = msgspec.json.encode

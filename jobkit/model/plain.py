@@ -21,7 +21,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Self:
-        """Return the value in a record; unknown fields (of a newer version) are ignored.
+        """Return the value in a record; unknown fields are ignored.
 
         Raises:
             ValueError: a field is missing or has the wrong type.

@@ -14,7 +14,7 @@ from jobkit.model.snapshot import JobSnapshot
 
 
 class Cancellation(Record, frozen=True):
-    """A request to stop a job. `by` is "" if unknown (an earlier version, a rule), `reason` if none was given."""
+    """A request to stop a job. `by` is "" if it was a rule, `reason` if none was given."""
 
     at: datetime
     by: str = ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from jobkit import own_machine
-from jobkit.embedded import ensure_running, shutdown
+from jobkit.embedded import ensure_running
 from jobkit.embedded.demand import (
     GATEWAY,
     Service,
@@ -64,9 +64,6 @@ def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, 
     """
     _check_alone(Home.at(settings.home), settings.namespace)
     home = Home.at(ensure_running(settings, only_looks=True).home)
-    if not _is_closed_to_users(home):  # started by an earlier version
-        shutdown(settings)
-        ensure_running(settings, only_looks=True)
     renew_functions(home)
     members = Members(home)
     members.set(results=settings.results)
@@ -184,15 +181,6 @@ def _check_alone(home: Home, namespace: str) -> None:
                 "other: use a namespace with another name, or another JOBKIT_HOME",
                 "namespace",
             )
-
-
-def _is_closed_to_users(home: Home) -> bool:
-    """Return True if no user of the server can become another one; see `config_text` of the embedded server."""
-    try:
-        ask(str(home.socket), "RESET")
-    except ServerReply as reply:
-        return "unknown command" in str(reply)
-    return False
 
 
 def free_port(host: str, wanted: int, first: int, *, is_given: bool) -> int:

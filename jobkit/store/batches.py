@@ -99,7 +99,7 @@ class BatchStore(StorePart):
             jobs, cursor = await self.singles(size, cursor)
             size = min(2 * size, _SINGLES_MOST)
             homes = await self.homes([job_id for _, job_id in jobs])
-            unlisted = sorted({home for home in homes if home} - infos.keys())  # of an earlier version, or a study
+            unlisted = sorted({home for home in homes if home} - infos.keys())  # of a study
             infos |= {info.id: info for info in await self.infos(unlisted) if info is not None}
             alone += [job for job, home in zip(jobs, homes, strict=True) if home is not None and home not in infos]
             rows, next_cursor = merged(alone, infos.values(), limit, below_us, cursor)

@@ -46,12 +46,6 @@ class BlobStore(StorePart):
         found = await self._ns.many([item for key in keys for item in (("STRLEN", key), ("GETRANGE", key, 0, 200))])
         return [_located(count, raw or b"") for count, raw in zip(found[::2], found[1::2], strict=True)]
 
-    async def sweep(self) -> None:
-        """Drop what is kept for jobs and schedules that are gone."""
-        cursor = b"0"
-        while (cursor := await self._ns.run("blob_sweep", [cursor])) != b"0":
-            pass
-
 
 def _located(count: int, raw: bytes) -> tuple[int, str]:
     if raw[:1] != FILE:
@@ -114,6 +108,6 @@ def named_in(envelope: bytes) -> Iterator[str]:
     try:
         content = zlib.decompressobj().decompress(envelope[HEAD_BYTES:], _MOST_BYTES)
         facts = msgspec.json.decode(content, type=ProcessFacts)
-    except (zlib.error, msgspec.MsgspecError):  # packages, a diff, or of a later version
+    except (zlib.error, msgspec.MsgspecError):  # packages, or a diff
         return
     yield from filter(None, (facts.packages, facts.git.diff if facts.git is not None else ""))

@@ -16,7 +16,7 @@ _REREAD = frozenset([b"schedule", b"schedules", b"schedule-runs", b"rules", b"wo
 
 
 class Damage(NamedTuple):
-    """Something that no version of jobkit has written like this.
+    """Something that jobkit has not written like this.
 
     Attributes:
         name: the key, and after a newline the field, member or entry. why: the reason, for people.
@@ -47,10 +47,7 @@ async def damaged(namespace: RedisNamespace) -> list[Damage]:
 
 
 async def reread(namespace: RedisNamespace) -> None:
-    """Forget what was damaged in the keys of schedules, rules and workers, which the caller reads next.
-
-    It may have been repaired, or a process of an older version could not read it.
-    """
+    """Forget what was damaged in the keys of schedules, rules and workers, which the caller reads next."""
     found = await namespace.ask("HGETALL", "damaged")
     kinds = {name: name.partition(b"\n")[0].partition(b":")[0] for name in found}
     names = [name for name, raw in found.items() if kinds[name] in _REREAD and not _note(raw).is_aside]

@@ -95,7 +95,7 @@ class Outbox(StorePart):
         await self._ns.run("outbox_done", [part.name])
 
     async def scan(self) -> None:
-        """Let all ended jobs wait for the archive that it lacks: that ended without one, or with an older worker."""
+        """Let all ended jobs wait for the archive that it lacks: that ended without one."""
         cursor: Any = b"0"
         while True:
             cursor = await self._ns.run("outbox_scan", [cursor, _SCANNED])

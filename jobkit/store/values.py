@@ -226,7 +226,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     version: str = ""
     python: str = ""
     cpu_percent: float = 0.0
-    """% of one core, with its jobs; so is `rss_bytes`. Older workers count without their jobs."""
+    """% of one core, with its jobs; so is `rss_bytes`."""
     rss_bytes: int = 0
     done: int = 0
     rejected: int = 0

@@ -23,7 +23,7 @@ _KEPT_S = 2 * 365 * 86_400
 
 
 class SavedView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A saved view. `hidden` names columns, joined by commas: those that a later version adds are shown."""
+    """A saved view. `hidden` names columns, joined by commas."""
 
     name: str
     search: str = ""

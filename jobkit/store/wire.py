@@ -1,6 +1,6 @@
 """Encodes arguments of the functions in Redis; decodes their replies and the records.
 
-Values are bytes; unknown fields (of a newer version) are ignored.
+Values are bytes; unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger("jobkit.store")
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
 
-#: Exceptions while decoding data that was not written by this or another version of jobkit.
+#: Exceptions while decoding data that jobkit has not written like this.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 

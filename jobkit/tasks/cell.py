@@ -62,8 +62,7 @@ class Cell:
         self.__signature__ = inspect.Signature(parameters)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Earlier versions take three arguments.
-        return Cell, (self.source, self.names, self.__name__), {"label": self.label, "first_line": self.first_line}
+        return Cell, (self.source, self.names, self.__name__, self.label, self.first_line)
 
     def __call__(self, /, **variables: Any) -> Any:
         shown = {} if hasattr(builtins, _DISPLAY) else {_DISPLAY: _shown}  # jobs have one that draws

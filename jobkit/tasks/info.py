@@ -144,9 +144,9 @@ class TaskInfo(msgspec.Struct, frozen=True, dict=True):
         except SignatureError:
             if codec.has_key:
                 what = "does not carry a valid signature"
-                hint = "start its worker with the same JOBKIT_SECRET, and the same version of jobkit, as this process"
+                hint = "start its worker with the same JOBKIT_SECRET as this process"
             else:
-                what = "is signed, or of an older jobkit"
+                what = "is signed"
                 hint = "set JOBKIT_SECRET to the same text as its worker"
             raise SignatureError(f"task {name!r} cannot be used here: its definition in Redis {what}; {hint}") from None
         try:
@@ -161,7 +161,7 @@ class TaskInfo(msgspec.Struct, frozen=True, dict=True):
 
     @classmethod
     def from_definition(cls, data: Mapping[str, Any]) -> TaskInfo:
-        """Return the task that `to_json` describes; unknown fields (of a newer version) are ignored."""
+        """Return the task that `to_json` describes; unknown fields are ignored."""
         found = msgspec.convert(data, cls)
         return replace(found, title=found.title or found.name, options=read_options(data))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -128,21 +128,6 @@ class JobOptions:
         if "env" in changes:
             changes["env"] = {**self.env, **over.env}
         return replace(self, **changes, given=self.given | over.given)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what is set, by name: workers of other versions have other fields."""
-        names = (each.name for each in fields(self))
-        values = {name: value for name in names if (value := getattr(self, name)) != getattr(_DEFAULTS, name)}
-        return partial(JobOptions, **values), ()
-
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        """Read what older clients have pickled: the values of all fields that they know, in their order."""
-        added = ("id", "env", "seed", "ship")[len(state) - len(fields(self)) :]
-        for name in added:
-            object.__setattr__(self, name, getattr(_DEFAULTS, name))
-        names = [each.name for each in fields(self) if each.name not in added]
-        for name, value in zip(names, state, strict=True):
-            object.__setattr__(self, name, value)
 
 
 #: A length of time: seconds, or text like "90s", "12h", "7d".

@@ -244,7 +244,7 @@ class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     container: Any = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:  # of a newer version
+        if self.kind not in KINDS:  # of a damaged definition
             force_setattr(self, "kind", "any")
 
     @property

@@ -68,7 +68,6 @@ def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
         "python": info.python,
         "tasks": ",".join(info.tasks),
         "memory": memory.available_bytes(),
-        "retires": 1,  # it knows this request to end
         **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
         **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
         **({"pool": info.pool, "unit": info.unit, "engine": info.engine} if info.pool else {}),

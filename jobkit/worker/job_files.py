@@ -185,7 +185,6 @@ class JobFiles:
                     await self.clear_litter()
                 if time.monotonic() >= sweep_at:
                     sweep_at = time.monotonic() + _SWEEP_EVERY_S
-                    await self._store.blobs.sweep()
                     if self.file_store is not None:
                         await self.sweep()
                 self._is_silent = False

@@ -471,7 +471,7 @@ class JobWorker(arq.worker.Worker):
     def _take_request(self, how: str) -> None:
         """Of `jobkit stop`; it may come twice, and a gentle one does not take a hard one back."""
         if how not in STOPS[1:]:
-            logger.warning("a request to stop that this version does not know is left out: %.100r", how)
+            logger.warning("an unknown request to stop is left out: %.100r", how)
             return
         self.was_asked_to_stop = True
         self.stop_gently(how, "asked to stop")

@@ -137,14 +137,6 @@ async def test_a_worker_with_a_job_is_not_asked_to_end(store: RedisStore) -> Non
     assert await store.stop_idle(["w1"]) == [True]
 
 
-async def test_a_worker_of_an_older_version_drains_instead_of_retiring(store: RedisStore) -> None:
-    await store.renew("old", {}, {"slots": 2, "queues": "default"})
-    await store.renew("new", {}, {"slots": 2, "queues": "default", "retires": 1})
-
-    assert await store.stop_workers(["old", "new"], "retire") == 2
-    assert [(await store.renew(id, {}, {})).stop for id in ("old", "new")] == ["drain", "retire"]
-
-
 async def test_a_worker_that_finishes_its_jobs_stays_known_until_it_has_ended(store: RedisStore) -> None:
     await store.renew("w1", {}, {"slots": 2, "queues": "default"})
 

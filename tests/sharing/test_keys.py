@@ -59,18 +59,6 @@ def test_each_namespace_of_a_home_signs_with_its_own_key(shared: Settings, tmp_p
         other.loads(sealed, CALL)
 
 
-def test_namespaces_of_an_earlier_version_keep_the_key_that_signed_their_jobs(tmp_path: Path) -> None:
-    home = Home.open(tmp_path / "home")
-    known = "0" * 64
-    (home.path / "secret").write_text(known)
-    (home.path / "secret").chmod(0o600)
-    (home.namespaces / "before.json").write_text("{}")
-
-    assert home.secret("before") == known
-    assert home.secret("later") != known
-    assert home.token_secret() not in (known, home.secret("later"))
-
-
 @pytest.mark.nightly  # it starts a home twice
 def test_new_keys_of_a_home_make_all_that_its_members_knew_invalid(tmp_path: Path) -> None:
     with home_of_test() as settings:

@@ -156,14 +156,3 @@ async def test_no_user_pushes_out_the_entries_of_another(store: RedisStore) -> N
     assert [one.action for one in found if one.who == "admin"] == [f"act{n}" for n in reversed(range(10))]
     assert {who: sum(one.who == who for one in found) for who in ("eve", "mallory")} == {"eve": 15, "mallory": 15}
     assert found[0].action == "act499"
-
-
-async def test_entries_of_an_older_version_are_deleted_first(store: RedisStore) -> None:
-    store.audit_log.bounds = AuditBounds(kept=5)
-    for n in range(5):
-        old = f'{{"who":"ada","action":"old{n}","outcome":"done","on":"job"}}'
-        await store.redis.xadd(f"{store.prefix}audit", {"a": old})
-    for n in range(3):
-        await store.audit_log.note(entry("ada", f"new{n}"))
-
-    assert [one.action for one in await store.audit_log.entries()] == ["new2", "new1", "new0", "old4", "old3"]

@@ -110,17 +110,3 @@ async def test_replaced_arguments_leave_their_content(store: RedisStore) -> None
     await store.submit([with_parts(job("j1", once=once, delay_ms=60_000), B)])
 
     assert (await has(store, A), await has(store, B)) == (False, True)
-
-
-async def test_what_an_earlier_version_has_deleted_is_swept(store: RedisStore) -> None:
-    """Its verbs do not know of contents."""
-    await upload(store, A, B)
-    await store.submit([with_parts(job("j1"), A), with_parts(job("j2"), B)])
-    await store.cancel(["j1"])
-    await store.redis.delete(f"{store.prefix}job:j1", f"{store.prefix}args:j1")
-    for index in ("jobs", "expiry", "state:cancelled"):
-        await store.redis.zrem(f"{store.prefix}{index}", "j1")
-
-    await store.blobs.sweep()
-
-    assert (await has(store, A), await has(store, B)) == (False, True)

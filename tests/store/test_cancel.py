@@ -152,7 +152,7 @@ async def test_a_record_tells_who_asked_a_job_to_stop_and_why(store: RedisStore)
     assert cancellation_of(await snapshot(store, "running")) is None  # it succeeded all the same
 
 
-async def test_a_cancellation_of_an_earlier_version_has_no_name(store: RedisStore) -> None:
+async def test_a_cancellation_without_a_user_has_no_name(store: RedisStore) -> None:
     await submit(store, "a")
 
     await store.cancel(["a"])

@@ -74,7 +74,7 @@ async def test_the_load_of_a_worker_is_kept_beside_its_record(store: RedisStore)
     assert load.whole.cpu.shape == "09z"
 
 
-async def test_an_old_worker_without_a_load_is_listed(store: RedisStore) -> None:
+async def test_a_worker_without_a_load_is_listed(store: RedisStore) -> None:
     await claim(store, 1, worker("old"))
     await store.renew("old", {}, {"cpu": 12.5, "rss": 1000})
 

@@ -59,12 +59,12 @@ async def test_another_worker_watches_when_the_watching_one_leaves_or_is_late(st
     assert await wait_s(store, "w3") <= 3
 
 
-async def test_a_worker_of_an_earlier_version_that_wakes_for_each_job_is_no_obstacle(store: RedisStore) -> None:
+async def test_a_worker_that_watches_for_no_job_is_no_obstacle(store: RedisStore) -> None:
     await submit(store, "a", delay_ms=60_000)
     await wait_s(store, "w1")
     await come_due(store, "a")
 
-    claimed, _ = await store.claim(worker("old"), 1)  # without a word of `watching`
+    claimed, _ = await store.claim(worker("other"), 1)
     assert [one.spec.id for one in claimed] == ["a"]
 
 

@@ -75,7 +75,7 @@ class Scheduler:
             except SignatureError as error:
                 logger.warning("schedule %s: its slot is left out: %s", name, error)
                 made = firing(due, without_jobs(decision, str(error)), self._codec, with_own_seed)
-        except Exception:  # a timing of a newer version, for instance: another worker may know it
+        except Exception:  # a damaged timing, for instance
             if (name, due.rev) not in self._told and len(self._told) < 1_000:
                 self._told.add((name, due.rev))
                 logger.exception("schedule %s: this worker cannot fire it", name)

@@ -24,7 +24,7 @@ _UNITS = ((86_400_000, "day", "days"), (3_600_000, "h", "h"), (60_000, "min", "m
 def sentence(timing: Timing) -> str:
     """Return the timing as a sentence without a full stop; a time of day always names its time zone.
 
-    For a cron line that is not valid here (a newer version's, for instance) the sentence says so.
+    The sentence says so if the cron line is damaged.
     """
     if timing.every_ms:
         return f"Every {interval(timing.every_ms)}"

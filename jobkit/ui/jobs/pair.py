@@ -75,7 +75,7 @@ class PairFeed(TextFeed):
             try:
                 form, body = verbs.codec.verify(payload or b"", Subject("args", job.id, job.spec.task))
                 sources = list(read_head(body).sources.values()) if form == MSGPACK else []
-            except (SignatureError, msgspec.MsgspecError):  # of another key, or of a later version
+            except (SignatureError, msgspec.MsgspecError):  # of another key, or damaged
                 pass
             found.append([Source(each.label, each.first, masked(each.text)) for each in sources])
         return found

@@ -2,9 +2,6 @@
 -- folder has it; `uses:{name}` (set) has its users: ids of jobs, and "KIND NAME" of others. `blobs` (hash) has the names by user, so
 -- that they are known when the user's own keys have expired. A content without users expires by itself.
 
--- By the kinds of others: whether one of a name is still kept.
-Blobs.users = {}
-
 local UNUSED_MS = 3600000 -- between the upload and the submit of the first user
 
 -- Keeps a content ("" to look only). Returns 0 if there is none, 1 if there was one, 2 if it is this one.

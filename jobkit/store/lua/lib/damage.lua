@@ -1,4 +1,4 @@
--- Damage: what no version of jobkit has written like this. A key of another type than its name says is put aside, to
+-- Damage: what jobkit has not written like this. A key of another type than its name says is put aside, to
 -- `damaged:{key}`, when a verb meets it; the verb goes on as if it was not there. A record or member that cannot be read stays
 -- in its place, and is left out. `damaged` (hash) names both with the reason, for `jobkit doctor`: the key, and after a
 -- newline the field, member or entry. A note has `aside` if the key was put aside, `removed` if the field was removed, and

@@ -7,7 +7,7 @@ local LOST_MOST, LOST_IN_ALL = 4, 40
 -- Lost jobs that a worker's record lists.
 local LOST_LISTED = 20
 
--- True if the record's own fields tell everything about a successful end; a later version may add more to the event.
+-- True if the record's own fields tell everything about a successful end.
 local IN_RECORD = {state = true, finished = true, summary = true, usage = true}
 local function is_implied(rec, state, data)
   if state ~= 'succeeded' or rec.attempt ~= 1 then return false end

@@ -85,8 +85,8 @@ function Outbox.done(part)
   return 1
 end
 
--- Adds ended jobs that have no entry: they ended before there was an archive, with a worker of an earlier version, or when
--- too many waited. Returns the cursor to go on with, "0" at the end.
+-- Adds ended jobs that have no entry: they ended before there was an archive, or when too many waited. Returns the cursor to go on
+-- with, "0" at the end.
 function Outbox.scan(cursor, limit)
   local found = call('ZSCAN', P .. 'expiry', cursor, 'COUNT', limit)
   for i = 1, #found[2], 2 do

@@ -32,12 +32,6 @@ local function folded(id, older, newer, named)
   return cjson.encode(newer)
 end
 
--- Entries of a version that did not count them are older than all others, and go first.
-local function is_counted(id, fields)
-  local found = object(fields[2])
-  return call('ZSCORE', of(redis.sha1hex(tostring(found.who or '') .. '\31' .. tostring(found.role or ''))), id)
-end
-
 verb('note', UNLESS_FULL, function(args)
   local entry, options = args[1], cjson.decode(args[2])
   local trail, people, kind = P .. 'audit', P .. 'audit:people', P .. 'audit:kind:' .. redis.sha1hex(options.kind)
@@ -61,10 +55,9 @@ verb('note', UNLESS_FULL, function(args)
     forget(person, call('ZRANGE', of(person), 0, 0)[1])
   end
   while call('XLEN', trail) > options.kept do
-    local oldest = call('XRANGE', trail, '-', '+', 'COUNT', 1)[1]
-    local most = is_counted(oldest[1], oldest[2]) and call('ZREVRANGE', people, 0, 0)[1]
+    local most = call('ZREVRANGE', people, 0, 0)[1]
     local theirs = most and call('ZRANGE', of(most), 0, 0)[1]
-    if theirs then forget(most, theirs) else call('XDEL', trail, oldest[1]) end
+    if theirs then forget(most, theirs) else call('XTRIM', trail, 'MAXLEN', options.kept) end
   end
   return id
 end)

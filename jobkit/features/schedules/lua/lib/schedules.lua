@@ -84,5 +84,4 @@ on('demand', function(late, most, add)
   end
 end)
 
-Blobs.users.schedule = function(name) return call('EXISTS', P .. 'schedule:' .. name) == 1 end
 Damage.listed.schedule = 'schedules'
