@@ -29,12 +29,8 @@ from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
 from jobkit.tasks.call import (
-    WITH_ENV,
-    WITH_KIT,
-    WITH_SEED,
     Environment,
     Located,
-    isolation_of,
     read_head,
     with_parts,
     with_results,
@@ -184,24 +180,24 @@ def assignment(
         checkpoints: see `checkpoint_places`; needed if an earlier attempt may have written one.
 
     Raises:
-        SignatureError: the payload was not sealed for this job by a key that we hold.
+        SignatureError: the payload was not sealed for this job by a key that we hold, or is no call.
     """
     spec = claimed.spec
     if claimed.problem:
         raise SignatureError(claimed.problem)
     _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
+    try:
+        head = read_head(call)
+    except msgspec.MsgspecError as error:
+        raise SignatureError(f"its call cannot be read: {error}") from None
     if given:
         call = with_results(call, given)
     if located:
         call = with_parts(call, located)
-    variables: Mapping[str, str] = {}
-    isolation, marks = isolation_of(spec.isolation)
-    if WITH_ENV in marks:
-        if not codec.allow_pickle:
-            raise SignatureError("it sets environment variables, and those need a signing key (JOBKIT_SECRET)")
-        variables = read_head(call).variables
+    if head.variables and not codec.allow_pickle:
+        raise SignatureError("it sets environment variables, and those need a signing key (JOBKIT_SECRET)")
     kit_settings = {}
-    if WITH_KIT in marks and codec.has_key and read_head(call).has_kit:
+    if head.has_kit and codec.has_key:
         kit_settings = {"url": settings.url, "secret": settings.secret, "results": settings.results}
     most = STORED_BYTES if bounds is None else bounds.each_bytes
     return Assignment(
@@ -209,7 +205,7 @@ def assignment(
         task=spec.task,
         attempt=claimed.attempt,
         call=call,
-        isolation=isolation,
+        isolation=spec.isolation,
         reuse=spec.reuse,
         timeout_s=spec.timeout_s,
         memory_limit_bytes=spec.memory_limit_bytes,
@@ -220,12 +216,12 @@ def assignment(
         log_path=str((folder and folder.file_store.log_path(folder.path)) or ""),
         log_owner=folder.owner if folder is not None else "",
         is_suspect=claimed.losses > 0,
-        is_alone=claimed.losses > 0 or spec.on_lost == "fail" or bool(marks),  # parts and kits would hold up a loop
-        environ={**variables, **(environ or {})},
+        is_alone=claimed.losses > 0 or spec.on_lost == "fail" or head.needs_process,
+        environ={**head.variables, **(environ or {})},
         kit_settings=kit_settings,
         environment=environment,
         checkpoints=tuple(checkpoints) or (_own_checkpoints(claimed, codec, settings, folder, most=most),),
-        seed=read_head(call).seed if WITH_SEED in marks else None,
+        seed=head.seed,
     )
 
 

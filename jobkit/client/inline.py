@@ -45,7 +45,6 @@ from jobkit.settings import Settings, user_name
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, WorkerInfo
-from jobkit.tasks.call import WITH_PARTS
 from jobkit.tasks.question import ONE, Question
 
 #: All of it stays in the memory of this process's own server.
@@ -103,7 +102,7 @@ class Inline:
             needs = claimed.spec.needs
             given = background.call(needed(self._store, claimed.spec, self._codec)) if needs else None
             located = None
-            if WITH_PARTS in claimed.spec.isolation:
+            if claimed.spec.has_parts:
                 located = background.call(located_parts(claimed, self._codec, self._parts))
             places: tuple[CheckpointPlace, ...] = ()
             if claimed.attempt > 1 or claimed.spec.retry_of:

@@ -30,7 +30,6 @@ from jobkit.tasks.call import (
     CallHead,
     LargeParts,
     encode_call,
-    marked,
     needed_python,
     python_version,
     read_call,
@@ -278,7 +277,7 @@ class Repeater:
         spec = replace(
             old,
             id=new_id(),
-            isolation=old.isolation if head is None else marked(old.isolation, head),
+            has_parts=bool(blobs),
             python=old.python if head is None else needed_python(head),
             key="",
             retry_of=old.id,

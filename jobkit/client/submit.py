@@ -36,7 +36,7 @@ from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
-from jobkit.tasks.call import WITH_ENV, WITH_SEED, Call, LargeParts, call_head, encode_head, marked, needed_python
+from jobkit.tasks.call import Call, LargeParts, call_head, encode_head, needed_python
 from jobkit.tasks.code import packer, project_pack
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.option_values import PROJECT_ENV
@@ -159,15 +159,13 @@ def prepare(
         of_key = options.key and "k" + hashlib.sha256(f"{name}\x00{options.key}".encode()).hexdigest()[:15]
         job_id = options.id or of_key or new_id()
     params, abridged = shown_and_abridged(bound)
-    isolation, result_ttl_s = template.spec.isolation, template.spec.result_ttl_s
-    if blobs or head.has_kit:
-        isolation = marked(isolation, head)
+    result_ttl_s = template.spec.result_ttl_s
     if needs and result_ttl_s is None:
         # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
         result_ttl_s = origin.settings.result_ttl
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed,
-        made=made_by(), batch=batch.id, batch_name=batch.name, isolation=isolation, result_ttl_s=result_ttl_s,
+        made=made_by(), batch=batch.id, batch_name=batch.name, has_parts=bool(blobs), result_ttl_s=result_ttl_s,
         traceparent=active_span(), python=needed_python(head), **work,
     )  # fmt: skip
     return Submission(spec, codec.seal(MSGPACK, encode_head(head), Subject("args", job_id, name)), blobs)
@@ -219,10 +217,6 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: S
         at_ms=int(options.at.timestamp() * 1000) if options.at else 0,
         **dict(zip(_SAME, _same_of(options), strict=True)),
     )
-    if options.env.keys() - {PROJECT_ENV}:
-        spec = replace(spec, isolation=spec.isolation + WITH_ENV)
-    if options.seed is not None:
-        spec = replace(spec, isolation=spec.isolation + WITH_SEED)
     template = SubmitTemplate(options, spec, path)
     if key is not None:
         origin.templates[key] = template

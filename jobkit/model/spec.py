@@ -112,8 +112,7 @@ class JobSpec(Record, frozen=True):
         priority: higher first.
         key: the idempotency key, or "".
         retry_of: id of the job that this one repeats, or "".
-        isolation: "process", "thread" or "async"; with marks of what a worker must know, see
-            `isolation_of` in `jobkit/tasks/call.py`.
+        isolation: "process", "thread" or "async".
         reuse: maximum number of jobs of the task that run in one process, one after the other.
         timeout_s, memory_limit_bytes: limits of one attempt, or None.
         cancel_grace_s: seconds between SIGTERM and SIGKILL, or None for the worker's setting.
@@ -136,6 +135,7 @@ class JobSpec(Record, frozen=True):
         schedule: name of the schedule that created it, or "". `slot_ms`: its slot; 0 if started by hand.
         is_anonymous: its task's name says nothing of its code, which is a notebook cell or a lambda.
         python: version of Python ("3.11") of the code that came with it, which no other one reads; "" for none.
+        has_parts: large parts of its call, modules or the list of packages are stored beside the call.
     """
 
     id: str
@@ -177,6 +177,7 @@ class JobSpec(Record, frozen=True):
     batch_name: str = ""
     is_anonymous: bool = False
     python: str = ""
+    has_parts: bool = False
 
     @property
     def timed_as(self) -> str:

@@ -267,14 +267,6 @@ def unstarted(why: str) -> Outcome:
     return Outcome("unstarted", reason=why)
 
 
-def not_here(assignment: Assignment) -> Outcome:
-    sentence = (
-        f"the worker on {platform.node()} cannot run it: it was submitted by a later version of jobkit, with "
-        f"{assignment.isolation!r}; upgrade jobkit there, then retry it"
-    )
-    return failed(ErrorKind.REJECTED, "Rejected", sentence)
-
-
 def not_kept(outcome: Outcome, sentence: str) -> Outcome:
     """The outcome of a success without its value; the sentence says why, and tables and lists that it is so."""
     summary = f"{NOT_KEPT} {outcome.summary}"[:SUMMARY_LIMIT]

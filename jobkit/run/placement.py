@@ -18,7 +18,7 @@ from collections.abc import Sequence, Set
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.attempt import Assignment, Outcome, failed, not_here, unstarted
+from jobkit.run.attempt import Assignment, Outcome, failed, unstarted
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.process.leftovers import end_orphans
 from jobkit.run.process.runner import ProcessRunner
@@ -117,7 +117,7 @@ class Placement:
         return replace(outcome, usage={**outcome.usage, "python": f"{ran_in.version} ({ran_in.prefix})"})
 
     async def _run_here(self, assignment: Assignment, sink: Sink) -> Outcome:
-        if assignment.is_suspect and assignment.isolation in ("async", "process", "thread"):
+        if assignment.is_suspect:
             outcome = await self._run_apart(assignment, sink)
             has_crashed = outcome.error is not None and outcome.error.kind is ErrorKind.CRASH
             if has_crashed and assignment.isolation == "async" and self._is_known(assignment):
@@ -127,8 +127,6 @@ class Placement:
             return await self._threads.run(assignment, sink)
         if assignment.isolation == "async" and self._may_share(assignment):
             return await self._loop.run(assignment, sink)
-        if assignment.isolation not in ("async", "process"):
-            return not_here(assignment)
         return await self._processes.run(assignment, sink)
 
     def _may_share(self, assignment: Assignment) -> bool:

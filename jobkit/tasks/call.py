@@ -30,28 +30,8 @@ from jobkit.tasks.references import Need, Reference, put_at, put_in, taken_out
 from jobkit.tasks.sources import Source, Sources, install
 from jobkit.tasks.unsendable import advice, told
 
-#: What follows the isolation in the record of a job with variables, a seed, large parts, or a kit. Workers that do not
-#: know one refuse the job, instead of running it without.
-WITH_ENV, WITH_SEED, WITH_PARTS, WITH_KIT = "+env", "+seed", "+parts", "+kit"
-
 #: How a pickle names the function that makes a kit (`client/kit.py`); a text of the same letters looks different.
 _KIT = b"travelled_kit\x94\x93"
-
-_MARKS = frozenset({WITH_ENV, WITH_SEED, WITH_PARTS, WITH_KIT})
-
-
-def isolation_of(text: str) -> tuple[str, frozenset[str]]:
-    """Return the isolation in a record without its marks, and these; unchanged if there is one of a newer version."""
-    isolation, *rest = text.split("+")
-    marks = frozenset(f"+{mark}" for mark in rest)
-    return (isolation, marks) if marks <= _MARKS else (text, frozenset())
-
-
-def marked(isolation: str, head: CallHead) -> str:
-    """Return the isolation in the record of a call with the marks for its parts and its kit."""
-    plain = isolation.replace(WITH_PARTS, "").replace(WITH_KIT, "")
-    return plain + (WITH_PARTS if head.part_names else "") + (WITH_KIT if head.has_kit else "")
-
 
 #: Calls above this size in bytes do not travel through the queue as a whole: parts from `_PART_BYTES` on are left out.
 LARGE_BYTES = 1_000_000
@@ -201,13 +181,13 @@ class CallHead(
         is_named: submitted by task name: the worker runs its own task with this name.
         cache_key: digest of task, code version and arguments for the result cache, or "".
         resumes: id and time of submit (microseconds) of the job from whose checkpoint it starts.
-        variables: of the environment of its process. Only with `WITH_ENV`: earlier versions do not know them.
-        seed: of its random numbers, None for none. Only with `WITH_SEED`. is_drawn: it was drawn, so that each slot of
-            a schedule has another one.
-        parts: large parts, that of the whole call first. Only with `WITH_PARTS`.
-        code: the pack of modules that travel with it, see `jobkit.tasks.code`. Only with `WITH_PARTS`.
-        project: the pack of the files that name the packages of the project in which it is to run. Likewise.
-        has_kit: a kit is among the arguments, and gets the settings of the worker. Only with `WITH_KIT`.
+        variables: of the environment of its process.
+        seed: of its random numbers, None for none. is_drawn: it was drawn, so that each slot of a schedule has another
+            one.
+        parts: large parts, that of the whole call first.
+        code: the pack of modules that travel with it, see `jobkit.tasks.code`.
+        project: the pack of the files that name the packages of the project in which it is to run.
+        has_kit: a kit is among the arguments, and gets the settings of the worker.
         located: these parts by name, as contents or paths of files; set by a worker.
         sources: lines of the code that is sent by value, by its file name there.
     """
@@ -245,6 +225,11 @@ class CallHead(
     def forms(self) -> set[bytes]:
         """Formats of function and arguments."""
         return {self.form, *(part.form for part in self.parts)}
+
+    @property
+    def needs_process(self) -> bool:
+        """It must not run on a worker's loop: it changes the process, or reading its parts would hold up other jobs."""
+        return bool(self.variables or self.has_kit or self.part_names) or self.seed is not None
 
 
 def needed_python(head: CallHead) -> str:
@@ -351,7 +336,7 @@ def _which(
 
 
 def _edited(body: bytes, **fields: Any) -> bytes:
-    """Return the body with these fields of the head (by their names in it) replaced; those of newer versions stay."""
+    """Return the body with these fields of the head (by their names in it) replaced."""
     return msgspec.msgpack.encode(msgspec.msgpack.decode(body) | fields)
 
 

@@ -37,7 +37,7 @@ from jobkit.run.shortage import shortage
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
-from jobkit.tasks.call import WITH_PARTS, needed_python, python_version, read_head
+from jobkit.tasks.call import needed_python, python_version, read_head
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
 from jobkit.worker.attempt import Asker, RunningAttempt, Syncs
 from jobkit.worker.capacity import Capacity
@@ -212,7 +212,7 @@ class RunningJobs:
             if spec.needs:
                 files = self.job_files.file_store
                 given = await self._once_reachable(needed, self._store, spec, self._codec, files)
-            if WITH_PARTS in spec.isolation:
+            if spec.has_parts:
                 located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
                 building = self._environments.of_call(claimed, self._codec, located, attempt.tell)
                 attempt.building = asyncio.get_running_loop().create_task(building)

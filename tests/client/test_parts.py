@@ -9,6 +9,8 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.codec import Subject
+from jobkit.tasks.call import read_head
 
 MB = 1_000_000
 
@@ -165,7 +167,9 @@ def test_a_kit_travels_and_connects_again(kit: Kit) -> None:
     assert value == 32
     assert list(kit.get(inner).tags) == ["inner"]
     assert kit.submit(lambda given: given.settings.namespace, kit).result(60)
-    assert kit.submit(lambda given: given, "jobkit.client.kit travelled_kit").snapshot.spec.isolation == "process"
+    prepared = kit._submitter.prepared(lambda given: given, ("jobkit.client.kit travelled_kit",), {})
+    _, body = kit.verbs.codec.verify(prepared.payload, Subject("args", prepared.spec.id, prepared.spec.task))
+    assert not read_head(body).has_kit
 
 
 def test_a_closed_kit_does_not_travel(place: dict[str, str]) -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import jobkit
 from jobkit.attempts import assignment, ending, read_preview, refused
-from jobkit.codec import Codec
-from jobkit.model import SignatureError
+from jobkit.codec import MSGPACK, Codec, Subject
+from jobkit.model import JobSpec, SignatureError
 from jobkit.settings import Settings
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
@@ -127,6 +127,13 @@ def test_a_claim_with_an_unreadable_spec_still_names_its_job() -> None:
 
     assert (claimed.spec.id, claimed.token, claimed.attempt, claimed.payload) == ("a", "w:1", 1, b"")
     assert claimed.problem.startswith("the record of job a cannot be read")
+
+
+def test_an_unsigned_call_that_cannot_be_read_is_refused() -> None:
+    payload = Codec().seal(MSGPACK, b"no call", Subject("args", "a", "simulate"))
+
+    with pytest.raises(SignatureError, match="its call cannot be read"):
+        assignment(Claimed(JobSpec("a", "simulate"), "w1:1", 1, payload=payload), Codec(), Settings())
 
 
 async def test_a_key_of_another_type_blocks_no_worker(store: RedisStore) -> None:

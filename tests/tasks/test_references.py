@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from jobkit.codec import Codec
-from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_changes, with_needs, with_results
+from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_results
 from jobkit.tasks.references import Reference, ids_of, put_in, replaced, taken_out
 
 
@@ -55,17 +53,3 @@ def test_a_call_with_references_stays_plain_data() -> None:
     call = read_call(head, allow_pickle=True)
     assert isinstance(call.args[0], Reference)
     assert call.kwargs == {"n": 1}
-
-
-def test_fields_that_a_newer_version_wrote_survive_each_change_of_a_call() -> None:
-    body = encode_call(Codec(), Call(None, [Reference(["a"])], {}), ref="m:f", has_references=True)
-    newer = msgspec.msgpack.encode(msgspec.msgpack.decode(body) | {"of_tomorrow": {"x": [1]}})
-
-    for changed in (
-        with_results(newer, {"a": (b"m", b"\x05")}),
-        with_needs(newer, {"a": "b"}),
-        with_changes(newer, {"n": 2}),
-    ):
-        assert msgspec.msgpack.decode(changed)["of_tomorrow"] == {"x": [1]}
-    assert read_head(with_needs(newer, {"a": "b"})).needs == (([0, 0], ["b"], False),)
-    assert read_head(with_changes(with_changes(newer, {"n": 2}), {"m": 3})).changes == {"n": 2, "m": 3}

@@ -48,11 +48,7 @@ def test_modules_beside_the_program_travel_with_its_functions(bench: Bench, tmp_
     bench.worker()
 
     assert (local.result(60), double.result(60), plain.result(60)) == (9, 10, 6)
-    assert [job.snapshot.spec.isolation for job in (local, double, plain)] == [
-        "process+parts",
-        "process+parts",
-        "process",
-    ]
+    assert [job.snapshot.spec.has_parts for job in (local, double, plain)] == [True, True, False]
     again = local.retry()
     assert again.result(60) == 9
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from tests.support import wait_until
 
 from .conftest import Bench
@@ -56,12 +54,3 @@ def test_a_worker_with_another_directory_says_so(sharing: Bench) -> None:
     assert job.wait(60)
     assert "cannot be read from" in str(job.error)
     assert f"it was written to {sharing.folder}/results" in str(job.error)
-
-
-def test_a_worker_refuses_a_job_with_a_mark_of_a_later_version(bench: Bench) -> None:
-    prepared = bench.kit._submitter.prepared(len, ("abc",), {})
-    job = bench.kit._submitter.send(replace(prepared, spec=replace(prepared.spec, isolation="process+later")))
-    bench.worker()
-
-    assert job.wait(60)
-    assert "submitted by a later version of jobkit, with 'process+later'; upgrade jobkit there" in str(job.error)

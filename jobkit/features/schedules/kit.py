@@ -37,7 +37,9 @@ _KINDS = ("cron", "every", "at")
 _WHEN = (*_KINDS, "tz", "until")
 
 #: What other arguments change of a job.
-_OF_ARGUMENTS = frozenset({"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms"})
+_OF_ARGUMENTS = frozenset(
+    {"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms", "has_parts"}
+)
 
 
 @named_by_id
@@ -290,8 +292,6 @@ class ScheduleVerbs:
             prepared = self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
             if not options:  # those of the jobs so far
                 same = {f.name: getattr(spec.job, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
-                _, *marks = prepared.spec.isolation.partition("+")  # of these arguments
-                same["isolation"] = "".join([spec.job.isolation.partition("+")[0], *marks])
                 prepared = replace(prepared, spec=replace(prepared.spec, **same))
             made, payload = scheduled(prepared, name, when, self._connection.codec)
             job, blobs = made.job, made.blobs

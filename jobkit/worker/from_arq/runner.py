@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import pickle
+import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from arq.worker import JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry
-from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, not_here
+from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, failed
 from jobkit.run.ended import last_stage, raised
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import class_name
@@ -236,7 +237,10 @@ class ArqRunner(AsyncRunner):
 
     async def run(self, assignment: Assignment, sink: Sink, door: Callable[..., Any] | None = None) -> Outcome:
         if assignment.isolation != "async":
-            return not_here(assignment)
+            sentence = (
+                f"the worker on {platform.node()} runs coroutines only: start `jobkit worker` as well, then retry it"
+            )
+            return failed(ErrorKind.REJECTED, "Rejected", sentence)
         head = read_head(assignment.call)
         if head.ref != ARQ_DOOR or head.form != MSGPACK:
             return await super().run(assignment, sink)
