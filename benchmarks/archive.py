@@ -23,10 +23,11 @@ from msgspec.structs import replace
 
 from benchmarks.place import Place, private_redis
 from benchmarks.table import Row, as_text, row
-from jobkit.archive import Archive
-from jobkit.archive.folder import files_of, path_of
-from jobkit.archive.table import arrow, file_of, schema, to_parquet
-from jobkit.archive.writer import Archiver, merge
+from jobkit.features.archive.folder import files_of, path_of
+from jobkit.features.archive.search import ArchiveReader
+from jobkit.features.archive.store import ArchiveStore
+from jobkit.features.archive.table import arrow, file_of, schema, to_parquet
+from jobkit.features.archive.writer import Archiver, merge
 from jobkit.files.storage import Directory
 from jobkit.model import JobSpec
 from jobkit.settings import Settings
@@ -52,7 +53,7 @@ _FILLING_S = 100.0
 QUERIES = ("", "task:train age:<1y", "owner:ada", "lr=0.0123", "owner:ada took:>1s n=77", "task:nothing")
 
 
-async def append(settings: Settings, archive: Archive, count: int) -> tuple[float, Dump]:
+async def append(settings: Settings, archive: ArchiveReader, count: int) -> tuple[float, Dump]:
     """Return jobs that are appended a second, from their end in Redis to the file on the disk, and one of them."""
     store = RedisStore(settings)
     archiver = Archiver(store, archive)
@@ -75,7 +76,7 @@ async def append(settings: Settings, archive: Archive, count: int) -> tuple[floa
                 ]
             )
         begin = time.perf_counter()
-        while (await store.outbox.state()).waiting:
+        while (await store.part(ArchiveStore).state()).waiting:
             await archiver.append()
         took_s = time.perf_counter() - begin
         found, _ = archive.dumps(Query(limit=1), int(time.time() * 1000))
@@ -84,7 +85,7 @@ async def append(settings: Settings, archive: Archive, count: int) -> tuple[floa
         await store.close()
 
 
-def fill(archive: Archive, template: Dump, count: int, written: int = 0) -> tuple[int, float]:
+def fill(archive: ArchiveReader, template: Dump, count: int, written: int = 0) -> tuple[int, float]:
     """Write jobs until there are so many, as a worker does over years, merging files on the way.
 
     Returns:
@@ -153,11 +154,11 @@ def measure(place: Place, count: int = 0, kept: Path | None = None) -> list[Row]
     count = count or place.pick(100_000, 1_000)
     settings = Settings(url=place.url, namespace="archive").checked()
     with tempfile.TemporaryDirectory(prefix="jk-bench-") as folder:
-        appended = Archive(Directory(Path(folder, "appended")), settings.namespace)
+        appended = ArchiveReader(Directory(Path(folder, "appended")), settings.namespace)
         rate, template = asyncio.run(append(settings, appended, min(count, _APPENDED)))
         rows = [row("archive: append", "jobkit", [rate], "jobs/s")]
         root = kept or Path(folder, "filled")
-        archive = Archive(Directory(root), settings.namespace)
+        archive = ArchiveReader(Directory(root), settings.namespace)
         before = archive.find(Query(limit=1), int(time.time() * 1000)).total
         begin = time.perf_counter()
         total, merging_s = fill(archive, template, count, before)
@@ -192,7 +193,7 @@ def measure(place: Place, count: int = 0, kept: Path | None = None) -> list[Row]
 def _grown_by(root: Path, text: str, limit: int) -> float:
     """Return by how many MB a query makes a new process grow, at its peak."""
     arrow()
-    archive = Archive(Directory(root), "archive")
+    archive = ArchiveReader(Directory(root), "archive")
     before = _peak_mb()
     archive.rows(parse(text, Query(limit=limit)), int(time.time() * 1000))
     return _peak_mb() - before

@@ -12,6 +12,10 @@ load a feature's modules by what they are for, when they are first used:
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
 - `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.
 - `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
+- `actions.py`: actions of the pages, which it registers when it is loaded.
+- `said.py`: `said(store)`, a coroutine that returns what each page says on top while something is wrong, or "".
+- `older.py`: `place_of(settings)`, the jobs that the store no longer has: `is_there`; `page(query, now_ms)` and
+  `total(query, now_ms)` block; `cure(job_id)` says how one of them comes back.
 - `doctor.py`: `findings(store)`, a coroutine that returns lines of `jobkit doctor`.
 - `beside.py`: `beside(store, codec, pause)`, which makes what runs beside each worker's loop: `name`; `keep()` goes on
   until cancelled; `look()` does once what is due; `wake()` is called when something may be due earlier.
@@ -40,8 +44,8 @@ class Feature:
 
     Attributes:
         name: of its folder, and of its noun.
-        parts: its modules that others load: "store", "routes", "page", "card", "reader", "doctor", "beside",
-            "coded", "due", "options".
+        parts: its modules that others load: "store", "routes", "page", "card", "reader", "actions", "said",
+            "older", "doctor", "beside", "coded", "due", "options".
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.

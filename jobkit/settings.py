@@ -69,7 +69,7 @@ class Settings:
         max_losses: a job fails after this many of its workers have died while they ran nothing else.
         keep: maximum number of ended jobs that are kept, whatever their age; 0 for no limit.
         results: directory or fsspec URL for large results. If empty: in the home, or in Redis.
-        archive: directory or fsspec URL to which workers append every job that ends, for `kit.history`; "" for none.
+        archive: directory or fsspec URL to which workers append every job that ends, for `kit.archive`; "" for none.
         archive_files: size of the largest file of a job, or part of its call, that the archive gets a copy of (bytes).
         start_method: start method of a job's process: "fork", "spawn", or "auto" for fork if that is safe.
         import_ahead: workers import what recent jobs have imported before the next ones need it.

@@ -56,7 +56,7 @@ KNOWN_TO = {
     "ray": {"pools"},
     "kubernetes": {"pools"},
     "jupyter_scheduler": {"jupyter_scheduler"},
-    "pyarrow": {"archive", "run", "ui"},
+    "pyarrow": {FEATURE, "run", "ui"},
 }
 
 

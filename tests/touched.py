@@ -20,7 +20,7 @@ ELSEWHERE = {
     "__init__": ["tests/test_layers.py"],
     "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
     "autoscaling": ["tests/pools"],
-    "belongings": ["tests/archive", "tests/worker/test_moving.py"],
+    "belongings": ["tests/features/archive", "tests/worker/test_moving.py"],
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
     "feature": ["tests/features"],
     "demo": ["tests/tasks/test_demo.py"],

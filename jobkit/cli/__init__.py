@@ -45,7 +45,6 @@ COMMANDS = {
     "batch": ("batches", "List, show, cancel, retry or delete batches."),
     "rm": ("jobs", "Delete ended jobs."),
     "prune": ("jobs", "Delete expired jobs."),
-    "history": ("export", "List ended jobs from the archive."),
     "export": ("export", "Export jobs as JSON lines."),
     "import": ("export", "Import exported jobs."),
     "tasks": ("queues", "List tasks."),

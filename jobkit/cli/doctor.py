@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -31,7 +30,6 @@ from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
 from jobkit.store.damage import damaged, discard, reread
 from jobkit.store.library import RIGHTS
-from jobkit.store.outbox import ArchiveState
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Fleet, WorkerInfo
@@ -254,7 +252,6 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             *await _keys(store, settings, [worker for worker in workers if worker.is_alive]),
             *_definitions(settings, await store.tasks()),
             *_pools(await pool_infos(store, Codec.from_secret(settings.secret))),
-            *_archive(settings, await store.outbox.state()),
             *[finding for module in modules("doctor") for finding in await module.findings(store)],
             *_without_demo(settings, await store.has_only_arq_workers(workers)),
         ]
@@ -393,20 +390,6 @@ def _pools(pools: Sequence[PoolInfo]) -> Iterator[Finding]:
         level = ok if pool.state in ("active", "removed") else warn
         text = pool.sentence or f"{pool.running} running, {pool.pending} pending"
         yield level("pool", f"{pool.name}: {text}")
-
-
-def _archive(settings: Settings, state: ArchiveState) -> Iterator[Finding]:
-    if state.sentence:
-        fix = "free space or repair it; jobs wait up to 30 days longer than their own time"
-        yield warn("archive", state.sentence, fix if state.problem else "start a worker with JOBKIT_ARCHIVE")
-    elif state.where:
-        yield ok("archive", f"{state.where}, {state.waiting:,} ended jobs wait for it")
-    elif settings.archive:
-        yield warn("archive", "JOBKIT_ARCHIVE is set here, and no worker has it", "set it for the workers, too")
-    if settings.archive and find_spec("pyarrow") is None:
-        yield warn(
-            "archive", "pyarrow is missing here, so its jobs cannot be read", "pip install 'panel-jobkit[archive]'"
-        )
 
 
 def _without_demo(settings: Settings, is_only_arq: bool) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""`jobkit export`, `import` and `history`: jobs as JSON lines, for another Redis, and those in the archive."""
+"""`jobkit export` and `import`: jobs as JSON lines, for another Redis."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
-from msgspec.structs import replace
 
 import jobkit
 from jobkit.belongings import in_words
-from jobkit.cli import BadInput, as_json_option, out, search_options, selection_options
-from jobkit.cli.jobs import state_of
+from jobkit.cli import BadInput, out, selection_options
 from jobkit.client.moving import JobExport, JobImport
-from jobkit.client.tables import JOB_COLUMNS
 from jobkit.model import InvalidParams
-from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
 
 #: Jobs that are read together.
@@ -120,28 +116,3 @@ def _opened(file: Path | None) -> IO[bytes]:
     shutil.copyfileobj(sys.stdin.buffer, aside)
     aside.seek(0)
     return aside
-
-
-@click.command()
-@search_options
-@click.option("--open", "reopens", is_flag=True, help="Bring these jobs back, so that `jobkit show` and `retry` work.")
-@as_json_option
-def history(words: tuple[str, ...], order: str, limit: int, reopens: bool, as_json: bool) -> None:
-    """List ended jobs from the archive (JOBKIT_ARCHIVE), newest first, however old they are.
-
-    SEARCH is as in the dashboard: jobkit history task:train "age:<1y" lr=0.003
-    """
-    query = replace(parse(of_command_line(words), Query(order=order).checked()), limit=limit, archived=True)
-    kit = jobkit.connect()
-    page = kit.page(query)
-    reopened = kit.reopen_archived([job.id for job in page.jobs]) if reopens else {}
-    columns = {name: cell for name, cell in JOB_COLUMNS.items() if name != "Progress"}
-    columns |= {**out.SHORT_ID, "State": state_of}
-    out.listing(as_json, page.jobs, columns, empty="No such jobs in the archive.")
-    for job_id, left_out in reopened.items():
-        if left_out:
-            out.echo(f"The archive was not given the {left_out} of {job_id}.", err=True)
-    for problem in page.problems:
-        out.echo(problem, err=True)
-    if page.next_cursor:
-        out.echo(f"There are more than {limit:,}; --limit shows more of them.", err=True)

@@ -24,15 +24,14 @@ MAX_REASON = 1000
 LEAST_ID = 4
 
 
-def unknown_job(job_id: str, *, has_archive: bool = False) -> JobNotFound:
+def unknown_job(job_id: str, cure: str = "") -> JobNotFound:
     """The error for the id of a job that the store does not have.
 
-    has_archive: name the call that brings a job back from the archive, if this may be a whole id.
+    cure: said of a whole id, see `Verbs.older`.
     """
-    hint = f"; kit.reopen_archived([{job_id!r}]) brings it back if it is in the archive"
     return JobNotFound(
         f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired"
-        f"{hint if has_archive and not is_prefix(job_id) else ''}"
+        f"{f'; {cure}' if cure and not is_prefix(job_id) else ''}"
     )
 
 

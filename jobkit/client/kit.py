@@ -24,7 +24,6 @@ from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.forms import coroutine_of, in_thread, on_loop, stream, submitting
 from jobkit.client.handle import ui
-from jobkit.client.history import HistoryVerbs
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
 from jobkit.client.log_verbs import LogVerbs
@@ -69,7 +68,7 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch",
             "expected_starts", "handle", "hub", "log_hits", "log_slice", "map_info", "metric_lines", "metrics_of",
             "outcome", "page", "pool_infos", "queue_reasons", "register_pools",
-            "reopen_archived", "retry_all", "retry_batch", "retry_many", "runs_other_code",
+            "retry_all", "retry_batch", "retry_many", "runs_other_code",
             "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs", "waits_for_many"
         }
     )  # fmt: skip
@@ -91,7 +90,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         self._submitter = BoundKit(self, connection, None if embedded is None else embedded.want_workers)
         self._reader = JobReader(self, connection)
         self._limits = LimitVerbs(connection)
-        self._history = HistoryVerbs(connection)
         self._repeater = Repeater(connection, self._submitter, self._reader)
         self._batches = BatchVerbs(self, connection, self._repeater)
         self._studies = StudyVerbs(self, connection)
@@ -143,11 +141,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     retry_batch = submitting("_batches", BatchVerbs.retry_batch)
     studies = in_thread("_studies", StudyVerbs.studies)
     submit_trial = in_thread("_studies", StudyVerbs.submit_trial)
-
-    # -- jobs in the archive ------------------------------------------------------------------------------------------
-
-    history = in_thread("_history", HistoryVerbs.history)
-    reopen_archived = in_thread("_history", HistoryVerbs.reopen_archived)
 
     # -- outputs of a job ---------------------------------------------------------------------------------------------
 

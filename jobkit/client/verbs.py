@@ -30,6 +30,7 @@ from jobkit.files import FileStore
 from jobkit.model import (
     TERMINAL,
     InvalidParams,
+    JobNotFound,
     JobSnapshot,
     JobState,
     OpenQuestion,
@@ -58,7 +59,6 @@ from jobkit.tasks.question import Question
 from jobkit.tasks.registry import registry, unknown_task
 
 if TYPE_CHECKING:
-    from jobkit.archive import Archive
     from jobkit.index import Index
 
 logger = logging.getLogger("jobkit.client")
@@ -120,7 +120,7 @@ class Verbs:
         """
         (found,) = await self.store.snapshots([checks.job_id(job_id)])
         if found is None:
-            raise checks.unknown_job(job_id, has_archive=bool(self.settings.archive))
+            raise self._unknown(job_id)
         return found
 
     async def find_id(self, prefix: str) -> str:
@@ -137,9 +137,10 @@ class Verbs:
             found += [job.id for job in page.jobs if job.id.startswith(prefix)]
             if not (cursor := page.next_cursor):
                 break
-        return checks.only_one(
-            found[:_NAMED], prefix, checks.unknown_job(prefix, has_archive=bool(self.settings.archive))
-        )
+        return checks.only_one(found[:_NAMED], prefix, self._unknown(prefix))
+
+    def _unknown(self, job_id: str) -> JobNotFound:
+        return checks.unknown_job(job_id, self.older.cure(job_id) if self.has_older else "")
 
     def use_index(self) -> None:
         """Use an index for queries that Redis is slow at; on the background loop. The first such query fills it."""
@@ -165,13 +166,13 @@ class Verbs:
             InvalidParams: the query is for an archive, and there is none. JobkitError: it cannot be read.
         """
         if query.archived:
-            return await asyncio.to_thread(lambda: self.archive.page(query, now_ms())[0])
+            return await asyncio.to_thread(self.older.page, query, now_ms())
         return await (self.store.list(query) if self._index is None else self._index.page(query))
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:
         """Return the number of jobs that match a query on all pages; None if it is not known within `for_s` seconds."""
         if query.archived:
-            return await asyncio.to_thread(lambda: self.archive.find(query, now_ms()).total)
+            return await asyncio.to_thread(self.older.total, query, now_ms())
         if self._index is not None:
             return await self._index.count(query, for_s)
         found = await self._all(query, for_s)
@@ -342,16 +343,20 @@ class Verbs:
         return await read_queue_reasons(self.store, self.codec)
 
     @cached_property
-    def archive(self) -> Archive:
-        """The archive. Raises InvalidParams: there is none, or it cannot be used here."""
-        from jobkit.archive import archive_of
+    def older(self) -> Any:
+        """The jobs that the store no longer has, of the first feature that keeps some; see `jobkit.feature`.
 
-        if (found := archive_of(self.settings)) is None:
-            hint = "set JOBKIT_ARCHIVE to a directory or URL, here and for the workers"
-            if (member := self.settings.membership) is not None:
-                hint = f"read it on {member.machine}, which shares this place, or {hint}"
-            raise InvalidParams(f"there is no archive: {hint}", "archive")
-        return found
+        Raises:
+            InvalidParams: no feature does.
+        """
+        for module in modules("older"):
+            return module.place_of(self.settings)
+        raise InvalidParams("no part of this jobkit keeps jobs that the store has forgotten", "in")
+
+    @property
+    def has_older(self) -> bool:
+        """True if jobs that the store no longer has can be looked for."""
+        return any(module.place_of(self.settings).is_there for module in modules("older"))
 
     async def made_by(self, job_id: str) -> MadeBy:
         """Return what made a job's result: git commit and diff, packages, Python, machine, seed.

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Feature
-from jobkit.features import failures, mercure, notify, schedules
+from jobkit.features import archive, failures, mercure, notify, schedules
 
 FEATURES: tuple[Feature, ...] = (
     failures.FEATURE,
     schedules.FEATURE,
     notify.FEATURE,
     mercure.FEATURE,
+    archive.FEATURE,
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobkit.client.forms import in_thread
 from jobkit.feature import NounOf
+from jobkit.features.archive.kit import Archive
 from jobkit.features.failures.kit import Failures
 from jobkit.features.schedules.kit import Schedule, Schedules, ScheduleVerbs
 
@@ -13,6 +14,7 @@ __all__ = ["Nouns", "Schedule"]
 class Nouns:
     """Base of the kit, with a line for each feature that has a noun."""
 
+    archive = NounOf(Archive)
     failures = NounOf(Failures)
     schedules = NounOf(Schedules)
     schedule = in_thread("schedules._verbs", ScheduleVerbs.schedule)

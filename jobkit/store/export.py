@@ -26,8 +26,9 @@ from jobkit.store.namespace import RedisNamespace, in_slices
 #: Version of the lines of jobs, and of the pieces behind them; newer ones are rejected.
 VERSION, PIECE_VERSION = 2, 3
 
-#: Fields of the processes that had the job, and of arq's own keys, which are meaningless elsewhere.
-_LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt", "out"})
+#: Fields of the processes that had the job, and of arq's own keys, which are meaningless elsewhere; so are those of
+#: features, whose names begin with "_".
+_LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt"})
 
 
 T = TypeVar("T", bound="Dump | None")
@@ -244,7 +245,7 @@ def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
     return Dump(
         VERSION,
         snapshot.id,
-        {name: value for name, value in wire.texts(record).items() if name not in _LEFT_OUT},
+        {name: value for name, value in wire.texts(record).items() if name not in _LEFT_OUT and name[:1] != "_"},
         args or b"",
         result or b"",
         preview or b"",

@@ -105,7 +105,7 @@ class Query(msgspec.Struct, frozen=True):
         since, before: the last change, see `changed_ms`, at or after, before this point in time: seconds since the
             epoch, or the negative number of seconds before now.
         took_min_s, took_max_s: seconds that the last attempt took; ended jobs only.
-        archived: ended jobs in the archive, instead of those in the store; see `jobkit.archive`.
+        archived: ended jobs in the archive, instead of those in the store; see `jobkit.features`.
         order: one of `ORDERS`, with "-" in front for descending; "" for the newest first. Jobs without a value come
             last, equal ones newest first.
     """

@@ -261,12 +261,6 @@ async def _serve(worker: JobWorker) -> None:
             if service := module.service_of(worker.settings, worker.store):
                 await service.begin()
                 beside.append(worker.helpers.run(name, service.run()))
-        if worker.settings.archive:
-            from jobkit.archive.writer import archiver_of
-
-            archiver = archiver_of(worker.settings, worker.store)
-            await archiver.begin()
-            beside.append(worker.helpers.run("archive", archiver.run()))
         await worker.async_run()
     finally:
         await end(beside)

@@ -83,7 +83,7 @@ EXPECTED = {
     "11-history": {
         "age:<1y": r"lr +loss +result +state[\s\S]*0\.30 +1\.088033e-15",
         "kit.delete": r"\(0, 4\)",
-        "reopen_archived": r"Succeeded[\s\S]*w = 3\.000",
+        "archive.reopen": r"Succeeded[\s\S]*w = 3\.000",
         "rerun": r"'w': 3\.0",
         "report": r"'run\.html', True",
     },

@@ -128,7 +128,7 @@ def test_history_on_a_joined_machine_names_the_machine_that_has_the_archive(shar
         jobkit.connect(place.url, home=other) as there,
         pytest.raises(InvalidParams, match=f"there is no archive: read it on {place.machine}, which shares this place"),
     ):
-        there.history()
+        there.archive()
 
 
 def test_a_viewer_reads_whole_logs(shared: Settings, other: Path) -> None:

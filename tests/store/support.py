@@ -219,8 +219,8 @@ _SAME_STATE = (
 #: Keys that belong to the namespace, not to a job or a worker.
 _HOLD = ("parked", "held", "gates", "holders", "starts", "freed", "armed", "wanted", "using", "rules", "once", "cache")
 _SHARED = (
-    "events", "queues", "tasks", "took", "told", "teller", "workers", "place", "filed", "litter", "audit", "outbox",
-    "archive", "archivist", "asking", "pools",
+    "events", "queues", "tasks", "took", "told", "teller", "workers", "place", "filed", "litter", "audit", "archive",
+    "archivist", "asking", "pools",
 )  # fmt: skip
 
 #: Keys of a job.

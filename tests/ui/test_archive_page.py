@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from jobkit.archive.writer import Archiver
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from jobkit.features.archive.store import ArchiveStore
+from jobkit.features.archive.writer import Archiver
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
 from jobkit.store.grammar import parse
@@ -36,7 +37,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 def archived(stage: Stage, **owners: str) -> dict[str, str]:
     """Return the ids of jobs by title that only the archive has."""
-    archiver = Archiver(stage.store, stage.kit.verbs.archive)
+    archiver = Archiver(stage.store, stage.kit.verbs.older.reader)
     archiver.every_s = 0.0
     background.call(archiver.begin())
     ids = {}
@@ -86,7 +87,7 @@ def test_a_link_to_a_line_brings_an_archived_job_back(stage: Stage, url: str, wi
 
 def test_suggestions_for_a_search_of_the_archive_do_not_read_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Any] = []
-    monkeypatch.setattr(stage.kit.verbs.archive, "find", read.append)
+    monkeypatch.setattr(stage.kit.verbs.older.reader, "find", read.append)
 
     assert background.call(stage.kit.verbs.tally(parse("in:archive"), "task")) is None
     assert read == []
@@ -115,7 +116,7 @@ def test_a_page_says_that_the_archive_cannot_be_read_or_written(stage: Stage, tm
     feed = StoreBannerFeed(stage.kit)
     assert asyncio.run(background.call_async(feed.data())) == {"said": ""}
 
-    background.call(stage.store.outbox.open("there", "it cannot be written: no space"))
+    background.call(stage.store.part(ArchiveStore).open("there", "it cannot be written: no space"))
     told = background.call(feed.data())
 
     assert told["said"].endswith("for the archive there: it cannot be written: no space")

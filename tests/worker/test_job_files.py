@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from jobkit.attempts import MAX_RESULT_BYTES, artifact_subject, ending, preview_subject
 from jobkit.codec import HEAD_BYTES, PICKLE, Blob, Codec, Subject, is_reference
+from jobkit.features.archive.store import ArchiveStore
 from jobkit.files.file_store import PASSING, JobFolder, opened
 from jobkit.model import JobSpec, LogLine
 from jobkit.run.attempt import Outcome
@@ -78,7 +79,7 @@ async def test_a_sweep_leaves_the_files_of_a_deleted_job_that_waits_for_the_arch
 ) -> None:
     """`is_older`: the worker that archives it, which leaves the name of its folder."""
     store = job_files._store
-    await store.outbox.open("an archive that is away", "")
+    await store.part(ArchiveStore).open("an archive that is away", "")
     job = await claimed(job_files, "a")
     folder = folder_of(job_files, job)
     await store.finish([Ending("a", job.token, "succeeded", result=b"", ttl_ms=60_000, folder=folder.path)])
@@ -86,12 +87,12 @@ async def test_a_sweep_leaves_the_files_of_a_deleted_job_that_waits_for_the_arch
 
     assert await job_files.sweep(min_age_s=0) == 0
 
-    part = await store.outbox.next_part(10)
+    part = await store.part(ArchiveStore).next_part(10)
     if is_older:
         await store.redis.delete(f"{store.prefix}job:!{part.entries[0][0]}")
         assert await job_files.sweep(min_age_s=0) == 1
     else:
-        await store.outbox.done(part)
+        await store.part(ArchiveStore).done(part)
         await job_files.clear_litter()
     assert not folder.file_store.has(folder.path)
     assert not await store.redis.exists(f"{store.prefix}filed")

@@ -66,15 +66,15 @@ def test_a_killed_worker_is_resumed_from_s3_and_the_archive_there_is_whole(bench
         assert job.snapshot.resumed == "resumed at step 3"
         assert steps(bench) == [0, 1, 2, 3, 3, 4, 5]
         furnished.check(kit, furnished.furnished(kit))
-        wait_until(lambda: len(kit.history("task:furnish age:<1h")) >= 3, what="the archive")
-        assert set(kit.history()["left_out"]) == {""}
-        found = kit.history("task:count")
+        wait_until(lambda: len(kit.archive("task:furnish age:<1h")) >= 3, what="the archive")
+        assert set(kit.archive()["left_out"]) == {""}
+        found = kit.archive("task:count")
         assert list(found.index) == [job.id]
 
         folder = kit._connection.call(kit.verbs.store.folder, job.id)
         kit.delete([job.id])
         wait_until(lambda: not place_of(PLACES["results"]).names(folder), what="the files to go")
-        assert kit.reopen_archived([job.id]) == {job.id: ""}
+        assert kit.archive.reopen([job.id]) == {job.id: ""}
         assert kit.checkpoints(job.id)[-1].value()["sum"] == 15
 
 

@@ -400,14 +400,6 @@ def _stop(how: str) -> Do:
     return each(do)
 
 
-async def _restore(call: ActionCall) -> None:
-    # The gate cannot know the owner of a job that is not kept: the archive does.
-    kept = set(await call.kit.aio.reopen_archived(list(call.targets), owner=call.person.only_owner))
-    for job_id in call.targets:
-        if job_id not in kept:
-            call.refuse(job_id, unknown_job(job_id))
-
-
 action("submit", each(_submit), "submitted", on="task", own_too=True)
 action("sweep", each(_sweep), "submitted", on="task", own_too=True)
 action("cancel", _cancel, "cancelled")
@@ -415,7 +407,6 @@ action("answer", each(_answer_question), "answered")
 action("retry", each(_retry), "submitted again")
 action("change", each(_change), "submitted again")
 action("delete", _delete, "deleted")
-action("restore", _restore, "brought back from the archive", on="archived job", own_too=True)
 action("drain_worker", _stop("retire"), "asked to finish and end", on="worker", least=Role.ADMIN)
 action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN)
 

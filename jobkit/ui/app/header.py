@@ -10,6 +10,7 @@ from typing import Any
 import param
 
 from jobkit.client import Kit
+from jobkit.features import modules
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable
 from jobkit.model.format import duration
 from jobkit.ui.live.bridge import SessionBridge
@@ -142,8 +143,8 @@ _MEANWHILE = "Until then nothing can be submitted or changed here; jobs that run
 
 
 class StoreBannerFeed(TextFeed):
-    """`said`: the sentence on every page while the store refuses changes or was stopped, or while the archive cannot be
-    written; "" if all is well.
+    """`said`: the sentence on every page while the store refuses changes or was stopped, or while a feature cannot do
+    what it is for; "" if all is well.
 
     Each server process, not each page, checks every `LOOK_S` seconds with one small script that tries an empty write.
     So it is right without any worker, and the sentence goes by itself. A refused action triggers a check at once.
@@ -158,5 +159,6 @@ class StoreBannerFeed(TextFeed):
         except StoreUnavailable:
             return {"said": self.kit.hub.stopped}
         if refused is None:
-            return {"said": (await self.kit.verbs.store.outbox.state()).sentence}
+            said = [await module.said(self.kit.verbs.store) for module in modules("said")]
+            return {"said": ". ".join(filter(None, said))}
         return {"said": f"{refused}. {_MEANWHILE}"}

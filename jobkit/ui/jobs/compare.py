@@ -173,7 +173,7 @@ class ComparePage(CardPage):
         if ids:
             found = await store.snapshots(ids)
             gone = [job_id for job_id, job in zip(ids, found, strict=True) if job is None]
-            if gone and kit.settings.archive:
+            if gone and kit.verbs.has_older:
                 await access.act("restore", gone)
                 found = await store.snapshots(ids)
         seen = [job for job in found if job is not None and access.sees(job)]

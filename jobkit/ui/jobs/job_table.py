@@ -109,7 +109,7 @@ class JobTable(SearchedPage):
         self._on_go = on_go
         self._trail = [""]  # cursors of the pages up to this one
         may_act = may_act and access.may("cancel")
-        super().__init__(kit, access=access, may_act=may_act, has_archive=bool(kit.settings.archive), **params)
+        super().__init__(kit, access=access, may_act=may_act, has_archive=kit.verbs.has_older, **params)
         self._views = SavedViews(self._access, lambda text: self._bridge.put(self, {"views": text}))
         self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))
         self.param.watch(lambda *_: self._follow(), ["search", "order", "cursor"])

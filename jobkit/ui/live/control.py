@@ -18,8 +18,8 @@ from jobkit.ui.live.shared_feed import Deliver, Subscriber
 if TYPE_CHECKING:
     from jobkit.ui.live.bridge import SessionBridge
 
-#: What features tell one reader of a card; loaded with the cards, so that their actions are known.
-_READERS = tuple(modules("reader"))
+#: What features tell one reader of a card; loaded with the cards, as their actions are, so that these are known.
+_READERS, _ACTIONS = tuple(modules("reader")), tuple(modules("actions"))
 
 
 class Requests:

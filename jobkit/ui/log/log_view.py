@@ -118,7 +118,7 @@ def log_page(session: PageSession) -> LogView:
 
     async def find(job_id: str) -> None:
         """On the background loop. A job that only the archive has is brought back."""
-        if job_id and session.kit.settings.archive:
+        if job_id and session.kit.verbs.has_older:
             try:
                 await session.kit.aio.snapshot(job_id)
             except JobNotFound:

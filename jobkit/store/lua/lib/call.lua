@@ -25,7 +25,7 @@ local ended, is_settling -- jobs whose followers are still to be settled, see Fo
 local left -- 1 if this call has left something over (see Leftover), so that its caller goes on by `settle`; else 0
 local pythons -- which versions the workers of a queue run, see Limits.park_foreign; looked up when first needed
 local rules -- of the namespace, by gate; read when first needed
-local has_archive -- see Outbox; looked up when first needed
+local answers -- see `once_a_call`
 local changed -- what this call changes in batches, by id, until Batches.flush
 local waiting, is_pumping -- gates to look at when this call has done what it is for, see Limits.pump
 
@@ -41,7 +41,7 @@ local function begin(keys)
   done, ticks = nil, 0
   known_queue, empty_line = nil, nil
   ended, is_settling, left, steps = {}, false, 0, 0
-  rules, has_archive, pythons = nil, nil, {}
+  rules, answers, pythons = nil, nil, {}
   changed, waiting, is_pumping = nil, {}, false
 end
 
@@ -51,6 +51,13 @@ local function first(what)
   local is_first = not done[what]
   done[what] = true
   return is_first
+end
+
+-- What `ask` returns the first time in a call, under a name.
+local function once_a_call(name, ask)
+  answers = answers or {}
+  if answers[name] == nil then answers[name] = ask() end
+  return answers[name]
 end
 
 -- The time in microseconds, one more with each use: what one call stores keeps its order.
@@ -68,11 +75,11 @@ local READS_ONLY = {'no-cluster', 'no-writes'}
 local IS_OLD = (redis.REDIS_VERSION_NUM or 0) < 0x00070200
 
 -- What features do at moments in a job's life, in the call that brings them about and in the order of the features (see
--- `jobkit/feature.py`): a job is stored (record), ends (record, state, data of the event), is put back from elsewhere
--- (record, state, its error), or goes (id, state). And at `demand`, when a client asks how many workers are wanted: they add
+-- `jobkit/feature.py`): a job is stored (record), ends (record, state, data of the event, how long it is kept), is put
+-- back from elsewhere (record, state, its error), is about to go with its keys (id: `leaving`), or has gone (id, state). And at `demand`, when a client asks how many workers are wanted: they add
 -- (queue, resources as JSON) for each job that they would submit if a worker lived, of those due before `late`, at most so
 -- many (late, most, add).
-local moments = {created = {}, ended = {}, restored = {}, deleted = {}, demand = {}}
+local moments = {created = {}, ended = {}, restored = {}, leaving = {}, deleted = {}, demand = {}}
 
 local function on(moment, act)
   local acts = moments[moment]

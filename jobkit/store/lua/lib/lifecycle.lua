@@ -26,8 +26,6 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   data.state, data.finished = state, NOW
   put(set, 'state', state)
   put(set, 'finished', NOW)
-  local entry = Outbox.add(rec.id)
-  if entry then put(set, 'out', entry) end
   Records.emit(rec, state, data, set, rider, is_implied(rec, state, data))
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
   if rec.batch then Batches.ended(rec, state, ttl_ms) end
@@ -42,8 +40,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
     if rec.kept == 'journal' then Batches.study_ended(rec, state, ttl_ms) end
   end
   if rec.questions then Questions.ended(rec, ttl_ms) end
-  if entry then Outbox.keep(rec.id, ttl_ms, entry) end
-  reached('ended', rec, state, data)
+  reached('ended', rec, state, data, ttl_ms)
   if rec.after then Followers.settle(rec.id, ttl_ms) end
   if rec.terms then
     Dedup.ended(rec, state, ttl_ms, data.cached)

@@ -152,13 +152,13 @@ end
 -- parts that a new job of this id uses.
 function Records.forget(id, blobs)
   if call('EXISTS', P .. 'after:' .. id) == 1 then Followers.settle(id, 604800000) end
-  local batch, entry, seq = unpack(call('HMGET', P .. 'job:' .. id, 'batch', 'out', 'seq'))
+  local batch, seq = unpack(call('HMGET', P .. 'job:' .. id, 'batch', 'seq'))
   if batch then
     Batches.leave(batch, id)
   elseif not seq then -- it has expired, and may have been of one
     call('ZREM', P .. 'batched', id)
   end
-  local aside = Outbox.put_aside(id, entry, seq)
+  reached('leaving', id)
   local owned = {}
   for _, kind in ipairs(Records.KINDS) do owned[#owned + 1] = P .. kind .. ':' .. id end
   call('UNLINK', unpack(owned))
@@ -166,7 +166,7 @@ function Records.forget(id, blobs)
   local folder = call('HGET', P .. 'filed', id)
   if folder then
     call('HDEL', P .. 'filed', id)
-    if aside then call('HSET', P .. 'filed', aside, folder) else Records.leave_files(folder) end
+    Records.leave_files(folder)
   end
   call('ZREM', P .. 'jobs', id)
   call('ZREM', P .. 'expiry', id)

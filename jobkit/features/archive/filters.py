@@ -1,7 +1,7 @@
 """A `Query` on the columns of an archive: which rows match, and their order.
 
 The meaning is that of `store/query.py`: names and patterns are compared by its `fits`, on the distinct values of a
-column; `tests/archive/test_meaning.py` compares both on the same jobs.
+column; `tests/features/archive/test_meaning.py` compares both on the same jobs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from jobkit.archive.table import arrow
+from jobkit.features.archive.table import arrow
 from jobkit.store.query import (
     FILTERS,
     STATES,

@@ -1,4 +1,4 @@
-"""`Archive`: finds the jobs in an archive. Every method blocks, and reads files only."""
+"""`ArchiveReader`: finds the jobs in an archive. Every method blocks, and reads files only."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.archive.filters import after_cursor, columns_of, in_order, matching, order_column
-from jobkit.archive.folder import ArchiveFile, copy_path, covering, files_of
-from jobkit.archive.table import COLUMNS, arrow, conform, schema
 from jobkit.belongings import Content, ContentGone, is_name
 from jobkit.codec import digest
+from jobkit.features.archive.filters import after_cursor, columns_of, in_order, matching, order_column
+from jobkit.features.archive.folder import ArchiveFile, copy_path, covering, files_of
+from jobkit.features.archive.table import COLUMNS, arrow, conform, schema
 from jobkit.files.places import place_of
 from jobkit.files.storage import Directory, Place
 from jobkit.model import InvalidParams, JobkitError
@@ -67,7 +67,7 @@ class FoundJobs(msgspec.Struct):
     has_more: bool = False
 
 
-class Archive:
+class ArchiveReader:
     """The archived jobs of one namespace.
 
     Attributes:
@@ -298,9 +298,16 @@ def _some(parquet: Any, rows: Any, columns: Sequence[str]) -> Any:
     return conform(table, columns)
 
 
-def archive_of(settings: Settings) -> Archive | None:
-    """Return the archive of these settings, or None. Raises InvalidParams: it cannot be used, or pyarrow is missing."""
+def reader_of(settings: Settings) -> ArchiveReader:
+    """Return the archive of these settings.
+
+    Raises:
+        InvalidParams: there is none; it cannot be used; or pyarrow is missing.
+    """
     if not settings.archive:
-        return None
+        hint = "set JOBKIT_ARCHIVE to a directory or URL, here and for the workers"
+        if (member := settings.membership) is not None:
+            hint = f"read it on {member.machine}, which shares this place, or {hint}"
+        raise InvalidParams(f"there is no archive: {hint}", "archive")
     arrow()
-    return Archive(place_of(settings.archive, "archive"), settings.namespace)
+    return ArchiveReader(place_of(settings.archive, "archive"), settings.namespace)

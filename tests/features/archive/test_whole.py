@@ -35,14 +35,14 @@ def test_a_wiped_redis_leaves_an_archive_from_which_jobs_come_back_whole(bench: 
         job = furnished.furnished(kit)
         size = kit.submit(len, job)
         size.wait(60)
-        wait_until(lambda: len(kit.history()) == 2, what="the archive")
+        wait_until(lambda: len(kit.archive()) == 2, what="the archive")
         wipe(bench)
 
     with jobkit.connect(**bench.place, **where) as kit:
-        found = kit.history("task:furnish")
+        found = kit.archive("task:furnish")
         assert found["left_out"][job.id] == ""
         assert found["loss"][job.id] == 1 / 3
-        assert kit.reopen_archived([size.id]) == {size.id: ""}  # and the job that it needs
+        assert kit.archive.reopen([size.id]) == {size.id: ""}  # and the job that it needs
 
         bench.worker(**environ)
         assert kit.retry(size.id).result(60) == len(furnished.DATA) * 2
@@ -56,13 +56,13 @@ def test_what_was_too_large_for_the_archive_is_told_in_history_log_and_errors(be
     bench.worker(**environ, JOBKIT_ARCHIVE_FILES="1kB")
     with jobkit.connect(**bench.place, **where) as kit:
         job = furnished.furnished(kit)
-        wait_until(lambda: len(kit.history()) == 1, what="the archive")
+        wait_until(lambda: len(kit.archive()) == 1, what="the archive")
         wipe(bench)
 
     with jobkit.connect(**bench.place, **where) as kit:
-        left_out = kit.history()["left_out"][job.id]
+        left_out = kit.archive()["left_out"][job.id]
         assert left_out == "part of the arguments (1.5 MB), artifact (2.0 MB), result (3.0 MB)"
-        assert kit.reopen_archived([job.id]) == {job.id: left_out}
+        assert kit.archive.reopen([job.id]) == {job.id: left_out}
         assert any(left_out in line.text for line in kit.logs(job.id))
         back = kit.get(job.id)
         assert len(back.metrics()) == 3

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobkit.archive import Archive
-from jobkit.archive.writer import Archiver
 from jobkit.belongings import Belongings
 from jobkit.codec import HEAD_BYTES
+from jobkit.features.archive.search import ArchiveReader
+from jobkit.features.archive.writer import Archiver
 from jobkit.files.file_store import FileStore
 from jobkit.files.storage import Directory
 from jobkit.model import JobkitError
@@ -36,14 +36,14 @@ async def end(store: RedisStore, id: str, made: str = "") -> None:
     await store.finish([ending(one) for one in await claim(store)])
 
 
-async def archived(archive: Archive) -> Dump:
+async def archived(archive: ArchiveReader) -> Dump:
     (dump,), _ = archive.dumps(Query(limit=10), now_ms())
     return dump
 
 
 @pytest.mark.parametrize("from_facts", [False, True])
 async def test_facts_with_the_name_of_a_path_are_neither_written_nor_read_there(
-    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path, from_facts: bool
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, tmp_path: Path, from_facts: bool
 ) -> None:
     """The names of facts are not sealed, so any client that writes to Redis may choose them."""
     path = "../../../stolen"
@@ -60,7 +60,7 @@ async def test_facts_with_the_name_of_a_path_are_neither_written_nor_read_there(
 
 
 async def test_facts_that_name_themselves_are_read_once(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     await store.redis.set(f"{store.prefix}made:{FACTS}", facts(FACTS), ex=60)
     await end(store, "a", FACTS)
@@ -70,7 +70,7 @@ async def test_facts_that_name_themselves_are_read_once(
 
 
 async def test_large_parts_with_the_name_of_a_path_are_neither_written_nor_read_there(
-    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, tmp_path: Path
 ) -> None:
     path = "../../../stolen"
     await end(store, "a")
@@ -101,7 +101,7 @@ async def test_an_import_creates_no_folder_outside_of_the_results(store: RedisSt
 
 
 async def test_a_job_that_was_deleted_and_imported_keeps_its_files_when_it_is_archived(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     folder = f"{'0' * 16}/ab/{'c' * 30}"
     await submit(store, "a")
@@ -140,7 +140,7 @@ async def test_an_import_says_that_the_results_cannot_be_read(
 
 
 async def test_what_facts_name_is_copied_after_an_outage_of_the_archive(
-    store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.redis.set(f"{store.prefix}made:{FACTS}", facts(PACKAGES), ex=60)
     await store.redis.set(f"{store.prefix}made:{PACKAGES}", b"numpy==2.4", ex=60)

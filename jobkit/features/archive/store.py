@@ -1,4 +1,4 @@
-"""Ended jobs that wait for the archive, in parts; see `lua/lib/outbox.lua`."""
+"""Ended jobs that wait for the archive, in parts; see `lua/lib/archive.lua`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPEN_MS = 86_400_000
 _READ, _SCANNED = 20, 500
 
 
-class OutboxPart(msgspec.Struct, frozen=True):
+class ArchivePart(msgspec.Struct, frozen=True):
     """Jobs that are archived together, always the same until they are. `name`: "FIRST LAST", or "" if none waits.
 
     Attributes:
@@ -52,7 +52,7 @@ class ArchiveState(msgspec.Struct, frozen=True):
         return f"{jobs}, and no worker has JOBKIT_ARCHIVE" if self.waiting and not self.where else ""
 
 
-class Outbox(StorePart):
+class ArchiveStore(StorePart):
     """Verbs for the worker that writes the archive."""
 
     async def open(self, where: str, problem: str = "") -> None:
@@ -60,22 +60,22 @@ class Outbox(StorePart):
         await self._ns.many([("HSET", "archive", "where", where, "problem", problem), ("PEXPIRE", "archive", _OPEN_MS)])
 
     async def state(self) -> ArchiveState:
-        fields, waiting = await self._ns.many([("HGETALL", "archive"), ("XLEN", "outbox")])
+        fields, waiting = await self._ns.many([("HGETALL", "archive"), ("XLEN", "archive:waiting")])
         known = wire.texts(fields)
         return ArchiveState(known.get("where", ""), known.get("problem", ""), waiting)
 
-    async def next_part(self, limit: int) -> OutboxPart:
+    async def next_part(self, limit: int) -> ArchivePart:
         """Return the next jobs to archive."""
-        name, entries = await self._ns.run("outbox_next", [limit])
-        return OutboxPart(wire.text(name), [(wire.text(entry), wire.text(fields[1])) for entry, fields in entries])
+        name, entries = await self._ns.run("archive_next", [limit])
+        return ArchivePart(wire.text(name), [(wire.text(entry), wire.text(fields[1])) for entry, fields in entries])
 
-    async def read(self, part: OutboxPart, result_bytes: int) -> AsyncIterator[list[Dump]]:
+    async def read(self, part: ArchivePart, result_bytes: int) -> AsyncIterator[list[Dump]]:
         """Yield all data of the jobs of a part, without results that are larger. Damaged ones are left out."""
         for some in in_slices(part.entries, _READ):
             ids = [job_id for _, job_id in some]
             found = await read_keys(self._ns, ids, result_bytes)
             # Asked after the read: a job that was deleted meanwhile may be read in part.
-            kept = await self._ns.fields(("out",), ids)
+            kept = await self._ns.fields(("_archive",), ids)
             aside = [entry for (entry, _), fields in zip(some, kept, strict=True) if _entry(fields) != entry]
             held = dict(zip(aside, await read_keys(self._ns, [f"!{e}" for e in aside], result_bytes), strict=True))
             dumps: list[Dump] = []
@@ -86,19 +86,19 @@ class Outbox(StorePart):
                     dumps.append(replace(dump, result=b"", left_out="result") if is_large else dump)
             yield await with_facts(self._ns, dumps)
 
-    async def is_waiting(self, part: OutboxPart) -> bool:
+    async def is_waiting(self, part: ArchivePart) -> bool:
         """Return True if the part is not archived yet. What was read before this question is then complete."""
-        return wire.text(await self._ns.ask("GET", "outbox:part")) == part.name
+        return wire.text(await self._ns.ask("GET", "archive:part")) == part.name
 
-    async def done(self, part: OutboxPart) -> None:
+    async def done(self, part: ArchivePart) -> None:
         """The archive has a part: its jobs go when their time is over."""
-        await self._ns.run("outbox_done", [part.name])
+        await self._ns.run("archive_done", [part.name])
 
     async def scan(self) -> None:
         """Let all ended jobs wait for the archive that it lacks: that ended without one."""
         cursor: Any = b"0"
         while True:
-            cursor = await self._ns.run("outbox_scan", [cursor, _SCANNED])
+            cursor = await self._ns.run("archive_scan", [cursor, _SCANNED])
             if cursor == b"0":
                 return
 

@@ -34,7 +34,7 @@ Entry = tuple[int, int]
 
 
 class ArchiveFile(msgspec.Struct, frozen=True):
-    """One file: its path in the archive, its size, and the entries of the outbox from `first` to `last`."""
+    """One file: its path in the archive, its size, and the entries of the waiting ones from `first` to `last`."""
 
     path: str
     size: int
@@ -52,7 +52,7 @@ class ArchiveFile(msgspec.Struct, frozen=True):
 
 
 def path_of(namespace: str, place: str, first: str, last: str) -> str:
-    """Return the path of the file with these entries of the outbox."""
+    """Return the path of the file with these entries of the waiting ones."""
     return f"namespace={namespace}/{place}/{first}_{last}.parquet"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from jobkit.archive import Archive
-from jobkit.archive.writer import Archiver
+from jobkit.features.archive.search import ArchiveReader
+from jobkit.features.archive.writer import Archiver
 from jobkit.model import TERMINAL
 from jobkit.model.plain import now_ms
 from jobkit.store.query import ORDERS, Query
@@ -36,7 +36,7 @@ async def end_all(store: RedisStore) -> None:
 
 
 async def test_every_filter_in_every_order_means_the_same(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     await fill(store, 30)
     await fill(store, 30, start=30)
@@ -56,7 +56,9 @@ async def test_every_filter_in_every_order_means_the_same(
 
 
 @pytest.mark.parametrize("text", ["*", "a*b", "[a]*"])
-async def test_a_pattern_has_one_wildcard(store: RedisStore, archive: Archive, archiver: Archiver, text: str) -> None:
+async def test_a_pattern_has_one_wildcard(
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, text: str
+) -> None:
     await fill(store, 10)
     await end_all(store)
     await write_all(store, archive)
@@ -68,7 +70,7 @@ async def test_a_pattern_has_one_wildcard(store: RedisStore, archive: Archive, a
 
 @pytest.mark.parametrize("order", ["", "-took", "state", "started", "owner"])
 async def test_pages_of_the_archive_follow_each_other(
-    store: RedisStore, archive: Archive, archiver: Archiver, order: str
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, order: str
 ) -> None:
     await fill(store, 20)
     await end_all(store)

@@ -1,4 +1,4 @@
-"""`kit.history`, with a real worker that appends to the archive."""
+"""`kit.archive`, with a real worker that appends to the archive."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def kit(place: Bench) -> Iterator[Kit]:
 
 
 def await_archive(kit: Kit, where: str, count: int) -> None:
-    wait_until(lambda: len(kit.history(where)) >= count, what="the archive")
+    wait_until(lambda: len(kit.archive(where)) >= count, what="the archive")
 
 
 def test_history_is_a_table_of_all_jobs_that_match_even_after_redis_was_wiped(place: Bench, kit: Kit) -> None:
@@ -48,7 +48,7 @@ def test_history_is_a_table_of_all_jobs_that_match_even_after_redis_was_wiped(pl
     with redis.Redis.from_url(place.place["url"]) as client:
         client.delete(*[key for job in jobs for key in client.scan_iter(f"*{job.id}")])
 
-    found = kit.history("tag:first age:<1h", order="submitted")
+    found = kit.archive("tag:first age:<1h", order="submitted")
 
     assert list(found.index) == [jobs[0].id, jobs[1].id, failed.id]
     assert list(found["task"]) == ["pow", "pow", "len"]
@@ -57,9 +57,9 @@ def test_history_is_a_table_of_all_jobs_that_match_even_after_redis_was_wiped(pl
     assert "TypeError" in found["error"][failed.id]
     assert found["duration_s"].notna().all()
     assert str(found["submitted_at"].dt.tz) == "UTC"
-    assert list(kit.history("tag:first state:failed").index) == [failed.id]
-    assert len(kit.history("tag:first", limit=2)) == 2
-    assert kit.history("tag:none").empty
+    assert list(kit.archive("tag:first state:failed").index) == [failed.id]
+    assert len(kit.archive("tag:first", limit=2)) == 2
+    assert kit.archive("tag:none").empty
 
 
 def test_a_job_that_redis_has_forgotten_comes_back_and_runs_again(place: Bench, kit: Kit) -> None:
@@ -68,25 +68,25 @@ def test_a_job_that_redis_has_forgotten_comes_back_and_runs_again(place: Bench, 
     await_archive(kit, "tag:again", 1)
     kit.delete([job.id])
     with jobkit.connect(**place.place, archive=str(place.folder / "archive")) as later:
-        with pytest.raises(JobNotFound, match=rf"kit\.reopen_archived\(\['{job.id}'\]\) brings it back"):
+        with pytest.raises(JobNotFound, match=rf"kit\.archive\.reopen\(\['{job.id}'\]\) brings it back"):
             later.get(job.id)
 
-        assert later.reopen_archived([job.id, "unknown"]) == {job.id: ""}
+        assert later.archive.reopen([job.id, "unknown"]) == {job.id: ""}
 
         assert later.get(job.id).result(60) == 9
         assert later.retry(job.id).result(60) == 9
     await_archive(kit, "tag:again", 2)
-    assert len(kit.history("tag:again")) == 2  # a job that came back is not archived again
+    assert len(kit.archive("tag:again")) == 2  # a job that came back is not archived again
     assert len(kit.page(parse("tag:again in:archive")).jobs) == 2
 
 
 def test_a_value_that_is_refused_or_no_archive_is_one_sentence(place: Bench, kit: Kit) -> None:
     with pytest.raises(InvalidParams, match="age must be a length of time"):
-        kit.history("age:<soon")
+        kit.archive("age:<soon")
     with pytest.raises(InvalidParams, match="order must be one of"):
-        kit.history(order="colour")
+        kit.archive(order="colour")
     with jobkit.connect(**place.place) as without, pytest.raises(InvalidParams, match="set JOBKIT_ARCHIVE"):
-        without.history()
+        without.archive()
 
 
 def test_a_file_that_is_damaged_is_left_out_with_a_warning(kit: Kit, place: Bench) -> None:
@@ -97,7 +97,7 @@ def test_a_file_that_is_damaged_is_left_out_with_a_warning(kit: Kit, place: Benc
     bad.write_bytes(b"PAR1 no more")
     try:
         with pytest.warns(UserWarning, match=f"{bad.name} .* cannot be read and is left out"):
-            assert len(kit.history("tag:whole")) == 1
+            assert len(kit.archive("tag:whole")) == 1
     finally:
         bad.unlink()
 

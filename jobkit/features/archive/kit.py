@@ -1,4 +1,4 @@
-"""The archive of a kit: `history` as a DataFrame, and jobs that come back from it.
+"""`kit.archive`: all jobs that have ended as a DataFrame, and jobs that come back.
 
 These verbs read files, so they block. Nothing here unpickles.
 """
@@ -15,7 +15,9 @@ from msgspec.structs import replace
 from jobkit.belongings import ContentGone
 from jobkit.client import checks
 from jobkit.client.connection import Connection
+from jobkit.client.forms import Noun, in_thread
 from jobkit.client.outputs import column_of
+from jobkit.features.archive.search import ArchiveReader
 from jobkit.model import InvalidParams, JobkitError, LogLine
 from jobkit.model.plain import now_ms
 from jobkit.store.export import Dump, restore
@@ -33,13 +35,16 @@ OPENED_S = 86_400.0
 _ALL = 10**9
 
 
-class HistoryVerbs:
-    """See the module's docstring."""
+class ArchiveVerbs:
+    """Service of the verbs of `Archive`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, kit: Any) -> None:
+        self._connection: Connection = kit._connection
 
-    def history(self, where: str = "", *, order: str = "", limit: int | None = None) -> pd.DataFrame:
+    def _reader(self) -> ArchiveReader:
+        return self._connection.verbs.older.reader  # type: ignore[no-any-return]
+
+    def list(self, where: str = "", *, order: str = "", limit: int | None = None) -> pd.DataFrame:
         """All jobs that have ended, from the archive (`JOBKIT_ARCHIVE`), also those that Redis has long forgotten.
 
         One row a job, newest first, with the job's id as index. Columns: its arguments, as far as they can be shown,
@@ -59,12 +64,12 @@ class HistoryVerbs:
         checked("where", where, "str")
         limit = checked("limit", limit, "int", min=1, nullable=True)
         query = parse(where, Query(limit=limit or _ALL, order=checked("order", order, "str"))).checked()
-        table, problems = self._connection.verbs.archive.rows(query, now_ms())
+        table, problems = self._reader().rows(query, now_ms())
         for problem in problems:
             warnings.warn(problem, stacklevel=2)
         return _frame(table)
 
-    def reopen_archived(self, job_ids: Sequence[str], *, owner: str | None = None) -> dict[str, str]:
+    def reopen(self, job_ids: Sequence[str], *, owner: str | None = None) -> dict[str, str]:
         """Bring jobs back from the archive, at least for a day, with the jobs whose results they need.
 
         They are what they were, so every verb of ended jobs applies, as far as it needs nothing that was left out.
@@ -75,7 +80,7 @@ class HistoryVerbs:
         Returns:
             by id of those that are kept now, what the archive does not have of them, in words; else "".
         """
-        archive = self._connection.verbs.archive
+        archive = self._reader()
         ids = list(dict.fromkeys(checks.job_ids(job_ids)))
         dumps = [dump for dump in archive.lookup(ids) if owner in (None, dump.snapshot.spec.owner)]
         reopened = {dump.id: dump.left_out for dump in dumps}
@@ -92,7 +97,7 @@ class HistoryVerbs:
 
     def _put_back(self, dump: Dump) -> Dump:
         """Store what a job had beside its record; return its dump as it may be restored here."""
-        archive, belongings = self._connection.verbs.archive, self._connection.verbs.belongings
+        archive, belongings = self._reader(), self._connection.verbs.belongings
         dump, has_files = self._connection.call(belongings.adopted, archive.whole(dump))
         for one in archive.contents(dump):
             if one.kind != "file" or has_files:
@@ -106,7 +111,22 @@ class HistoryVerbs:
         if dump.left_out:
             said = f"this job is from the archive, which was not given its {dump.left_out}"
             dump = dump.noted(LogLine(said, now_ms(), source="jobkit", level="WARNING"))
-        return replace(dump, record={**dump.record, "out": "0-0"})  # the archive has it
+        return replace(dump, record={**dump.record, "_archive": "0-0"})  # the archive has it
+
+
+class Archive(Noun):
+    """`kit.archive`: every job that has ended, in files that outlive the server (`JOBKIT_ARCHIVE`).
+
+    Called, it returns a DataFrame with a row for each.
+
+    Example:
+        >>> kit.archive("task:train age:<1y")[["lr", "loss"]]  # doctest: +SKIP
+    """
+
+    _SERVICE = ArchiveVerbs
+
+    __call__ = in_thread("_verbs", ArchiveVerbs.list)
+    reopen = in_thread("_verbs", ArchiveVerbs.reopen)
 
 
 def _frame(table: Any) -> pd.DataFrame:

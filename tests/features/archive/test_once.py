@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from jobkit.archive import Archive, folder, writer
-from jobkit.archive.folder import MERGED, files_of
-from jobkit.archive.writer import Archiver
+from jobkit.features.archive import folder, writer
+from jobkit.features.archive import store as archive_store
+from jobkit.features.archive.folder import MERGED, files_of
+from jobkit.features.archive.search import ArchiveReader
+from jobkit.features.archive.store import ArchivePart, ArchiveStore
+from jobkit.features.archive.writer import Archiver
 from jobkit.files.file_store import FileStore
 from jobkit.files.storage import Directory
 from jobkit.model import JobkitError
 from jobkit.model.plain import now_ms
-from jobkit.store import export, outbox
+from jobkit.store import export
 from jobkit.store.export import Dump
-from jobkit.store.outbox import OutboxPart
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, ending, job, started, submit
@@ -38,25 +40,25 @@ async def end(store: RedisStore, *ids: str, ttl_ms: int = 600_000) -> None:
     await store.finish([ending(one, result=b"42", summary="a number", ttl_ms=ttl_ms) for one in claimed])
 
 
-async def end_each(store: RedisStore, archive: Archive, *ids: str) -> None:
+async def end_each(store: RedisStore, archive: ArchiveReader, *ids: str) -> None:
     """End jobs, and archive each in a separate file."""
     for id in ids:
         await end(store, id)
         await write_all(store, archive)
 
 
-async def dumps_of(store: RedisStore, part: OutboxPart) -> list[Dump]:
-    return [dump async for some in store.outbox.read(part, writer.RESULT_BYTES) for dump in some]
+async def dumps_of(store: RedisStore, part: ArchivePart) -> list[Dump]:
+    return [dump async for some in store.part(ArchiveStore).read(part, writer.RESULT_BYTES) for dump in some]
 
 
-def ids(archive: Archive) -> list[str]:
+def ids(archive: ArchiveReader) -> list[str]:
     """Return the id of every row of every file that readers see, oldest first."""
     tables, _ = archive._retried(lambda: archive._hits(["us", "id"], lambda table: table["us"].is_valid(), value="id"))
     return [id for file, id in sorted(zip(tables["file"].to_pylist(), tables["value"].to_pylist(), strict=True))]
 
 
 async def test_what_ends_is_archived_with_everything_but_files(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     await end(store, "good")
     await submit(store, "waits")
@@ -71,19 +73,19 @@ async def test_what_ends_is_archived_with_everything_but_files(
     assert [event.type for event in dumps[1].snapshot.history] == ["submitted", "started", "succeeded"]
 
 
-async def test_a_namespace_without_an_archive_has_no_outbox(store: RedisStore, archive: Archive) -> None:
+async def test_without_an_archive_no_job_waits_for_it(store: RedisStore, archive: ArchiveReader) -> None:
     await end(store, "good")
 
-    assert (await store.outbox.state()).waiting == 0
-    assert not await store.redis.exists(f"{store.prefix}outbox")
-    assert not await store.redis.hexists(f"{store.prefix}job:good", "out")
+    assert (await store.part(ArchiveStore).state()).waiting == 0
+    assert not await store.redis.exists(f"{store.prefix}archive:waiting")
+    assert not await store.redis.hexists(f"{store.prefix}job:good", "_archive")
 
 
 async def test_a_worker_killed_between_file_and_cursor_leaves_no_job_twice(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     await end(store, "a", "b")
-    part = await store.outbox.next_part(500)
+    part = await store.part(ArchiveStore).next_part(500)
     writer.write(archive, await store.place(), part, await dumps_of(store, part))  # killed here
     await end(store, "c")
 
@@ -93,10 +95,10 @@ async def test_a_worker_killed_between_file_and_cursor_leaves_no_job_twice(
 
 
 async def test_a_worker_frozen_with_the_old_lock_writes_nothing_twice_even_after_a_merge(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     await end(store, "a", "b")
-    part, place = await store.outbox.next_part(500), await store.place()
+    part, place = await store.part(ArchiveStore).next_part(500), await store.place()
     dumps = await dumps_of(store, part)  # frozen here
     await write_all(store, archive)
     await end_each(store, archive, *(f"c{n}" for n in range(MERGED)))
@@ -105,14 +107,14 @@ async def test_a_worker_frozen_with_the_old_lock_writes_nothing_twice_even_after
     await store.delete(["a", "b"])
 
     writer.write(archive, place, part, dumps)
-    await store.outbox.done(part)
+    await store.part(ArchiveStore).done(part)
 
     assert Counter(ids(archive)) == Counter(["a", "b", *(f"c{n}" for n in range(MERGED))])
     writer.merge(archive, place)
     assert len(files_of(archive.storage, archive.namespace)) == 2
 
 
-async def test_two_workers_at_once_archive_each_job_once(store: RedisStore, archive: Archive) -> None:
+async def test_two_workers_at_once_archive_each_job_once(store: RedisStore, archive: ArchiveReader) -> None:
     both = [Archiver(store, archive), Archiver(store, archive)]
     await both[0].begin()
     for one in both:
@@ -127,7 +129,7 @@ async def test_two_workers_at_once_archive_each_job_once(store: RedisStore, arch
 
 @pytest.mark.parametrize("how", ["deleted", "expired"])
 async def test_a_job_that_goes_before_it_is_archived_is_archived_all_the_same(
-    store: RedisStore, archive: Archive, archiver: Archiver, how: str
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, how: str
 ) -> None:
     await end(store, "a", ttl_ms=1 if how == "expired" else 600_000)
     if how == "deleted":
@@ -146,7 +148,7 @@ async def test_a_job_that_goes_before_it_is_archived_is_archived_all_the_same(
 
 
 async def test_an_archived_job_goes_when_its_time_is_over(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     await end(store, "a")
     held_ms = await store.redis.pttl(f"{store.prefix}job:a")
@@ -158,24 +160,24 @@ async def test_an_archived_job_goes_when_its_time_is_over(
 
 
 async def test_while_the_archive_is_away_jobs_wait_and_it_is_told(
-    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, tmp_path: Path
 ) -> None:
     (tmp_path / "archive").write_text("no folder")
     await end(store, "a", "b")
 
     with pytest.raises(JobkitError, match="archive: it cannot be written: Not a directory"):
         await archiver.append()
-    assert "2 ended jobs wait for the archive" in (await store.outbox.state()).sentence
+    assert "2 ended jobs wait for the archive" in (await store.part(ArchiveStore).state()).sentence
     (tmp_path / "archive").unlink()
     archiver.every_s = 0.0
     await archiver.append()
 
     assert ids(archive) == ["a", "b"]
-    assert (await store.outbox.state()).sentence == ""
+    assert (await store.part(ArchiveStore).state()).sentence == ""
 
 
 async def test_jobs_that_ended_before_there_was_an_archive_are_added(
-    store: RedisStore, archive: Archive, tmp_path: Path
+    store: RedisStore, archive: ArchiveReader, tmp_path: Path
 ) -> None:
     await end(store, "a", "b")
     await Archiver(store, archive).begin()
@@ -187,14 +189,14 @@ async def test_jobs_that_ended_before_there_was_an_archive_are_added(
     assert sorted(ids(archive)) == ["a", "b", "c"]
 
 
-async def test_more_jobs_than_the_outbox_takes_are_added_later(
-    store: RedisStore, archive: Archive, archiver: Archiver
+async def test_more_jobs_than_may_wait_are_added_later(
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
-    entries = f"{store.prefix}outbox"
+    entries = f"{store.prefix}archive:waiting"
     fill = "for i = 1, 100000 do redis.call('XADD', KEYS[1], '*', 'id', 'gone') end"
     await store.redis.eval(fill, 1, entries)  # type: ignore[misc]  # its type allows for no await
     await end(store, "a")
-    assert not await store.redis.hexists(f"{store.prefix}job:a", "out")
+    assert not await store.redis.hexists(f"{store.prefix}job:a", "_archive")
     await store.redis.delete(entries)
 
     await write_all(store, archive)
@@ -203,7 +205,7 @@ async def test_more_jobs_than_the_outbox_takes_are_added_later(
 
 
 async def test_many_small_files_become_one_and_readers_see_each_job_once_meanwhile(
-    store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = await store.place()
     await end_each(store, archive, *(f"j{n}" for n in range(MERGED)))
@@ -223,7 +225,7 @@ async def test_many_small_files_become_one_and_readers_see_each_job_once_meanwhi
 
 
 async def test_a_reader_lists_again_if_a_file_is_merged_away(
-    store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await end_each(store, archive, *(f"j{n}" for n in range(MERGED)))
     place, listed = await store.place(), []
@@ -235,14 +237,14 @@ async def test_a_reader_lists_again_if_a_file_is_merged_away(
         listed.append(len(files))
         return files
 
-    monkeypatch.setattr("jobkit.archive.reader.files_of", listing)
+    monkeypatch.setattr("jobkit.features.archive.search.files_of", listing)
 
     assert archive.find(ALL, now_ms()).total == MERGED
     assert listed == [MERGED, 1]
 
 
 async def test_a_damaged_file_is_named_and_stays_and_the_rest_is_read_and_merged(
-    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, tmp_path: Path
 ) -> None:
     await end_each(store, archive, *(f"j{n}" for n in range(2 * MERGED + 1)))
     damaged = tmp_path / "archive" / files_of(archive.storage, archive.namespace)[MERGED].path
@@ -260,7 +262,7 @@ async def test_a_damaged_file_is_named_and_stays_and_the_rest_is_read_and_merged
 
 
 async def test_a_merged_file_that_was_not_written_to_its_end_hides_nothing(
-    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, tmp_path: Path
 ) -> None:
     await end_each(store, archive, *(f"j{n}" for n in range(MERGED)))
     files = files_of(archive.storage, archive.namespace)
@@ -268,7 +270,7 @@ async def test_a_merged_file_that_was_not_written_to_its_end_hides_nothing(
     torn.write_bytes(b"PAR1 and no more")  # by a worker that died, on storage that does not rename
 
     assert archive.find(ALL, now_ms()).total == MERGED
-    again = Archive(archive.storage, archive.namespace)
+    again = ArchiveReader(archive.storage, archive.namespace)
     writer.merge(again, await store.place())
 
     assert [tmp_path / "archive" / file.path for file in files_of(archive.storage, archive.namespace)] == [torn]
@@ -276,7 +278,7 @@ async def test_a_merged_file_that_was_not_written_to_its_end_hides_nothing(
 
 
 async def test_jobs_wait_while_their_files_cannot_be_read_and_those_that_are_gone_are_named(
-    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed = await started(store, "a")
     path = FileStore.path_of(await store.place(), "a", claimed.us)
@@ -287,7 +289,7 @@ async def test_jobs_wait_while_their_files_cannot_be_read_and_those_that_are_gon
 
     with pytest.raises(JobkitError, match="the network is down"):
         await other.append()
-    assert (await store.outbox.state()).waiting == 1
+    assert (await store.part(ArchiveStore).state()).waiting == 1
     monkeypatch.undo()
     await other.append()
 
@@ -306,16 +308,18 @@ def replace_results(store: RedisStore, folder: Path) -> RedisStore:
 
 
 async def test_two_namespaces_share_a_directory_and_see_their_own_jobs(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     await end(store, "a")
     await write_all(store, archive)
 
-    assert Archive(archive.storage, "other").find(ALL, now_ms()).total == 0
+    assert ArchiveReader(archive.storage, "other").find(ALL, now_ms()).total == 0
     assert folder.path_of("..", "0" * 16, "1-1", "1-2").startswith("namespace=../")
 
 
-async def test_a_wiped_redis_continues_the_archive(store: RedisStore, archive: Archive, archiver: Archiver) -> None:
+async def test_a_wiped_redis_continues_the_archive(
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
+) -> None:
     await end(store, "a")
     await write_all(store, archive)
     keys = [key async for key in store.redis.scan_iter(f"{store.prefix}*")]
@@ -330,7 +334,7 @@ async def test_a_wiped_redis_continues_the_archive(store: RedisStore, archive: A
 
 
 async def test_a_large_result_is_copied_beside_the_rows(
-    store: RedisStore, archive: Archive, archiver: Archiver
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver
 ) -> None:
     claimed = await started(store, "a")
     await store.finish([ending(claimed, result=b"x" * 1_000_001)])
@@ -344,7 +348,7 @@ async def test_a_large_result_is_copied_beside_the_rows(
 
 @pytest.mark.parametrize("how", ["deleted", "expired"])
 async def test_what_waits_for_an_archive_that_was_away_for_days_is_archived_although_its_time_is_over(
-    store: RedisStore, archive: Archive, archiver: Archiver, how: str
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, how: str
 ) -> None:
     await end(store, "a", ttl_ms=1 if how == "expired" else 600_000)
     await store.redis.delete(f"{store.prefix}archive")  # no worker had one for a day
@@ -359,7 +363,7 @@ async def test_what_waits_for_an_archive_that_was_away_for_days_is_archived_alth
 
 
 async def test_a_job_that_is_deleted_while_it_is_read_is_archived_whole(
-    store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore, archive: ArchiveReader, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await end(store, "a")
     read, is_deleted = export.read_keys, list[Any]()
@@ -371,7 +375,7 @@ async def test_a_job_that_is_deleted_while_it_is_read_is_archived_whole(
             found[0] = [found[0][0], None, None, None, *found[0][4:]]  # the job went between two commands
         return found
 
-    monkeypatch.setattr(outbox, "read_keys", read_slowly)
+    monkeypatch.setattr(archive_store, "read_keys", read_slowly)
     await write_all(store, archive)
 
     [dump], _ = archive.dumps(ALL, now_ms())

@@ -1,6 +1,6 @@
 """`Archiver`: appends the jobs of a namespace that end to its archive, in one worker at a time.
 
-The lock only saves work. That each job is appended once follows from the outbox: a part of it has the same jobs until
+The lock only saves work. That each job is appended once follows from the store: a part of it has the same jobs until
 it is done, and its file is named after it. So a worker that was killed between the two, or frozen with the old lock,
 writes the same file again. A file that was merged meanwhile is hidden by the larger one, and removed with the next
 merge.
@@ -13,24 +13,29 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.archive.folder import MERGED, ArchiveFile, copy_path, covering, files_of, merged_path, path_of, to_merge
-from jobkit.archive.reader import Archive, FileBroken, FileGone
-from jobkit.archive.table import GROUP_BYTES, GROUP_ROWS, arrow, conform, file_of, schema, to_parquet
 from jobkit.belongings import Belongings, Content, ContentGone, Missing, in_words, word_of
 from jobkit.codec import digest
+from jobkit.features.archive.folder import (
+    MERGED,
+    ArchiveFile,
+    copy_path,
+    covering,
+    files_of,
+    merged_path,
+    path_of,
+    to_merge,
+)
+from jobkit.features.archive.search import ArchiveReader, FileBroken, FileGone
+from jobkit.features.archive.store import ArchivePart, ArchiveStore
+from jobkit.features.archive.table import GROUP_BYTES, GROUP_ROWS, arrow, conform, file_of, schema, to_parquet
 from jobkit.files import FileStore
-from jobkit.files.places import place_of
-from jobkit.files.storage import Directory
 from jobkit.model import JobkitError, StoreUnavailable
-from jobkit.settings import Settings
 from jobkit.store.export import Dump
 from jobkit.store.leader import Leader
-from jobkit.store.outbox import OutboxPart
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.archive")
@@ -60,8 +65,8 @@ class Archiver:
 
     every_s = 1.0
 
-    def __init__(self, store: RedisStore, archive: Archive) -> None:
-        self._store, self._outbox, self._archive = store, store.outbox, archive
+    def __init__(self, store: RedisStore, archive: ArchiveReader) -> None:
+        self._store, self._waiting, self._archive = store, store.part(ArchiveStore), archive
         file_store = FileStore.of(store.settings)
         self._belongings = Belongings(store, lambda: file_store)
         self._most, self._copied = store.settings.archive_files, dict[str, None]()
@@ -88,31 +93,31 @@ class Archiver:
         if now - self._noted_at > _NOTED_S:
             await self._note(self._problem)
         if now - self._scanned_at > _SCANNED_S:
-            await self._outbox.scan()
+            await self._waiting.scan()
             self._scanned_at = now
-        part = await self._outbox.next_part(PART_JOBS)
+        part = await self._waiting.next_part(PART_JOBS)
         if part.name:
             await self._write(part)
         if len(part.entries) < PART_JOBS:
             await asyncio.sleep(self.every_s)
 
     async def _note(self, problem: str) -> None:
-        await self._outbox.open(self._archive.storage.shown, problem)
+        await self._waiting.open(self._archive.storage.shown, problem)
         self._problem, self._noted_at = problem, time.monotonic()
 
-    async def _write(self, part: OutboxPart) -> None:
+    async def _write(self, part: ArchivePart) -> None:
         place, dumps = await self._store.place(), list[Dump]()
         try:
-            async for some in self._outbox.read(part, max(self._most, RESULT_BYTES)):
+            async for some in self._waiting.read(part, max(self._most, RESULT_BYTES)):
                 dumps += [await self._with_copies(dump) for dump in some]
-            if not await self._outbox.is_waiting(part):
+            if not await self._waiting.is_waiting(part):
                 return  # another worker has written it, and its jobs may be gone
             await asyncio.to_thread(write, self._archive, place, part, dumps)
         except OSError as error:
             await self._note(f"it cannot be written: {error.strerror or error}")
             where = self._archive.storage.shown  # no number of jobs: the same sentence is logged once
             raise JobkitError(f"{where}: {self._problem}") from None
-        await self._outbox.done(part)
+        await self._waiting.done(part)
         while len(self._copied) > _COPIED_MOST:
             del self._copied[next(iter(self._copied))]
         if self._problem:
@@ -142,13 +147,13 @@ class Archiver:
         return replace(dump, left_out=", ".join(filter(None, [dump.left_out, in_words(missing)])))
 
 
-def write(archive: Archive, place: str, part: OutboxPart, dumps: Sequence[Dump]) -> None:
+def write(archive: ArchiveReader, place: str, part: ArchivePart, dumps: Sequence[Dump]) -> None:
     """Write the file of a part. Raises OSError."""
     first, _, last = part.name.partition(" ")
     archive.storage.write(path_of(archive.namespace, place, first, last), [to_parquet(dumps)], is_durable=True)
 
 
-def merge(archive: Archive, place: str) -> None:
+def merge(archive: ArchiveReader, place: str) -> None:
     """Merge small files of a server into larger ones as long as there are many, and delete those that were merged.
 
     Files that cannot be read, or have columns of a later version, stay as they are.
@@ -177,7 +182,7 @@ class _Later(Exception):
     """A file has columns of a later version."""
 
 
-def _tables(archive: Archive, files: Sequence[ArchiveFile], later: set[ArchiveFile]) -> Iterator[Any]:
+def _tables(archive: ArchiveReader, files: Sequence[ArchiveFile], later: set[ArchiveFile]) -> Iterator[Any]:
     """Yield the rows of files in tables of at least a group, as far as there are so many."""
     pa = arrow()
     waiting: list[Any] = []
@@ -192,17 +197,3 @@ def _tables(archive: Archive, files: Sequence[ArchiveFile], later: set[ArchiveFi
             waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
-
-
-def archiver_of(settings: Settings, store: RedisStore) -> Archiver:
-    """Return what writes the archive of these settings.
-
-    Raises:
-        InvalidParams: pyarrow is missing, or the setting can certainly not be used.
-    """
-    if find_spec("pyarrow") is None:
-        arrow()  # raises; loaded later, by the one worker that writes
-    archive = Archive(place_of(settings.archive, "archive"), settings.namespace)
-    if isinstance(archive.storage, Directory) and archive.storage.root.exists():
-        archive.storage.check()
-    return Archiver(store, archive)
