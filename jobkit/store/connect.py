@@ -24,7 +24,7 @@ from redis.exceptions import (
 
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store.library import RIGHTS
+from jobkit.store.library import FORMAT, RIGHTS
 from jobkit.store.sentinel import NO_PRIMARY, NotSentinel, UnknownPrimary, database_of, open_by_sentinel
 from jobkit.store.silence import watched
 
@@ -153,6 +153,12 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     if text.startswith("OLDSERVER ") or ("unknown command" in text and ("FCALL" in text or "FUNCTION" in text)):
         version = _first(text).removeprefix("OLDSERVER ") if text.startswith("OLDSERVER ") else "it has no functions"
         return StoreUnavailable(f"{where} is too old ({version}): use Redis or Valkey 7.2 or newer", is_refusal=True)
+    if text.startswith("FORMAT "):
+        return StoreUnavailable(
+            f"the namespace {settings.namespace} of {where} is of format {_first(text)[7:57]}, and this version of "
+            f"jobkit has format {FORMAT.decode()}: use the version that has made it, or another JOBKIT_NAMESPACE",
+            is_refusal=True,
+        )
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data: try again in a moment")
     if isinstance(error, OutOfMemoryError) and text.startswith("FUNCTION LOAD: "):

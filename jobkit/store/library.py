@@ -29,6 +29,9 @@ Command = tuple[Any, ...]
 #: What a reader returns until a reply is whole.
 _MORE: Any = object()
 
+#: The format of a namespace's keys; verbs and clients refuse others. It is written in `lua/lib/call.lua`.
+FORMAT = b"1"
+
 #: Of the names of all versions' libraries.
 _PREFIX = "jobkit_"
 

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import library
-from jobkit.store.connect import Reaching, open_redis
+from jobkit.store.connect import Reaching, explain, open_redis
 from jobkit.store.library import Functions
 from jobkit.store.wire import UNREADABLE
 
@@ -55,6 +55,7 @@ class RedisNamespace:
         self.ttl_ms = max(1, int(settings.result_ttl * 1000))
         self._reaching = Reaching(settings)
         self._is_closed = False
+        self._refusal: StoreUnavailable | None = None
         self._told: set[bytes] = set()
         self._unreported: dict[bytes, str] = {}
 
@@ -66,6 +67,8 @@ class RedisNamespace:
         """Raise `StoreUnavailable` for errors of the server or of the connection inside the block."""
         if self._is_closed:  # redis-py would open another connection and leak it
             raise StoreUnavailable(f"the connection to Redis at {self.settings.masked_url} was closed: connect again")
+        if self._refusal is not None:
+            raise self._refusal
         return self._reaching
 
     async def run(self, verb: str, args: Sequence[Any] = ()) -> Any:
@@ -201,9 +204,13 @@ class RedisNamespace:
     async def ping(self) -> None:
         """Return when the server answers. Not by PING, which a server with a full disk rejects like a write.
 
-        Two keys, which no server in cluster mode accepts.
+        Two keys, which no server in cluster mode accepts. Raises StoreUnavailable if the keys have another format, as
+        do all later calls.
         """
-        await self.ask("EXISTS", "place", f"{self.prefix}workers")
+        _, found = await self.many([("EXISTS", "place", f"{self.prefix}workers"), ("GET", "format")])
+        if found not in (None, library.FORMAT):
+            self._refusal = explain(ResponseError(f"FORMAT {found.decode('utf-8', 'replace')}"), self.settings)
+            raise self._refusal
 
     async def lacks(self) -> list[str]:
         """Return the rights that this user lacks, as phrases: "the command HSET", "writing the keys jk:default:*".

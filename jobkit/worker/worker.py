@@ -188,6 +188,7 @@ class JobWorker(arq.worker.Worker):
         """
         while not self._stop:
             try:
+                await self.store.ping()
                 await self.loop.run_in_executor(None, keeper.beat)
                 with self.store.reaching():
                     await delete_unused(self.store.redis)

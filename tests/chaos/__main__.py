@@ -33,7 +33,6 @@ def main() -> int:
     parser.add_argument("--fault", choices=sorted(FAULTS), default="", help="a fault on purpose, to be caught")
     parser.add_argument("--case", choices=sorted(CASES), default="", help="a named case, see `cases`")
     parser.add_argument("--only", choices=sorted(OUTAGES), default="", help="the one thing that goes wrong")
-    parser.add_argument("--older", default="", help="a revision, whose workers serve beside those of this version")
     parser.add_argument("--appendfsync", choices=("always", "everysec", "no"), default="no", help="of the team's Redis")
     parser.add_argument("--pairs", type=int, metavar="SEED", default=None, help="break two things at a time")
     parser.add_argument("--machine", action="store_true", help="ask the state machine instead of breaking things")
@@ -55,7 +54,6 @@ def main() -> int:
         case,
         fault=given.fault,
         workers=given.workers,
-        older=given.older,
         appendfsync=given.appendfsync,
         pairs=given.pairs is not None,
     )

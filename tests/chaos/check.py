@@ -311,12 +311,9 @@ def specs(url: str, namespace: str) -> list[str]:
     return [f"{len(lost)} records have lost what a later version wrote, {lost[0]} among them"] if lost else []
 
 
-def structure(url: str, namespace: str, *, has_older: bool) -> list[str]:
-    """Check the store's invariants, and that every key has an owner or expires.
-
-    With workers of an earlier version, which do not fill newer indexes, only keys are checked.
-    """
-    laws = (support.check_keys, support.clear) if has_older else (support.check_laws, support.check_keys, support.clear)
+def structure(url: str, namespace: str) -> list[str]:
+    """Check the store's invariants, and that every key has an owner or expires."""
+    laws = (support.check_laws, support.check_keys, support.clear)
 
     async def look() -> list[str]:
         store = RedisStore(Settings(url=url, namespace=namespace).checked())

@@ -91,7 +91,7 @@ class Chaos:
         seconds: duration of the breakage.
         seed: of everything that is chosen; the outcome also depends on the machine.
         case: what breaks where, and what is submitted meanwhile.
-        fault: a name in `faults`. workers, older, appendfsync: see `Team`.
+        fault: a name in `faults`. workers, appendfsync: see `Team`.
         pairs: break two things at a time, and check the promises after each pair.
     """
 
@@ -103,7 +103,6 @@ class Chaos:
         *,
         fault: str = "",
         workers: int = 3,
-        older: str = "",
         appendfsync: str = "no",
         pairs: bool = False,
     ) -> None:
@@ -115,7 +114,7 @@ class Chaos:
         self.world: World = (
             Embedded(self.folder, fault, run)
             if case.place == "home"
-            else Team(self.folder, fault, run, workers=workers, older=older, appendfsync=appendfsync)
+            else Team(self.folder, fault, run, workers=workers, appendfsync=appendfsync)
         )
         usual = [name for name in self.world.possible() if OUTAGES[name].weight or pairs]
         self.outages = usual if case.outages is None else list(case.outages)
@@ -158,7 +157,7 @@ class Chaos:
             self._over.set()
             self.problems += world.stop_workers()
             self._close_dashboard()
-            self.problems += check.structure(world.server.url, world.settings["namespace"], has_older=world.has_older)
+            self.problems += check.structure(world.server.url, world.settings["namespace"])
         finally:
             self._over.set()
             for kit in getattr(self, "kits", ()):

@@ -1,7 +1,7 @@
 """`python -m tests.chaos.newer worker ...`: jobkit like a later version with additional fields.
 
 It writes fields that this version does not know, and accepts records without them. Its workers and submitters run
-beside those of this version (and of an earlier one, `--older REVISION`).
+beside those of this version.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.world import World
 from tests.store.server import Server
-from tests.support import ROOT, environment
+from tests.support import environment
 
 
 class Team(World):
@@ -20,15 +19,12 @@ class Team(World):
 
     Args:
         workers: number that is kept alive.
-        older: a revision of this repository whose workers serve, too.
         appendfsync: when Redis flushes its append-only file: "always", "everysec" or "no".
     """
 
     place = "team"
 
-    def __init__(
-        self, folder: Path, fault: str, run: str, *, workers: int = 3, older: str = "", appendfsync: str = "no"
-    ) -> None:
+    def __init__(self, folder: Path, fault: str, run: str, *, workers: int = 3, appendfsync: str = "no") -> None:
         self._socket = folder / "p.sock"
         settings = {
             "url": f"unix://{self._socket}",
@@ -38,8 +34,6 @@ class Team(World):
         super().__init__(folder, fault, run, settings)
         self.server = Server("", "--appendfsync", appendfsync)
         self._count = workers
-        self._older = _earlier(older, folder / "older") if older else None
-        self.has_older = bool(older)
         self._started = 0
         self._born: dict[int, float] = {}
         self._workers: list[subprocess.Popen[bytes]] = []
@@ -68,14 +62,11 @@ class Team(World):
             self._workers.append(self._worker())
 
     def _worker(self) -> subprocess.Popen[bytes]:
-        """Start the next worker: of this version, a later one and an earlier one in turn."""
+        """Start the next worker: of this version and of a later one in turn."""
         self._started += 1
-        kind = self._started % (3 if self._older else 2)
-        module = "tests.chaos.newer" if kind == 1 else "jobkit"
-        earlier = self._older if kind == 2 else None
-        path = {"PYTHONPATH": f"{earlier}{os.pathsep}{self.env['PYTHONPATH']}"} if earlier else {}
+        module = "tests.chaos.newer" if self._started % 2 else "jobkit"
         command = [sys.executable, "-m", module, "worker", "-c", "4"]
-        worker = subprocess.Popen(command, env={**self.env, **path}, stderr=self._log, cwd=earlier)
+        worker = subprocess.Popen(command, env=self.env, stderr=self._log)
         self._born[worker.pid] = time.monotonic()
         return worker
 
@@ -114,11 +105,3 @@ class Team(World):
         self._proxy.stdout.close()
         self.server.stop()
         self._log.close()
-
-
-def _earlier(revision: str, folder: Path) -> Path:
-    """Export the package of a revision of this repository; return the folder to import it from."""
-    folder.mkdir()
-    kept = subprocess.run(["git", "archive", revision, "jobkit"], cwd=ROOT, capture_output=True, check=True).stdout
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=kept, check=True)
-    return folder

@@ -90,29 +90,6 @@ def test_every_promise_holds_after_two_things_break_together(place: str) -> None
     assert status == 0, said
 
 
-#: Until a release is tagged: the last revision without checkpoints, metrics and parts of calls.
-_EARLIER = "2be0c9a9"
-
-
-def git(*arguments: str) -> str:
-    """Return what git says of this clone, "" if it fails."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return "" if done.returncode else done.stdout.strip()
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(400)
-def test_every_promise_holds_beside_workers_of_an_earlier_version() -> None:
-    name = git("describe", "--tags", "--abbrev=0") or _EARLIER
-    revision = git("rev-parse", "--verify", f"{name}^{{commit}}")
-    if not revision:
-        pytest.skip("this clone has no earlier version")
-    status, said = chaos("--seconds", "60", "--seed", "1", "--older", revision)
-
-    print(said)
-    assert status == 0, said
-
-
 def test_a_seed_repeats_what_breaks_and_when() -> None:
     names = list(OUTAGES)
 

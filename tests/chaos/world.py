@@ -51,8 +51,6 @@ class World(ABC):
     """
 
     place: ClassVar[str]
-    has_older = False
-    """True if workers of an earlier version serve."""
 
     def __init__(self, folder: Path, fault: str, run: str, settings: dict[str, Any]) -> None:
         self.folder, self.run = folder, run

@@ -74,6 +74,19 @@ local READS_ONLY = {'no-cluster', 'no-writes'}
 
 local IS_OLD = (redis.REDIS_VERSION_NUM or 0) < 0x00070200
 
+-- The format of a namespace's keys. Raise it with a change that other processes would misread, let the first submit store it in
+-- `format`, and refuse jobs without it: a namespace without `format` is of format 1. Looked at once a second.
+local FORMAT, LOOK_AFTER_MS = '1', 1000
+local looked_at = {} -- by prefix
+
+-- The error of a namespace of another format, or nil.
+local function other_format()
+  if NOW < (looked_at[P] or 0) + LOOK_AFTER_MS then return end
+  local found = try('GET', P .. 'format')
+  if type(found) == 'string' and found ~= FORMAT then return redis.error_reply('FORMAT ' .. found) end
+  looked_at[P] = NOW
+end
+
 -- What features do at moments in a job's life, in the call that brings them about and in the order of the features (see
 -- `jobkit/feature.py`): a job is stored (record), ends (record, state, data of the event, how long it is kept), is put
 -- back from elsewhere (record, state, its error), is about to go with its keys (id: `leaving`), or has gone (id, state). And at `demand`, when a client asks how many workers are wanted: they add
@@ -104,6 +117,8 @@ local function verb(name, flags, body)
     callback = function(keys, args)
       if IS_OLD then return redis.error_reply('OLDSERVER ' .. redis.REDIS_VERSION) end
       begin(keys)
+      local refusal = other_format()
+      if refusal then return refusal end
       local is_done, reply = pcall(body, args)
       if changed then Batches.flush() end -- also what a call changes that then fails
       if not is_done then error(reply, 0) end
