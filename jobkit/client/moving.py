@@ -11,7 +11,7 @@ import msgspec
 from jobkit.belongings import ContentGone, Missing, word_of
 from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobkitError, JobState
-from jobkit.store.export import PIECE_VERSION, ContentLine, Dump, read_dumps, read_line, restore
+from jobkit.store.export import VERSION, ContentLine, Dump, read_dumps, read_line, restore
 from jobkit.store.moved_batches import checked_batch, read_batch, restore_batch
 from jobkit.store.values import Submission
 
@@ -74,7 +74,7 @@ class JobExport:
 
 
 def _line(kind: str, name: str, content: bytes, *, more: bool = False) -> bytes:
-    return msgspec.json.encode(ContentLine(PIECE_VERSION, kind, name, content, more)) + b"\n"
+    return msgspec.json.encode(ContentLine(VERSION, kind, name, content, more)) + b"\n"
 
 
 class JobImport:

@@ -27,7 +27,7 @@ from urllib.parse import quote
 
 from jobkit.embedded.demand import read_requests, request_workers
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version, signal_to
-from jobkit.embedded.server import ServerReply, answers, ask, data_flavour
+from jobkit.embedded.server import ServerReply, answers, ask
 from jobkit.model import JobkitError, JobState, StoreUnavailable
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
@@ -205,7 +205,7 @@ def keyed(settings: Settings) -> Settings:
 def renew_functions(home: Home) -> None:
     """Replace the functions of the server by ours: a worker may have loaded others under their names.
 
-    Processes of other versions load theirs again when they call them, and so does a server that does not run now.
+    A server that does not run now loads them when it starts.
     """
     from jobkit.store.library import current  # takes 0.1 s, and the gateway seldom needs it
 
@@ -362,7 +362,7 @@ def _launch_once(
         if revives:
             check_died(home)
         if home.status().get("state") == "failed":
-            find_server(data_flavour(home.data))  # a page tries again and again: no process each time
+            find_server()  # a page tries again and again: no process each time
         _launch(home, worker_command, meanwhile)
         return True
 

@@ -97,16 +97,9 @@ class Server:
         socket = self.home.socket
         self.home.check_socket_directory()
         self._clear_socket()
-        flavour = data_flavour(self.home.data)
-        if flavour and flavour != self.binary.flavour:
-            raise JobkitError(
-                f"{self.home.data} was written by {flavour} and {self.binary} cannot read it: install {flavour}-server "
-                "and start jobkit once, which converts it, or use another JOBKIT_HOME"
-            )
         config = config_text(self.home, self.binary)
         if not self.home.config.exists() or self.home.config.read_text("utf-8", "replace") != config:
             write_private(self.home.config, config)
-        rewrites = any(self.home.data.glob("appendonlydir/*.base.rdb"))
         said_before = self.log.stat().st_size if self.log.exists() else 0
         # An invalid LC_ALL of the user would end redis-server, which needs no locale.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
@@ -132,8 +125,6 @@ class Server:
             waited = time.monotonic() - started
             try:
                 if ask(str(socket), "PING") == "PONG":
-                    if rewrites:
-                        ask(str(socket), "BGREWRITEAOF")
                     # A member of `jobkit share` may have replaced functions before it was revoked.
                     with contextlib.suppress(ServerReply):
                         ask(str(socket), "FUNCTION", "FLUSH")
@@ -225,22 +216,6 @@ class Server:
                 f"copy that directory, then try `redis-check-aof --fix {log}`, or move it away to start empty"
             )
         return f"redis-server ({self.binary}) did not start ({how}; it said: {text}); see {self.log}"
-
-
-def data_flavour(data: Path) -> str:
-    """Return the only flavour of server that can read the snapshot in `data`, "" if both can or there is none.
-
-    Snapshots of Redis >= 7.4 (format 12) and of Valkey >= 9 (magic `VALKEY`) are not readable by the other.
-    """
-    for path in data.glob("appendonlydir/*.base.rdb"):
-        head = b""
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:  # a server has just replaced it
-            head = stream.read(9)
-        if head.startswith(b"VALKEY"):
-            return "valkey"
-        if head.startswith(b"REDIS") and head[5:].isdigit() and int(head[5:]) >= 12:
-            return "redis"
-    return ""
 
 
 def _quoted(path: Path) -> str:

@@ -33,7 +33,7 @@ from jobkit.embedded.demand import (
 )
 from jobkit.embedded.home import Home, holding, lines_of, own_version, rotate, say
 from jobkit.embedded.launch import open_jobs, other_clients
-from jobkit.embedded.server import Server, data_flavour
+from jobkit.embedded.server import Server
 from jobkit.model import JobkitError
 from jobkit.store.binary import find_server
 
@@ -84,7 +84,7 @@ class Supervisor:
             "started": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         }
         self._set_state("starting")
-        self.server = Server(home, find_server(data_flavour(home.data)))
+        self.server = Server(home, find_server())
         self._status["server"] = str(self.server.binary)
 
     def run(self) -> None:

@@ -23,8 +23,8 @@ from jobkit.store import wire
 from jobkit.store.contents import MadeStore
 from jobkit.store.namespace import RedisNamespace, in_slices
 
-#: Version of the lines of jobs, and of the pieces behind them; newer ones are rejected.
-VERSION, PIECE_VERSION = 2, 3
+#: Version of the lines of an export; others are rejected.
+VERSION = 1
 
 #: Fields of the processes that had the job, and of arq's own keys, which are meaningless elsewhere; so are those of
 #: features, whose names begin with "_".
@@ -115,14 +115,14 @@ class Dump(_Head, frozen=True):
         """Decode and validate a line.
 
         Raises:
-            InvalidParams: not a line of an export, or of a newer jobkit.
+            InvalidParams: not a line of an export, or of another version.
         """
         try:
             version = msgspec.json.decode(line, type=_Head).jobkit
         except msgspec.MsgspecError:
             raise InvalidParams("it is not a line of `jobkit export`") from None
-        if version > VERSION:
-            raise InvalidParams(f"it was written by a newer jobkit (version {version}, here {VERSION})")
+        if version != VERSION:
+            raise InvalidParams(f"it was written by another version of jobkit (format {version}, here {VERSION})")
         try:
             dump = msgspec.json.decode(line, type=cls)
             int(dump.record["us"])
@@ -133,7 +133,7 @@ class Dump(_Head, frozen=True):
                 msgspec.json.decode(entry, type=dict)
         except wire.UNREADABLE as error:
             raise InvalidParams(f"it cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
-        return dump if version > 1 else replace(dump, preview=b"")  # it was not sealed
+        return dump
 
 
 def read_line(line: bytes) -> Dump | ContentLine:
@@ -143,7 +143,7 @@ def read_line(line: bytes) -> Dump | ContentLine:
             piece = msgspec.json.decode(line, type=ContentLine)
         except msgspec.MsgspecError as error:
             raise InvalidParams(f"it cannot be read: {error}") from None
-        if piece.jobkit <= PIECE_VERSION:
+        if piece.jobkit == VERSION:
             return piece
     return Dump.from_line(line)
 

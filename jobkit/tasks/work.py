@@ -55,7 +55,7 @@ def work_of(
             )
         counted = {name: value for name, value in values.items() if name not in options.cache_ignore} | more
         # Not "cache": results under that prefix were made before calls contained the key, and cannot be verified.
-        cache_key = _digest("cache2", task, options.version or version(), arguments_text(counted, codec))
+        cache_key = _digest("cache", task, options.version or version(), arguments_text(counted, codec))
         cache_ms = round(options.cache_s * 1000)
     return {
         "limits": gates_of(task, options, values), "once": once, "cache_key": cache_key, "cache_ms": cache_ms

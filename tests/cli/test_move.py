@@ -58,7 +58,7 @@ def test_a_waiting_job_is_imported_only_on_request(terminal: Terminal) -> None:
         [
             ("not json", "not a line of `jobkit export`"),
             ("{}", "not a line of `jobkit export`"),
-            ('{"jobkit": 99}', "written by a newer jobkit"),
+            ('{"jobkit": 99}', "written by another version of jobkit"),
             ('{"jobkit": 1, "record": {}}', "it cannot be read"),
         ]
     ),

@@ -26,7 +26,7 @@ from jobkit.autoscaling import ensure_autoscaler
 from jobkit.embedded import attach, ensure_running, shutdown
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
-from jobkit.embedded.server import Server, answers, ask, data_flavour
+from jobkit.embedded.server import Server, answers, ask
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 from jobkit.store import binary
@@ -485,29 +485,6 @@ def test_a_home_survives_a_change_of_the_server(settings: Settings, first: str) 
             wait_until(lambda: "aof_rewrite_in_progress:0" in str(say(settings, "INFO", "persistence")))
         finally:
             server.stop()
-
-
-@BOTH
-@pytest.mark.parametrize("flavour", ["redis", "valkey"])
-def test_a_snapshot_of_one_flavour_is_read_by_it_and_converted(settings: Settings, flavour: str) -> None:
-    """Homes of jobkit <= 0.1 have a snapshot."""
-    home = Home.open(settings.home)
-    server = Server(home, BINARIES[flavour])
-    server.start()
-    say(settings, "SET", "key", "kept")
-    say(settings, "CONFIG", "SET", "aof-use-rdb-preamble", "yes")
-    say(settings, "BGREWRITEAOF")
-    wait_until(lambda: data_flavour(home.data) == flavour)
-    wait_until(lambda: "aof_rewrite_in_progress:0" in str(say(settings, "INFO", "persistence")))
-    server.stop()
-    other = BINARIES["valkey" if flavour == "redis" else "redis"]
-
-    with pytest.raises(JobkitError, match=f"was written by {flavour} and .* install {flavour}-server"):
-        Server(home, other).start()
-    started(settings)
-
-    assert say(settings, "GET", "key") == "kept"
-    wait_until(lambda: data_flavour(home.data) == "")
 
 
 @pytest.mark.nightly

@@ -132,7 +132,7 @@ def test_numbers_that_cannot_be_shown_are_unknown(done: Any, total: Any) -> None
     assert running.to_json()["progress"] is None
 
 
-def test_fields_of_a_newer_version_are_dropped() -> None:
+def test_unknown_fields_are_dropped() -> None:
     running = after(submitted(), structs.replace(started(2, 1), data={**started(2, 1).data, "of_tomorrow": {"x": 1}}))
 
     assert running.state is JobState.RUNNING

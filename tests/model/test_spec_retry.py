@@ -69,7 +69,7 @@ def test_unset_is_not_the_same_as_zero(name: str) -> None:
     assert getattr(JobSpec.from_wire(spec.to_wire()), name) == 0
 
 
-def test_fields_of_a_newer_version_are_ignored() -> None:
+def test_unknown_fields_are_ignored() -> None:
     wire: dict[str, Any] = {"id": "a", "task": "t", "of_tomorrow": 1, "backoff": {"base": 3, "shape": "new"}}
 
     assert JobSpec.from_wire(wire) == JobSpec(id="a", task="t", backoff=Backoff(base=3))

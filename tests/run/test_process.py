@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+import jobkit
 from jobkit.codec import HEAD_BYTES, decode
 from jobkit.files.file_store import PASSING
 from jobkit.model import ErrorKind, JobkitError
@@ -637,3 +638,12 @@ def family() -> Any:
         time.sleep(100)
 
     return job
+
+
+async def test_a_python_with_another_version_of_jobkit_runs_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobkit, "__version__", "99.1")  # of this worker alone
+    runner = ProcessRunner(executable=sys.executable)
+
+    with pytest.raises(JobkitError, match=r"has jobkit [\d.]+, and this worker 99\.1: install the same version"):
+        await runner.start()
+    await runner.close()

@@ -51,7 +51,7 @@ def test_definition_survives_json(info: TaskInfo) -> None:
     assert TASK.info().to_json()["timeout"] == 60.0
 
 
-def test_definition_of_a_newer_version_is_understood() -> None:
+def test_a_damaged_definition_is_understood() -> None:
     data = {"name": "x", "params": [{"name": "n", "kind": "quaternion", "new": 1}], "resources": {"gpu": 1}}
 
     info = TaskInfo.from_definition(data)

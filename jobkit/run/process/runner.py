@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -194,6 +195,11 @@ class ProcessRunner:
                     raise
                 logger.warning("%s; starting another", error)
                 continue
+            if self.executable and zygote.version != (mine := sys.modules["jobkit"].__version__):
+                await zygote.close()
+                raise JobkitError(
+                    f"it has jobkit {zygote.version}, and this worker {mine}: install the same version in both"
+                )
             if not zygote.unsafe or self._start_method != "auto":
                 return zygote
             logger.warning("jobs are spawned and not forked, because %s", zygote.unsafe)

@@ -4,8 +4,9 @@ Single-threaded, no event loop, runs no user code after its start. Messages each
 
     worker to zygote   {"op": "fork", "key", "libraries": see `spawned`} + three descriptors
                        {"op": "ask" (to stop at a checkpoint), "term" or "kill", "key"}
-    zygote to worker   once {"unsafe": why not to fork, or "", "installed": see `ZygoteLink.is_stale`}, {"failed": text}
-                       or {"refused": a library, "unsafe": why not to fork after its import}; {"started": key, "pid"};
+    zygote to worker   once {"unsafe": why not to fork, or "", "installed": see `ZygoteLink.is_stale`, "jobkit": its
+                       version}, {"failed": text} or {"refused": a library, "unsafe": why not to fork after its import};
+                       {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes", "unsent": see `last_words`}
 
 It is the subreaper of everything below it, and when the worker's end of the socket closes it kills all of that and
@@ -39,7 +40,7 @@ from jobkit.run.process import child, last_words, spawned
 from jobkit.run.process.ahead import import_ahead, silence, why_unsafe
 from jobkit.run.process.spawned import preload
 from jobkit.run.process.state import reseed_numpy
-from jobkit.run.shortage import first_file_limit, set_file_limit, shortage
+from jobkit.run.shortage import set_file_limit, shortage
 from jobkit.system import memory, processes
 from jobkit.system.death import Guard, adopt_orphans, end_with_parent
 from jobkit.system.link import Link
@@ -110,7 +111,7 @@ def main(fd: int, modules: list[str], start: str, files: int, libraries: list[st
     gc.freeze()
     gc.disable()
     end_with_parent(worker, 0)  # from here on there are processes of jobs to end
-    _send(link, {"unsafe": why_unsafe(), "installed": installed})
+    _send(link, {"unsafe": why_unsafe(), "installed": installed, "jobkit": sys.modules["jobkit"].__version__})
     return zygote.serve()
 
 
@@ -286,5 +287,5 @@ if __name__ == "__main__":
     link_fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
     keep_locals(arguments["locals"])
-    files = arguments.get("files") or first_file_limit()  # earlier versions, whose jobs may run here, do not send it
-    sys.exit(main(link_fd, arguments["preload"], arguments["start"], files, arguments.get("libraries", [])))
+    names = ("preload", "start", "files", "libraries")
+    sys.exit(main(link_fd, *(arguments[name] for name in names)))

@@ -57,6 +57,7 @@ class ZygoteLink:
         self.unsafe = ""  #: why nothing should be forked from it
         self.libraries: Sequence[str] = ()  #: what it has imported ahead
         self._installed: dict[str, int] = {}
+        self.version = ""
         self._loop.add_reader(link, self._on_message)
 
     @property
@@ -87,7 +88,7 @@ class ZygoteLink:
         zygote = cls(process, link, owner)
         try:
             first = await asyncio.wait_for(zygote._first, START_LIMIT_S)
-            zygote.unsafe, zygote._installed = first["unsafe"], first.get("installed", {})
+            zygote.unsafe, zygote._installed, zygote.version = first["unsafe"], first["installed"], first["jobkit"]
         except BaseException as error:
             await zygote.close()
             if isinstance(error, TimeoutError):
@@ -180,8 +181,7 @@ class ZygoteLink:
             elif "exited" in message:
                 child = self.forked.pop(message["exited"], None)
                 if child is not None:
-                    # Zygotes of other environments may have an earlier version, which sends no lines.
-                    lines = unsent(message.get("unsent", b""))
+                    lines = unsent(message["unsent"])
                     child.on_exit(message["code"], message["cpu_s"], message["peak_rss_bytes"], lines)
             elif not self._first.done():
                 if "failed" in message:
