@@ -62,7 +62,7 @@ class QueueRecords(RedisNamespace):
         return (await self.workers_and_jobs(_COUNTED))[0]
 
     async def key_ids(self, workers: Iterable[WorkerInfo]) -> dict[str, tuple[str, ...]]:
-        """Return the ids of the signing keys of workers, () for one without a key. Older workers do not say theirs."""
+        """Return the ids of the signing keys of workers, () for one without a key."""
         ids = [worker.id for worker in workers]
         found = await self.many([("HGET", f"worker:{id}", "keys") for id in ids]) if ids else []
         texts = {id: wire.text(keys) for id, keys in zip(ids, found, strict=True) if keys is not None}

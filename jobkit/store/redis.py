@@ -416,10 +416,7 @@ class RedisStore(QueueRecords, LogRecords):
         return [raw is not None and wire.number(raw[0]) == us for raw, (_, us) in zip(found, submissions, strict=True)]
 
     async def put_aside(self) -> set[str]:
-        """Return the folders of deleted jobs that wait for the archive; forget those that wait no more.
-
-        An older worker that has archived a job leaves its folder here.
-        """
+        """Return the folders of deleted jobs that wait for the archive; forget those that wait no more."""
         found: dict[str, str] = {}
         cursor: Any = 0
         while True:

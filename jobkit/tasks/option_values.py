@@ -10,11 +10,12 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from numbers import Integral
 from string import Formatter
 from typing import Any, TypeVar
+
+import msgspec
 
 from jobkit.features import modules
 from jobkit.model import Backoff, InvalidParams
@@ -43,8 +44,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 
 
-@dataclass(frozen=True, slots=True)  # not a struct: jobs of earlier versions have pickled ones
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """Computes a text from a job's arguments: a template like "{user}", or a function of some of them.
 
     Attributes:
@@ -71,8 +71,7 @@ class Key:
         return tuple(inspect.signature(self.function).parameters)
 
 
-@dataclass(frozen=True, slots=True)
-class Unique:
+class Unique(msgspec.Struct, frozen=True):
     """Deduplication of submits: `scope` is one of `SCOPES`, or "time" for `seconds` from its submit."""
 
     scope: str

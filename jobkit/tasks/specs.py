@@ -15,7 +15,6 @@ import typing
 from collections import abc
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -155,8 +154,7 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)  # not a struct: jobs of earlier versions have pickled ones
-class Range:
+class Range(msgspec.Struct, frozen=True):
     """Smallest and largest allowed value, both inclusive: `n: Annotated[int, jobkit.Range(1, 100)] = 10`.
 
     Args:
@@ -188,7 +186,7 @@ class Range:
             if isinstance(bound, bool) or not isinstance(bound, (int, float)) or math.isnan(bound):
                 raise InvalidParams(f"Range {name} must be a number or None, not {bound!r}", name)
             if math.isinf(bound):  # no limit; JSON has no infinity
-                object.__setattr__(self, name, None)
+                force_setattr(self, name, None)
         if self.min is not None and self.max is not None and self.min > self.max:
             raise InvalidParams(f"Range min must not be above max, but {self.min!r} is above {self.max!r}", "min")
 

@@ -122,8 +122,8 @@ async def test_a_retry_outlives_the_batch_of_its_job(store: RedisStore) -> None:
     await store.cancel(["again"])
 
 
-async def ended_by_an_earlier_version(store: RedisStore, count: int) -> None:
-    """Its verbs do not count."""
+async def ended_uncounted(store: RedisStore, count: int) -> None:
+    """As if damaged data had hidden the ends."""
     key = f"{store.prefix}batch:b1"
     await store.redis.hincrby(key, "succeeded", -count)
     await store.redis.hincrby(key, "running", count)
@@ -141,12 +141,12 @@ async def looked_at(store: RedisStore) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 250])
-async def test_jobs_that_an_earlier_version_has_ended_are_counted_again(store: RedisStore, count: int) -> None:
+async def test_jobs_that_have_ended_uncounted_are_counted_again(store: RedisStore, count: int) -> None:
     await submit(store, *(f"j{n}" for n in range(count)))
     for claimed in await claim(store, free=count):
         await store.finish([ending(claimed)])
 
-    await ended_by_an_earlier_version(store, count - 1)
+    await ended_uncounted(store, count - 1)
 
     found = await info(store)
     assert (found.counts, found.state, found.ended_at is None) == ({"succeeded": count}, JobState.SUCCEEDED, False)
@@ -369,7 +369,7 @@ async def test_an_imported_job_is_of_no_batch_any_more(store: RedisStore) -> Non
     assert ((await info(store)).deleted, await members(store)) == (1, ["b"])
 
 
-async def test_a_batch_whose_last_job_an_older_version_has_ended_goes_with_its_jobs(store: RedisStore) -> None:
+async def test_a_batch_with_a_wrong_number_of_open_jobs_goes_with_its_jobs(store: RedisStore) -> None:
     await submit(store, "a")
     await store.redis.hset(f"{store.prefix}batch:b1", "running", 1)  # it was not counted
     [claimed] = await claim(store)
@@ -488,11 +488,11 @@ async def test_a_page_passes_over_a_large_batch_whatever_came_in_between(store: 
     assert pages == expected
 
 
-async def test_a_batch_of_an_earlier_version_has_one_row_as_well(store: RedisStore) -> None:
+async def test_a_batch_whose_index_was_lost_has_one_row_as_well(store: RedisStore) -> None:
     await store.submit([job("oldest")])
     await submit(store, *(f"a{n:03}" for n in range(150)), batch="big")
     await store.submit([job("newest")])
-    await store.redis.delete(f"{store.prefix}batched")  # which it does not write
+    await store.redis.delete(f"{store.prefix}batched")
 
     rows, cursor = await store.batches.folded(50)
 
@@ -527,23 +527,6 @@ async def test_jobs_that_have_left_their_batch_are_found_among_those_of_none(sto
     assert {one.id for one in (await store.list(Query(batch=("",)))).jobs} == {"a", "b"}
     assert {one.id for one in (await store.list(parse('batch:"first try"'))).jobs} == {"a", "b", "again"}
     await store.delete(["b"])
-
-
-async def test_jobs_of_batches_that_an_earlier_version_has_deleted_hide_no_others(store: RedisStore) -> None:
-    await store.submit([job("oldest")])
-    ids = [f"a{n:03}" for n in range(120)]
-    await submit(store, *ids)
-    await store.submit([job("newest")])
-    await store.cancel(ids)
-    key = f"{store.prefix}batched"
-    batched = dict(await store.redis.zrange(key, 0, -1, withscores=True))
-    await store.delete(ids)
-    await store.redis.zadd(key, batched)  # which it does not know
-
-    assert await store.batches.folded(50) == (["newest", "oldest"], "")
-    for _ in range(3):
-        await store.renew("w1", {}, {})
-    assert await store.redis.zcard(key) == 0
 
 
 async def test_a_job_with_a_cached_result_that_is_sent_alone_is_counted_by_its_batch(store: RedisStore) -> None:

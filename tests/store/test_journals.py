@@ -37,7 +37,7 @@ async def test_only_the_running_attempt_appends(store: RedisStore) -> None:
     assert await journals.entries("study", 3) == [b"e"]
 
 
-async def test_a_journal_whose_study_an_earlier_version_deletes_expires_by_itself(store: RedisStore) -> None:
+async def test_a_journal_expires_by_itself(store: RedisStore) -> None:
     await started(store, "study")
     await JournalStore(store).append("study", "w1:1", 0, ["a"])
 

@@ -392,8 +392,7 @@ async def test_a_worker_is_woken_when_a_rate_lets_the_next_one_start(store: Redi
         assert wait_s <= 3601
 
 
-async def test_slots_that_an_older_version_did_not_release_are_freed(store: RedisStore) -> None:
-    """Its scripts end jobs without releasing slots."""
+async def test_slots_of_jobs_that_do_not_run_are_freed(store: RedisStore) -> None:
     await submit(store, "a", "b", limits=ONE)
     await claim(store, 10)
     await store.redis.zadd(f"{store.prefix}holders:key:simulate ada", {"gone": 1})

@@ -131,8 +131,8 @@ async def test_an_exchange_goes_on_with_what_an_earlier_one_has_left(store: Redi
     assert (await store.counts())["scheduled"] == 0
 
 
-async def test_followers_of_a_job_that_an_older_version_has_ended_go_on(store: RedisStore) -> None:
-    """It ends the job, and knows nothing of followers."""
+async def test_followers_of_a_job_whose_end_was_not_seen_go_on(store: RedisStore) -> None:
+    """Its record does not say that it has some."""
     root = await started(store, "root")
     await submit(store, "child", needs=("root",))
     await store.redis.hdel(f"{store.prefix}job:root", "after")

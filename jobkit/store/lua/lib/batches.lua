@@ -12,7 +12,6 @@
 -- A call collects what it changes in a batch, and writes it once (see `flush`): many jobs cost as much as one.
 
 local STALE_LOOKED_AT = 10
-local GONE_LOOKED_AT = 50
 local OPEN_LOOKED_AT, LOOK_EVERY_MS = 5, 5000
 local SOME_LEAST = 10 -- jobs of a batch that a call looks at, even if it has moved many others
 
@@ -39,8 +38,8 @@ local function is_stale(batch)
   return not (last and call('ZSCORE', P .. 'jobs', last)) and call('ZINTERCARD', 2, key, P .. 'jobs', 'LIMIT', 1) == 0
 end
 
--- Batches that expired and are still listed, or whose last job was deleted while others had expired, or that an older version has
--- ended: the oldest ones are looked at, and some others.
+-- Batches that expired and are still listed, or whose last job was deleted while others had expired: the oldest ones are looked
+-- at, and some others.
 local function drop_stale()
   local key = P .. 'batches'
   for _, ids in ipairs({call('ZRANGE', key, 0, STALE_LOOKED_AT - 1), call('ZRANDMEMBER', key, STALE_LOOKED_AT)}) do
@@ -330,8 +329,8 @@ function Batches.leave(batch, id)
   table.insert(change.gone, id)
 end
 
--- No job of a batch is open, and yet some are counted as open: an older version has ended them. `found`: numbers of jobs by
--- state. Deleted jobs stay counted as what they were; those that an older version has ended and deleted count as nothing.
+-- No job of a batch is open, and yet some are counted as open: damaged data have hidden an end. `found`: numbers of jobs by
+-- state. Deleted jobs stay counted as what they were.
 local function correct(batch, found, ttl_ms)
   local key = key_of(batch)
   for _, state in ipairs({'scheduled', 'queued', 'running'}) do call('HSET', key, state, 0) end
@@ -366,21 +365,9 @@ function Batches.recount(batch, ttl_ms, from)
   correct(batch, found, ttl_ms)
 end
 
--- Members of `batched` whose jobs an older version has deleted: among the oldest, which expire first, and some others.
-local function drop_gone()
-  local key = P .. 'batched'
-  for _, ids in ipairs({call('ZRANGE', key, 0, GONE_LOOKED_AT - 1), call('ZRANDMEMBER', key, GONE_LOOKED_AT)}) do
-    local known = #ids > 0 and call('ZMSCORE', P .. 'jobs', unpack(ids))
-    for n, id in ipairs(ids) do
-      if not known[n] then call('ZREM', key, id) end
-    end
-  end
-end
-
--- With each heartbeat: batches without jobs, and those whose jobs an older version may have ended or deleted.
+-- With each heartbeat: batches without jobs, and those whose numbers may be wrong because of damaged data.
 function Batches.look_after(ttl_ms)
   drop_stale()
-  drop_gone()
   local ids = call('ZRANGEBYSCORE', P .. 'batches-open', '-inf', NOW - LOOK_EVERY_MS, 'LIMIT', 0, OPEN_LOOKED_AT)
   for _, id in ipairs(ids) do
     call('ZADD', P .. 'batches-open', NOW, id)

@@ -155,7 +155,7 @@ function Followers.settle(id, ttl_ms)
   ended, is_settling = {}, false
 end
 
--- With each heartbeat: the followers of jobs that an older version has ended, or that are gone.
+-- With each heartbeat: the followers of jobs that are gone, or whose end was not seen because of damaged data.
 function Followers.look_after(ttl_ms)
   local ids = call('ZRANGEBYSCORE', P .. 'needed', '-inf', NOW - LOOK_EVERY_MS, 'LIMIT', 0, LOOKED_AT_MOST)
   for _, id in ipairs(ids) do Followers.settle(id, ttl_ms) end

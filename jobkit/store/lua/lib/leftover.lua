@@ -17,7 +17,7 @@ function Leftover.is_any()
   return left
 end
 
--- Goes on with what calls have left over. Kinds of a newer version are for its workers.
+-- Goes on with what calls have left over.
 function Leftover.go_on(ttl_ms)
   left = 0
   local goes_on = {followers = Followers.settle, needs = Followers.go_on, rule = Limits.count_running, relist = Damage.relist,

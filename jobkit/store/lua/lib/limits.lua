@@ -64,7 +64,7 @@ function Limits.is_shut(gate, pending, only_reads)
     local key = P .. 'holders:' .. gate.name
     local held = call('ZCARD', key)
     if held > 0 and held + pending >= gate.n then
-      for _, id in ipairs(call('ZRANGE', key, 0, 31)) do -- an older version knows no places
+      for _, id in ipairs(call('ZRANGE', key, 0, 31)) do -- of jobs that do not run: damaged data
         if not call('ZSCORE', P .. 'leases', id) then held = held - (only_reads and 1 or call('ZREM', key, id)) end
       end
     end
@@ -384,7 +384,7 @@ function Limits.count_running(gate, _, from)
   end
 end
 
--- With each heartbeat: a net under the wake-ups, for places of jobs that an older version has ended, and for
+-- With each heartbeat: a net under the wake-ups, for places of jobs that do not run, and for
 -- jobs that were let go into a line that no worker serves.
 function Limits.revisit()
   for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'gates', '-inf', NOW - 2500, 'LIMIT', 0, 20)) do

@@ -2,7 +2,7 @@
 -- that are there already are skipped: the call is repeated if its reply was lost. If entries before these are missing, nothing is
 -- appended: the server was restored to an older state. The first entry marks the job as a study, see Batches.study_ended. Returns
 -- the number of entries, or -1 if the attempt does not hold any more.
-local KEPT_MS = 90 * 86400000 -- after the last entry, until the study has ended: earlier versions end studies without a thought of it
+local KEPT_MS = 90 * 86400000 -- after the last entry, until the study has ended
 
 verb('journal', UNLESS_FULL, function(args)
   local job, key, known = P .. 'job:' .. args[1], P .. 'journal:' .. args[1], tonumber(args[3])

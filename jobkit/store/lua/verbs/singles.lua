@@ -15,7 +15,7 @@ verb('singles', READS_ONLY, function(args)
     if rank >= count or #found >= 2 * limit then break end
     local last = math.min(rank + size, count) - 1
     local n = call('ZCOUNT', batched, score_at(last), score_at(rank))
-    if n == last - rank + 1 then -- more: an older version has deleted some, and those are still in `batched`
+    if n == last - rank + 1 then
       rank = last + 1
       if may_grow then size = size * 2 end
     elseif size > LEAST then
