@@ -17,7 +17,7 @@ from jobkit.belongings import Content, ContentGone, is_name
 from jobkit.codec import digest
 from jobkit.features.archive.filters import after_cursor, columns_of, in_order, matching, order_column
 from jobkit.features.archive.folder import ArchiveFile, copy_path, covering, files_of
-from jobkit.features.archive.table import COLUMNS, arrow, conform, schema
+from jobkit.features.archive.table import COLUMNS, arrow, schema
 from jobkit.files.places import place_of
 from jobkit.files.storage import Directory, Place
 from jobkit.model import InvalidParams, JobkitError
@@ -220,7 +220,10 @@ class ArchiveReader:
         pa = arrow()
         try:
             with self.storage.open(file.path) as source:
-                return read(pa.parquet.ParquetFile(source))
+                parquet = pa.parquet.ParquetFile(source)
+                if parquet.schema_arrow.names != schema().names:
+                    raise pa.ArrowInvalid("another version of jobkit, with other columns, has written it")
+                return read(parquet)
         except FileNotFoundError:
             raise FileGone from None
         except Exception as error:  # drivers of fsspec have their own
@@ -262,16 +265,13 @@ def _no_hits(value: str) -> Any:
 
 
 def _matched(parquet: Any, n: int, columns: Sequence[str], match: Callable[[Any], Any], value: str) -> list[Any]:
-    """Return the rows of file `n` that match. Reads a few groups of rows at a time; columns that an earlier version has
-    not written are empty."""
+    """Return the rows of file `n` that match. Reads a few groups of rows at a time."""
     pa = arrow()
     pc = pa.compute
-    known = set(parquet.schema_arrow.names)
-    names = [name for name in columns if name in known]
     found, begin = [], 0
     for first in range(0, parquet.num_row_groups, _GROUPS):
         groups = range(first, min(first + _GROUPS, parquet.num_row_groups))
-        table = conform(parquet.read_row_groups(groups, columns=names), columns)
+        table = parquet.read_row_groups(groups, columns=[*columns])
         rows = pc.indices_nonzero(match(table))
         taken = table.select([*dict.fromkeys(["us", value])]).take(rows)
         place = {"file": pa.repeat(pa.scalar(n, pa.int32()), len(rows)), "row": pc.add(rows.cast(pa.int64()), begin)}
@@ -285,17 +285,15 @@ def _some(parquet: Any, rows: Any, columns: Sequence[str]) -> Any:
     import numpy
 
     pa = arrow()
-    known = set(parquet.schema_arrow.names)
-    names = [name for name in columns if name in known]
     begins = numpy.cumsum([0, *(parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups))])
     group_of = numpy.searchsorted(begins, rows, side="right") - 1
     tables, places = [], []
     for n in numpy.unique(group_of).tolist():  # one at a time: `line` may be large
         (found,) = numpy.nonzero(group_of == n)
-        tables.append(parquet.read_row_group(n, columns=names).take(pa.array(rows[found] - begins[n])))
+        tables.append(parquet.read_row_group(n, columns=[*columns]).take(pa.array(rows[found] - begins[n])))
         places.append(found)
     table = pa.concat_tables(tables).take(pa.array(numpy.argsort(numpy.concatenate(places))))
-    return conform(table, columns)
+    return table.select([*columns])
 
 
 def reader_of(settings: Settings) -> ArchiveReader:

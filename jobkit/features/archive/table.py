@@ -110,13 +110,6 @@ def file_of(tables: Iterable[Any]) -> bytes:
     return out.getvalue()
 
 
-def conform(table: Any, columns: Sequence[str] = (*COLUMNS, "line")) -> Any:
-    """Return a table with these columns; those that an earlier version has not written are empty."""
-    pa, names, fields = arrow(), set(table.column_names), [schema().field(name) for name in columns]
-    found = [table[field.name] if field.name in names else pa.nulls(len(table), field.type) for field in fields]
-    return pa.table(found, schema=pa.schema(fields))
-
-
 def _artifacts(dump: Dump) -> str | None:
     """Return names, media types and sizes of a job's artifacts as JSON, or None."""
     found = [{"name": name, **msgspec.json.decode(meta)} for name, meta in dump.artifacts.items()]

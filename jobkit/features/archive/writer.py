@@ -31,7 +31,7 @@ from jobkit.features.archive.folder import (
 )
 from jobkit.features.archive.search import ArchiveReader, FileBroken, FileGone
 from jobkit.features.archive.store import ArchivePart, ArchiveStore
-from jobkit.features.archive.table import GROUP_BYTES, GROUP_ROWS, arrow, conform, file_of, schema, to_parquet
+from jobkit.features.archive.table import GROUP_BYTES, GROUP_ROWS, arrow, file_of, to_parquet
 from jobkit.files import FileStore
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.store.export import Dump
@@ -156,9 +156,9 @@ def write(archive: ArchiveReader, place: str, part: ArchivePart, dumps: Sequence
 def merge(archive: ArchiveReader, place: str) -> None:
     """Merge small files of a server into larger ones as long as there are many, and delete those that were merged.
 
-    Files that cannot be read, or have columns of a later version, stay as they are.
+    Files that cannot be read stay as they are.
     """
-    storage, later = archive.storage, set[ArchiveFile]()
+    storage = archive.storage
     try:
         for _ in range(_MERGES_MOST):
             files = files_of(storage, archive.namespace, place)
@@ -168,30 +168,22 @@ def merge(archive: ArchiveReader, place: str) -> None:
                     if inner and archive.opened(outer, lambda parquet: parquet.metadata.num_rows):  # it is whole
                         for file in inner:
                             storage.delete(file.path)
-                apart = later | archive.broken.keys()
+                apart = archive.broken.keys()
                 if not (some := to_merge([file for file in files if file in kept or file in apart], apart)):
                     return
-                storage.write(merged_path(some), [file_of(_tables(archive, some, later))], is_durable=True)
-            except (FileBroken, FileGone, _Later):
+                storage.write(merged_path(some), [file_of(_tables(archive, some))], is_durable=True)
+            except (FileBroken, FileGone):
                 continue
     except OSError as error:
         logger.warning("small files in the archive %s stay as they are: %s", storage.shown, error)
 
 
-class _Later(Exception):
-    """A file has columns of a later version."""
-
-
-def _tables(archive: ArchiveReader, files: Sequence[ArchiveFile], later: set[ArchiveFile]) -> Iterator[Any]:
+def _tables(archive: ArchiveReader, files: Sequence[ArchiveFile]) -> Iterator[Any]:
     """Yield the rows of files in tables of at least a group, as far as there are so many."""
     pa = arrow()
     waiting: list[Any] = []
     for file in files:
-        table = archive.opened(file, lambda parquet: parquet.read())
-        if set(table.column_names) - set(schema().names):
-            later.add(file)
-            raise _Later
-        waiting.append(conform(table))
+        waiting.append(archive.opened(file, lambda parquet: parquet.read()))
         if sum(map(len, waiting)) >= GROUP_ROWS or sum(one.nbytes for one in waiting) >= GROUP_BYTES:
             yield pa.concat_tables(waiting)
             waiting = []

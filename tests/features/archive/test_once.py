@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jobkit.features.archive import store as archive_store
 from jobkit.features.archive.folder import MERGED, files_of
 from jobkit.features.archive.search import ArchiveReader
 from jobkit.features.archive.store import ArchivePart, ArchiveStore
+from jobkit.features.archive.table import arrow
 from jobkit.features.archive.writer import Archiver
 from jobkit.files.file_store import FileStore
 from jobkit.files.storage import Directory
@@ -243,12 +245,30 @@ async def test_a_reader_lists_again_if_a_file_is_merged_away(
     assert listed == [MERGED, 1]
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: os.path.getsize(path) // 2])
+
+
+def drop_a_column(path: Path) -> None:
+    """As another version may have written it."""
+    parquet = arrow().parquet
+    parquet.write_table(parquet.read_table(path).drop_columns(["tags"]), path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"), [(cut, ""), (drop_a_column, "another version of jobkit, with other columns")]
+)
 async def test_a_damaged_file_is_named_and_stays_and_the_rest_is_read_and_merged(
-    store: RedisStore, archive: ArchiveReader, archiver: Archiver, tmp_path: Path
+    store: RedisStore,
+    archive: ArchiveReader,
+    archiver: Archiver,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    why: str,
 ) -> None:
     await end_each(store, archive, *(f"j{n}" for n in range(2 * MERGED + 1)))
     damaged = tmp_path / "archive" / files_of(archive.storage, archive.namespace)[MERGED].path
-    damaged.write_bytes(damaged.read_bytes()[: os.path.getsize(damaged) // 2])
+    damage(damaged)
     (damaged.parent / "notes.txt").write_text("foreign")
     (damaged.parent / "README.parquet").write_text("foreign")
 
@@ -258,6 +278,7 @@ async def test_a_damaged_file_is_named_and_stays_and_the_rest_is_read_and_merged
     assert found.total == 2 * MERGED
     assert len(found.problems) == 1
     assert damaged.name in found.problems[0]
+    assert why in found.problems[0]
     assert len(files_of(archive.storage, archive.namespace)) == 3
 
 
