@@ -151,7 +151,6 @@ class Ending(msgspec.Struct, frozen=True):
             `max_losses` times). `is_shared`: other attempts were lost with it, so that it does not count against the
             job.
         is_unstarted: it is released before any of its code has run, so even one that must not run twice may run.
-        python: the only version of Python ("3.11") that can run it, if it is released because this worker has another.
         error: for failed and retried. `reason`: one sentence for cancelled and released.
         result: the sealed value, for succeeded. `preview`: its display form, sealed JSON. `summary`: one line.
         problem: why the value of a success is not kept.
@@ -174,7 +173,6 @@ class Ending(msgspec.Struct, frozen=True):
     usage: Mapping[str, Any] = {}
     delay_ms: int = 0
     is_unstarted: bool = False
-    python: str = ""
     ttl_ms: int = 604_800_000
     folder: str = ""
     max_losses: int = 0

@@ -186,7 +186,6 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
             inline_bytes=INLINE_RESULT_BYTES,
             delay_ms=ending.delay_ms or None,
             unstarted=ending.is_unstarted or None,
-            python=ending.python or None,
             folder=ending.folder or None,
             arq_ttl_ms=arq.ttl_ms if arq else None,
             arq_hold_ms=arq.hold_ms if arq else None,

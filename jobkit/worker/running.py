@@ -31,13 +31,12 @@ from jobkit.codec import Codec
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import ErrorKind, SignatureError, StoreUnavailable
 from jobkit.parts import PartStore, PartUnavailable
-from jobkit.run.attempt import Assignment, Outcome, Runner, failed, unstarted
+from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.process.leftovers import Orphans
 from jobkit.run.shortage import shortage
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
-from jobkit.tasks.call import needed_python, python_version, read_head
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
 from jobkit.worker.attempt import Asker, RunningAttempt, Syncs
 from jobkit.worker.capacity import Capacity
@@ -196,7 +195,6 @@ class RunningJobs:
         claimed = attempt.claimed
         spec = claimed.spec
         folder = self.job_files.folder(claimed)
-        python = ""
         before, attempt.before = attempt.before, None
         if before is not None and before.run is not None:
             await asyncio.wait([before.run])
@@ -243,8 +241,6 @@ class RunningJobs:
                 )
                 began = time.monotonic()
                 outcome = await self.runner.run(assigned, attempt)
-            if not spec.python:  # else it came here all the same
-                python = self._other_python(assigned, outcome)
             if made:
                 outcome = replace(outcome, usage={**outcome.usage, "made": made})
             if outcome.outcome == "succeeded" and "resumed" not in attempt._more:
@@ -268,8 +264,6 @@ class RunningJobs:
                 outcome = unstarted(why) if (why := shortage(error)) else self._failure(spec.id, error)
         if outcome.outcome == "unstarted":
             self.capacity.fell_short(outcome.reason, len(self.attempts) - len(self.endings) - 1)
-        if python:
-            outcome = unstarted(f"its code is of Python {python}, and this worker has Python {python_version()}")
         if outcome.error is not None and (outcome.error.kind, outcome.error.type) == (ErrorKind.CRASH, "SIGTERM"):
             attempt.is_released = attempt.is_released or await self._is_stopped_with_worker()
         self.lenders.pop(attempt, None)
@@ -295,8 +289,6 @@ class RunningJobs:
         else:
             is_slow = is_large(outcome)  # to write, or to sign
             ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
-            if python:
-                ended = replace(ended, python=python)
         if problem == "" or (problem and ended.outcome not in ("released", "retried")):  # else the next attempt has it
             await self.job_files.clear_staging(claimed)
         if ended.problem:
@@ -309,16 +301,6 @@ class RunningJobs:
         logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
         self.endings.append(ended)
         self.wake.set()
-
-    def _other_python(self, assigned: Assignment, outcome: Outcome) -> str:
-        """Return the version of Python that a job needs if this worker, which has another one, has refused it.
-
-        Then none of its code has run.
-        """
-        if outcome.error is None or outcome.error.kind is not ErrorKind.REJECTED or self._store.runs_any_python:
-            return ""
-        python = needed_python(read_head(assigned.call))
-        return "" if python == python_version() else python
 
     async def _is_stopped_with_worker(self) -> bool:
         """Return whether the SIGTERM of a job's process was one to all processes of the worker, as of `scancel`."""

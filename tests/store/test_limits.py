@@ -455,17 +455,3 @@ async def test_a_worker_that_runs_each_python_takes_all_code(store: RedisStore) 
     await submit(store, "old", python="3.9")
 
     assert await ids(store, by=of("3.12")) == ["old"]
-
-
-async def test_code_that_a_worker_of_another_python_gave_back_waits_for_its_own(store: RedisStore) -> None:
-    await submit(store, "code", on_lost="fail")  # by a client that does not name the version
-    [claimed], _ = await store.claim(of("3.12"), 1)
-
-    await store.finish([ending(claimed, "released", is_unstarted=True, python="3.11")])
-
-    assert await ids(store, by=of("3.12")) == []
-    assert await sentence(store, "code") == "waits for a worker with Python 3.11"
-    found = await snapshot(store, "code")
-    assert (found.spec.python, found.retried, found.losses) == ("3.11", 0, 0)
-    await beat(store, of("3.11"))
-    assert await ids(store, by=of("3.11")) == ["code"]

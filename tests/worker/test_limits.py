@@ -148,26 +148,3 @@ def test_code_waits_for_a_worker_of_its_python_and_no_other_fails_it(bench: Benc
     bench.worker()
     assert [job.result(60) for job in typed] == [0, 1, 2]
     assert [job.attempt for job in typed] == [1, 1, 1]
-
-
-def test_code_that_only_the_payload_says_the_python_of_goes_back_unharmed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as earlier:
-        earlier.setattr("jobkit.client.submit.needed_python", lambda _: "")  # a client that does not name the version
-        earlier.setattr("jobkit.tasks.call.python_version", lambda: "3.98")
-        typed = bench.kit.options(on_lost="fail").submit(lambda: 1)
-    assert typed.snapshot.spec.python == ""
-    bench.worker()
-    connection = bench.kit._connection
-
-    def why() -> object:
-        [found, *_] = connection.call(waits_for, connection.store, connection.codec, [typed.id])
-        return found
-
-    wait_until(lambda: why() == "waits for a worker with Python 3.98", what="the job to be given back")
-    assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
-    assert (typed.state, typed.snapshot.releases, typed.snapshot.retried) == ("queued", 1, 0)
-    typed.cancel()
-    [reason] = [event.data["reason"] for event in typed.events() if event.type == "released"]
-    assert "its code is of Python 3.98" in reason

@@ -38,7 +38,7 @@ _WHEN = (*_KINDS, "tz", "until")
 
 #: What other arguments change of a job.
 _OF_ARGUMENTS = frozenset(
-    {"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms", "has_parts"}
+    {"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms", "has_parts", "python"}
 )
 
 

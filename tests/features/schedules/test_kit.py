@@ -19,6 +19,11 @@ def add(a: Annotated[int, jobkit.Range(0, 100)] = 1, b: int = 2) -> int:
     return a + b
 
 
+@jobkit.task(name="client-length")
+def length(text: str) -> int:
+    return len(text)
+
+
 @pytest.fixture(autouse=True)
 def _no_schedule_left(kit: Kit):  # type: ignore[no-untyped-def]
     yield
@@ -115,6 +120,15 @@ def test_a_change_keeps_other_fields(kit: Kit) -> None:
     job = schedule.run_now()
     assert job.result(60) == 32
     assert job.tags == ["x"]
+
+
+def test_a_change_may_make_arguments_large(kit: Kit) -> None:
+    schedule = kit.schedule(length, {"text": "abc"}, every=3600)
+    assert not schedule.run_now().snapshot.spec.has_parts
+
+    schedule.change({"text": "x" * 3_000_000})
+
+    assert schedule.run_now().result(60) == 3_000_000
 
 
 def test_any_callable_can_be_scheduled_and_options_are_kept(kit: Kit) -> None:

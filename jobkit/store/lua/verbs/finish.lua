@@ -1,6 +1,6 @@
 -- Ends attempts. args: for each: id, token, outcome, {ttl_ms, inline_bytes (a result up to this size goes with the event),
--- delay_ms, unstarted (released before any of its code has run), python (which it needs, see `JobSpec.python`), folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage (JSON text), and for a lost
--- attempt max_losses, shared (others were lost with it)}}, result, preview, result for arq's readers.
+-- delay_ms, unstarted (released before any of its code has run), folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary,
+-- usage (JSON text), and for a lost attempt max_losses, shared (others were lost with it)}}, result, preview, result for arq's readers.
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost), 0 (the token does not hold any more; nothing was
 -- changed) or 3 (the job's data are damaged), and last 1 if something is left over, see Leftover.
 verb('finish', ALSO_WHEN_FULL, function(args)
@@ -39,10 +39,6 @@ verb('finish', ALSO_WHEN_FULL, function(args)
       data[count] = rec[count]
       put(set, count, rec[count])
       put(set, 'fin', token)
-      if options.python and not Records.wish(rec, 'python') then
-        rec.spec = string.sub(rec.spec, 1, -2) .. ',"python":' .. cjson.encode(options.python) .. '}'
-        put(set, 'spec', rec.spec)
-      end
       -- Given back: its old place in the line; retried: a new one.
       Lifecycle.go_back(rec, outcome, data, set, outcome == 'released' and rec.us or NOW_US, options.delay_ms or 0)
     end
