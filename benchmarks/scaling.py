@@ -1,6 +1,6 @@
 """Pools: decisions of the autoscaler over a day's trace, simulated; and the cost of reading the demand of a long queue.
 
-The simulator runs the real decision (`jobkit.pools.decide`) on an engine that is slow to start workers. It knows no
+The simulator runs the real decision (`jobkit.features.pools.decide`) on an engine that is slow to start workers. It knows no
 store and no clock: a day takes seconds.
 """
 
@@ -18,11 +18,11 @@ import msgspec
 
 from benchmarks.place import SECRET, Place
 from benchmarks.table import Row, most
+from jobkit.features.pools.decide import PoolView, Tempo, decide
+from jobkit.features.pools.spec import PoolSpec
+from jobkit.features.pools.store import Demand, PoolStore, PoolUnit
 from jobkit.model import JobSpec
-from jobkit.pools.decide import PoolView, Tempo, decide
-from jobkit.pools.spec import PoolSpec
 from jobkit.settings import Settings
-from jobkit.store.pools import Demand, PoolUnit
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, WorkerInfo
 
@@ -206,7 +206,7 @@ async def _demand(place: Place, sizes: Sequence[int]) -> list[Row]:
             taken = []
             for _ in range(20):
                 began = time.perf_counter()
-                await store.pools.demand(["gpu"])
+                await store.part(PoolStore).demand(["gpu"])
                 taken.append(1000 * (time.perf_counter() - began))
             rows.append(most(f"demand of {size:,} waiting jobs", [sorted(taken)[10]], "ms", 5))
     finally:

@@ -104,7 +104,7 @@ def open_kit(settings: Settings) -> Kit:
     if not settings.is_embedded:
         from jobkit.client.kit import Kit
 
-        return Kit(settings, keep_pools=partial(_keep_pools, settings))
+        return Kit(settings, asked=settings)
     from jobkit.embedded.demand import has_other_machines
     from jobkit.embedded.home import Home
     from jobkit.embedded.launch import ensure_running, keyed, revive, want_workers
@@ -123,15 +123,7 @@ def open_kit(settings: Settings) -> Kit:
         keyed,
         partial(has_other_machines, Home.at(settings.home)),
     )
-    return Kit(served, embedded=embedded, keep_pools=partial(_keep_pools, settings))
-
-
-def _keep_pools(settings: Settings) -> bool:
-    """Have an autoscaler started for the pools of a kit; True."""
-    from jobkit.autoscaling import ensure_autoscaler  # takes 0.1 s
-
-    ensure_autoscaler(settings)
-    return True
+    return Kit(served, embedded=embedded, asked=settings)
 
 
 @atexit.register

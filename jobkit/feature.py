@@ -16,6 +16,11 @@ load a feature's modules by what they are for, when they are first used:
 - `said.py`: `said(store)`, a coroutine that returns what each page says on top while something is wrong, or "".
 - `older.py`: `place_of(settings)`, the jobs that the store no longer has: `is_there`; `page(query, now_ms)` and
   `total(query, now_ms)` block; `cure(job_id)` says how one of them comes back.
+- `section.py`: a section of the page of workers, with its script and style sheet beside it: `SECTION`, its name there;
+  `rows(kit)`, a coroutine that returns its data; its `ACTIONS`, and the `DETAILS` of these that the browser sends.
+- `fleet.py`: what starts workers while jobs wait: `source(store, codec)`, a coroutine that returns a `WorkerSource` of
+  `jobkit/client/waits.py`; `is_grave(reason)` tells whether such a reason does not pass by itself; `ends_idle(store)`,
+  a coroutine that tells whether idle workers are ended now, so that they need not end by themselves.
 - `doctor.py`: `findings(store)`, a coroutine that returns lines of `jobkit doctor`.
 - `beside.py`: `beside(store, codec, pause)`, which makes what runs beside each worker's loop: `name`; `keep()` goes on
   until cancelled; `look()` does once what is due; `wake()` is called when something may be due earlier.
@@ -44,8 +49,8 @@ class Feature:
 
     Attributes:
         name: of its folder, and of its noun.
-        parts: its modules that others load: "store", "routes", "page", "card", "reader", "actions", "said",
-            "older", "doctor", "beside", "coded", "due", "options".
+        parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
+            "said", "older", "doctor", "fleet", "beside", "coded", "due", "options".
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.

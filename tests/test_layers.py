@@ -51,10 +51,10 @@ KNOWN_TO = {
     "mlflow": {FEATURE},
     "apprise": {FEATURE},
     "optuna": {"client"},
-    "dask": {"pools"},
-    "distributed": {"pools"},
-    "ray": {"pools"},
-    "kubernetes": {"pools"},
+    "dask": {FEATURE},
+    "distributed": {FEATURE},
+    "ray": {FEATURE},
+    "kubernetes": {FEATURE},
     "jupyter_scheduler": {"jupyter_scheduler"},
     "pyarrow": {FEATURE, "run", "ui"},
 }
@@ -189,7 +189,8 @@ def _breaches(path: Path, table: Table) -> Iterator[str]:
         if room == LIST and path.parent.name == LIST:  # it names the types of nouns
             continue
         head, _, of = one.module.partition(f"jobkit.{LIST}.")
-        known = (path.parent.name, *AFTER.get(path.parent.name, ()))
+        own = name.parts[1] if room == FEATURE else ""
+        known = (own, *AFTER.get(own, ()))
         if room == FEATURE and not head and of.split(".")[0] not in known:
             yield f"{where} imports another feature: {one.module}"
         allowed = (table.later if one.is_later else table.now)[room] | {room}

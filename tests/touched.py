@@ -19,7 +19,6 @@ from tests.support import ROOT
 ELSEWHERE = {
     "__init__": ["tests/test_layers.py"],
     "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
-    "autoscaling": ["tests/pools"],
     "belongings": ["tests/features/archive", "tests/worker/test_moving.py"],
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
     "feature": ["tests/features"],

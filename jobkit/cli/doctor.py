@@ -17,14 +17,13 @@ import click
 
 from jobkit.cli import FAILED, as_json_option, out
 from jobkit.client.tables import usage
-from jobkit.client.waits import ARQ_OPTION, pool_infos
+from jobkit.client.waits import ARQ_OPTION
 from jobkit.codec import Codec
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home
 from jobkit.features import modules
 from jobkit.files import FileStore
 from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
-from jobkit.pools.info import PoolInfo
 from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
@@ -68,7 +67,7 @@ ok, warn, fail = (partial(Finding, level) for level in ("ok", "warn", "fail"))
 @click.option("--remove-damaged", is_flag=True, help="Delete damaged records and keys. There is no way back.")
 @as_json_option
 def doctor(remove_damaged: bool, as_json: bool) -> int:
-    """Check system, URL, server, persistence, clock, home, records, workers, pools, notifications and tasks.
+    """Check system, URL, server, persistence, clock, home, records, workers, tasks and what features have.
 
     Exit status 1 if one fails.
     """
@@ -251,7 +250,6 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             *_workers(workers, queues, fix_workers, arq_queues),
             *await _keys(store, settings, [worker for worker in workers if worker.is_alive]),
             *_definitions(settings, await store.tasks()),
-            *_pools(await pool_infos(store, Codec.from_secret(settings.secret))),
             *[finding for module in modules("doctor") for finding in await module.findings(store)],
             *_without_demo(settings, await store.has_only_arq_workers(workers)),
         ]
@@ -383,13 +381,6 @@ def _definitions(settings: Settings, published: Mapping[str, bytes]) -> Iterator
             if here != there:
                 text = f"{here} here is {there} of the worker that started last"
                 yield warn("task", text, "start workers with the same code, or give one of the tasks another name=")
-
-
-def _pools(pools: Sequence[PoolInfo]) -> Iterator[Finding]:
-    for pool in pools:
-        level = ok if pool.state in ("active", "removed") else warn
-        text = pool.sentence or f"{pool.running} running, {pool.pending} pending"
-        yield level("pool", f"{pool.name}: {text}")
 
 
 def _without_demo(settings: Settings, is_only_arq: bool) -> Iterator[Finding]:

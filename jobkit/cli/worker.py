@@ -1,4 +1,4 @@
-"""Commands for workers: worker, workers, stop."""
+"""Commands for workers: worker, workers, drain, stop."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from jobkit.tasks import option_values
 from jobkit.tasks.registry import registry
 
 if TYPE_CHECKING:
+    from jobkit.client import Kit
     from jobkit.embedded.children import Child, Keeper
 
 #: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`).
@@ -366,6 +367,39 @@ def workers(with_dead: bool, as_json: bool) -> None:
                 out.echo(f"{worker.id} was lost with job {lost.id[:8]}, which {lost.sentence}", err=True)
             if len(worker.lost_jobs) > len(some) > 0:
                 out.echo(f"{worker.id} was lost with {worker.lost_text}; these are the first {len(some)}", err=True)
+
+
+wait_option = click.option("--wait", "-w", "is_waiting", is_flag=True, help="Return when the workers have ended.")
+
+
+@click.command()
+@click.argument("workers", nargs=-1, metavar="[WORKER]...")
+@click.option("--queue", "-q", metavar="NAME", help="All workers that serve this queue.")
+@click.option("--host", metavar="NAME", help="All workers of this machine.")
+@wait_option
+def drain(workers: tuple[str, ...], queue: str | None, host: str | None, is_waiting: bool) -> int:
+    """Let workers finish their jobs, however long they take, and end. Prints their ids.
+
+    They take no further jobs. `jobkit stop` gives jobs back that take longer than the drain time.
+    """
+    if not workers and queue is None and host is None:
+        raise BadInput("give ids of workers, --queue or --host; `jobkit stop` ends all workers")
+    kit = jobkit.connect()
+    found = kit.drain_workers(workers, queue=queue, host=host)
+    if not found:
+        out.echo("No live worker.", err=True)
+        return FAILED
+    drained(kit, found, is_waiting)
+    out.note(kit, "drain_worker", "worker", found)
+    return 0
+
+
+def drained(kit: Kit, found: Sequence[str], is_waiting: bool) -> None:
+    """Print the ids of workers that end, and return when they have ended if that is wanted."""
+    for worker in found:
+        out.echo(worker)
+    if is_waiting and found:
+        kit.await_end(found)
 
 
 @click.command()

@@ -27,7 +27,6 @@ from jobkit.client.handle import ui
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
 from jobkit.client.log_verbs import LogVerbs
-from jobkit.client.pools import PoolVerbs
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.studies import StudyVerbs
@@ -51,7 +50,8 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
 
     Args:
         settings: `settings.url` is a Redis or `sync://`; `local://` has been resolved to its socket.
-        embedded: starts the embedded server, if it is one. keep_pools: has an autoscaler started unless one runs.
+        embedded: starts the embedded server, if it is one. asked: the settings of `connect`, for
+            processes beside this one; None for a kit that starts none.
         open_store, has_own_space: see `Connection`.
 
     Raises:
@@ -67,7 +67,7 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         {
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch",
             "expected_starts", "handle", "hub", "log_hits", "log_slice", "map_info", "metric_lines", "metrics_of",
-            "outcome", "page", "pool_infos", "queue_reasons", "register_pools",
+            "outcome", "page", "queue_reasons",
             "retry_all", "retry_batch", "retry_many", "runs_other_code",
             "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs", "waits_for_many"
         }
@@ -78,7 +78,7 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         settings: Settings,
         *,
         embedded: EmbeddedServer | None = None,
-        keep_pools: Callable[[], bool] = lambda: False,
+        asked: Settings | None = None,
         open_store: Callable[[Settings], RedisStore] = RedisStore,
         has_own_space: bool = False,
     ) -> None:
@@ -93,7 +93,7 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         self._repeater = Repeater(connection, self._submitter, self._reader)
         self._batches = BatchVerbs(self, connection, self._repeater)
         self._studies = StudyVerbs(self, connection)
-        self._pools = PoolVerbs(connection, keep_pools)
+        self._asked = asked
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
         if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
@@ -167,6 +167,8 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     delete_many = in_thread("_repeater", Repeater.delete_many)
     prune = on_loop("verbs", Verbs.prune)
     stop_workers = on_loop("verbs", Verbs.stop_workers)
+    drain_workers = on_loop("verbs", Verbs.drain_workers)
+    await_end = on_loop("verbs", Verbs.await_end)
 
     # -- running again ------------------------------------------------------------------------------------------------
 
@@ -189,21 +191,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     resume_task = in_thread("_limits", LimitVerbs.resume_task)
     paused = on_loop("_limits", LimitVerbs.paused)
     move = in_thread("_limits", LimitVerbs.move)
-
-    # -- pools of workers ---------------------------------------------------------------------------------------------
-
-    pool = on_loop("_pools", PoolVerbs.pool)
-    pools = on_loop("_pools", PoolVerbs.pools)
-    pool_infos = on_loop("_pools", PoolVerbs.pool_infos)
-    get_pool = on_loop("_pools", PoolVerbs.get_pool)
-    pause_pool = on_loop("_pools", PoolVerbs.pause_pool)
-    resume_pool = on_loop("_pools", PoolVerbs.resume_pool)
-    scale_pool = on_loop("_pools", PoolVerbs.scale_pool)
-    drain_pool = on_loop("_pools", PoolVerbs.drain_pool)
-    remove_pool = on_loop("_pools", PoolVerbs.remove_pool)
-    register_pools = on_loop("_pools", PoolVerbs.register_pools)
-    await_end = on_loop("_pools", PoolVerbs.await_end)
-    drain_workers = on_loop("_pools", PoolVerbs.drain_workers)
 
     # -- hooks --------------------------------------------------------------------------------------------------------
 

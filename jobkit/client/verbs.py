@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.model.forecast import Start
-from jobkit.model.format import local_time
+from jobkit.model.format import duration, local_time
 from jobkit.model.made import MadeBy
 from jobkit.model.people import AuditEntry
 from jobkit.model.plain import now_ms, to_json
@@ -68,6 +69,9 @@ T = TypeVar("T")
 #: Entries of the audit trail that wait, and seconds until the first and between the later attempts to write them.
 _WAITING, _FIRST_S, _LATER_S = 1_000, 0.5, 15.0
 
+
+#: Seconds between two looks at workers that end.
+_END_POLL_S = 0.5
 
 #: Ids that a message names.
 _NAMED = 5
@@ -331,7 +335,7 @@ class Verbs:
             lines: if they were just read.
         """
         starts = await expected_starts(self.store, jobs, lines)
-        # Those that wait for resources: whether any worker or pool has as much, and what to do if none has.
+        # Those that wait for resources: whether any worker has as much, and what to do if none has.
         ids = [job.id for job in jobs if job.spec.resources and job.id in starts and starts[job.id].why]
         for job_id, why in zip(ids, await self.waits_for_many(ids) if ids else (), strict=True):
             if level_of(why) == "warning":
@@ -429,6 +433,50 @@ class Verbs:
         if found:
             await self.store.stop_workers([worker.id for worker in found], "now" if now else "drain")
         return found
+
+    async def drain_workers(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        queue: str | None = None,
+        host: str | None = None,
+        wait: bool = False,
+        within_s: float | None = None,
+    ) -> list[str]:
+        """Let workers finish their jobs, however long they take, and end; return their ids.
+
+        Args:
+            ids: of workers, or all that match the rest. queue, host: only those of it.
+            wait: return when they have ended. within_s: seconds until TimeoutError.
+
+        Raises:
+            InvalidParams: no live worker has such an id.
+        """
+        alive = [worker for worker in await self.store.workers() if worker.is_alive]
+        if unknown := [id for id in ids if id not in {worker.id for worker in alive}]:
+            raise InvalidParams(f"there is no live worker {unknown[0]!r}; `jobkit workers` lists them", "worker")
+        found = [
+            worker.id
+            for worker in alive
+            if (not ids or worker.id in ids)
+            and host in (None, worker.host)
+            and (queue is None or queue in worker.queues)
+        ]
+        if found:
+            await self.store.stop_workers(found, "retire")
+        if wait:
+            await self.await_end(found, within_s)
+        return found
+
+    async def await_end(self, ids: Sequence[str], within_s: float | None = None) -> None:
+        """Return when none of these workers lives any more. Raises TimeoutError after `within_s` seconds."""
+        deadline = None if within_s is None else time.monotonic() + within_s
+        while left := [worker for worker in await self.store.workers() if worker.is_alive and worker.id in ids]:
+            if deadline is not None and time.monotonic() > deadline:
+                jobs = sum(worker.running for worker in left)
+                still = f"{len(left)} of {len(ids)} workers have not ended within {duration(within_s)}"
+                raise TimeoutError(f"{still}; they run {jobs} jobs")
+            await asyncio.sleep(_END_POLL_S)
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         """Delete ended jobs with all they own; False for a job that is unknown or has not ended."""

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Feature
-from jobkit.features import archive, failures, mercure, notify, schedules
+from jobkit.features import archive, failures, mercure, notify, pools, schedules
 
 FEATURES: tuple[Feature, ...] = (
     failures.FEATURE,
     schedules.FEATURE,
+    pools.FEATURE,
     notify.FEATURE,
     mercure.FEATURE,
     archive.FEATURE,

@@ -26,7 +26,6 @@ from jobkit.store.contents import BlobStore, MadeStore
 from jobkit.store.finding import JobFinder
 from jobkit.store.logs import LogRecords
 from jobkit.store.namespace import StorePart, in_slices
-from jobkit.store.pools import PoolStore
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.questions import QuestionStore
 from jobkit.store.queues import QueueRecords
@@ -64,7 +63,7 @@ class RedisStore(QueueRecords, LogRecords):
         finder: pages of jobs. batches: batches.
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
-            made: what made results. pools: workers on engines.
+            made: what made results.
             selections: of jobs, under short names. views: saved views of users.
         serves_arq: its worker runs jobs of arq's client, which others do not claim.
         runs_any_python: its worker runs each job in the Python of its submitter.
@@ -83,7 +82,6 @@ class RedisStore(QueueRecords, LogRecords):
         self.audit_log = AuditLog(self)
         self.made = MadeStore(self)
         self.blobs = BlobStore(self)
-        self.pools = PoolStore(self)
         self.selections = SelectionStore(self)
         self.views = ViewStore(self)
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 
+from jobkit.features import modules
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.model.format import duration, seconds_in
 from jobkit.store.redis import RedisStore
@@ -20,7 +21,7 @@ from jobkit.worker.running import RunningJobs
 #: Environment variable of a worker: how long after its start its engine ends it, in seconds or as "4h".
 WALLTIME = "JOBKIT_WALLTIME"
 
-#: Environment variable of a worker of a pool: it ends after so long without a job, if no autoscaler decides that.
+#: Environment variable of a worker: it ends after so long without a job, unless what has started it decides that.
 IDLE = "JOBKIT_IDLE"
 
 #: Seconds before the end at which running jobs are released: enough to stop their processes and to tell the store.
@@ -45,7 +46,7 @@ def seconds_of(environ: Mapping[str, str], name: str) -> float | None:
 
 
 async def end_when_idle(idle_s: float, worker: str, store: RedisStore, ended: Callable[[], int | None]) -> None:
-    """Ask a worker to end once it has had no job for `idle_s` seconds, unless an autoscaler lives, which decides that.
+    """Ask a worker to end once it has had no job for `idle_s` seconds, unless a feature decides that now.
 
     Args:
         ended: returns the number of its ended jobs, None while it has one.
@@ -58,7 +59,7 @@ async def end_when_idle(idle_s: float, worker: str, store: RedisStore, ended: Ca
             since, before = time.monotonic(), -1 if now is None else now
         elif time.monotonic() - since >= idle_s:
             with contextlib.suppress(StoreUnavailable):
-                if not await store.pools.manager():
+                if not [module for module in modules("fleet") if await module.ends_idle(store)]:
                     await store.stop_idle([worker])
 
 

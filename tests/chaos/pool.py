@@ -24,9 +24,9 @@ from pathlib import Path
 import psutil
 
 from jobkit.client.kit import Kit
-from jobkit.client.pools import Pool
-from jobkit.pools.autoscaler import Autoscaler
-from jobkit.pools.decide import Tempo
+from jobkit.features.pools.autoscaler import Autoscaler
+from jobkit.features.pools.decide import Tempo
+from jobkit.features.pools.kit import Pool
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from tests.store.server import Server
@@ -154,8 +154,8 @@ class PoolChaos:
         wait_until(lambda: all(job.is_terminal for job in states.values()), 120, "all jobs to end")
         problems = [f"job {id} {job.state}" for id, job in states.items() if job.state != "succeeded"]
         wait_until(lambda: not self.watch.alive(), 60, "idle workers to end")
-        wait_until(lambda: not any(unit.phase != "ended" for unit in self.kit.get_pool("work").units), 60, "the units")
-        counted_s, seen_s = self.kit.get_pool("work").snapshot.worker_s, self.watch.end()
+        wait_until(lambda: not any(unit.phase != "ended" for unit in self.kit.pools.get("work").units), 60, "the units")
+        counted_s, seen_s = self.kit.pools.get("work").snapshot.worker_s, self.watch.end()
         workers = len(self.watch.seen)
         print(f"{len(self.jobs)} jobs, {workers} workers, {counted_s:.1f} s counted, {seen_s:.1f} s seen")
         if abs(counted_s - seen_s) > _TOLERANCE_S * workers:

@@ -423,6 +423,20 @@ def test_stop_without_a_worker_is_reported(terminal: Terminal) -> None:
     assert "No live worker for queue 'gpu'." in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ((), 2, "give ids of workers, --queue or --host; `jobkit stop` ends all workers"),
+        (("w1",), 2, "there is no live worker 'w1'; `jobkit workers` lists them"),
+        (("--queue", "gpu"), 1, "No live worker."),
+    ],
+)
+def test_drain_without_a_worker_is_reported(terminal: Terminal, words: tuple[str, ...], status: int, said: str) -> None:
+    ended = terminal.run("drain", *words)
+
+    assert (ended.returncode, said in ended.stderr) == (status, True)
+
+
 def test_a_result_that_was_not_kept_is_shown_with_the_reason() -> None:
     from jobkit.cli.follow import result_text
 

@@ -7,16 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.waits import QueueReason, level_of, no_worker_text, queue_reasons, queue_state, reasons_of
 from jobkit.model import Gate, Waiting
 from jobkit.model.limits import Supply
-from jobkit.pools.info import PoolInfo
-from jobkit.pools.spec import PoolSpec
-from jobkit.store.pools import PoolUnit
 from jobkit.store.queues import BlockedJobs
 from jobkit.store.values import WorkerInfo
 from tests.ui.stage import Stage
@@ -90,8 +86,7 @@ def test_jobs_at_other_limits_than_the_first_few_are_counted() -> None:
     assert texts(BlockedJobs("gpu", 7, None), workers=[worker()], queued=7) == ["7 wait for other limits"]
 
 
-def test_a_queue_without_workers_says_so_once_with_the_command_unless_a_pool_starts_them() -> None:
-    spec = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=2)
+def test_a_queue_without_workers_says_so_once_with_the_command() -> None:
     gpus = BlockedJobs("gpu", 3, Waiting(GPU, use={"gpu": 1}))
 
     assert texts(workers=[], queued=3) == ["3 wait; no worker serves queue gpu: run `jobkit worker -q gpu`"]
@@ -99,9 +94,6 @@ def test_a_queue_without_workers_says_so_once_with_the_command_unless_a_pool_sta
     for_arq = "no worker serves queue arq:q2: run `jobkit worker --arq MODULE.WorkerSettings`"
     assert no_worker_text(["arq:q2"]) == for_arq
     assert len(texts(gpus, workers=[], queued=3)) == 1
-    pool = PoolInfo(name="gpu", spec=spec, manager="head")
-    assert queue_reasons({"gpu": {"queued": 3}}, [], [], [pool]) == {"gpu": []}
-    assert queue_reasons({"gpu": {"queued": 3}}, [], [], [replace(pool, is_removed=True)])["gpu"]
 
 
 def test_jobs_that_ran_on_workers_that_are_all_lost_wait_for_a_worker() -> None:
@@ -122,39 +114,6 @@ def test_the_state_of_a_queue_tells_whether_waiting_helps() -> None:
     assert queue_state({"queued": 1, "running": 1}, full) == "full"
     assert queue_state({"queued": 1}, []) == queue_state({"running": 1}, []) == "working"
     assert queue_state({}, []) == "idle"
-
-
-def pool(*units: PoolUnit, resources: dict[str, float] | None = None, **state: Any) -> PoolInfo:
-    spec = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=4, resources=resources or {})
-    return PoolInfo(**{"name": "gpu", "spec": spec, "manager": "head", "units": units, **state})
-
-
-PENDING = PoolUnit(unit="gpu-1", id="4711", phase="pending", reason="PENDING (Priority)")
-
-
-def test_a_queue_says_what_its_pool_waits_for_as_a_single_job_does() -> None:
-    none_lives = queue_reasons({"gpu": {"queued": 3}}, [], [], [pool(PENDING)])
-    all_busy = queue_reasons({"gpu": {"queued": 3}}, [worker(running=4)], [], [pool(PENDING)])
-
-    for found in (none_lives, all_busy):
-        assert [reason.text for reason in found["gpu"]] == ["waits for Slurm job 4711: PENDING (Priority)"]
-
-
-def test_no_user_is_asked_to_start_a_worker_that_a_pool_starts() -> None:
-    blocked = [BlockedJobs("gpu", 2, Waiting(GPU, use={"gpu": 1}))]
-    broken = pool(resources={"gpu": 1}, error="sbatch refused: invalid partition")
-
-    coming = queue_reasons({"gpu": {"queued": 2}}, [], blocked, [pool(PENDING, resources={"gpu": 2})])
-    failing = queue_reasons({"gpu": {"queued": 2}}, [], blocked, [broken])
-    other = queue_reasons({"gpu": {"queued": 2}}, [], blocked, [pool(PENDING)])
-
-    assert [reason.text for reason in coming["gpu"]] == ["waits for Slurm job 4711: PENDING (Priority)"]
-    assert [(reason.level, reason.text) for reason in failing["gpu"]] == [
-        ("warning", "pool gpu: sbatch refused: invalid partition")
-    ]
-    assert [(reason.level, reason.text) for reason in other["gpu"]] == [
-        ("warning", "no pool of queue gpu has workers with gpu=1: gpu has none")
-    ]
 
 
 @pytest.fixture
@@ -190,9 +149,7 @@ def test_a_kit_says_why_each_queue_waits(stage: Stage) -> None:
     }
 
 
-def test_a_job_in_a_queue_without_workers_says_so_unless_a_pool_starts_them(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_in_a_queue_without_workers_says_so(stage: Stage) -> None:
     job_id = stage.submit(queue="gpu")
     lack = "no worker serves queue gpu: run `jobkit worker -q gpu`"
 
@@ -200,12 +157,6 @@ def test_a_job_in_a_queue_without_workers_says_so_unless_a_pool_starts_them(
     assert level_of(lack) == "warning"
     background.call(stage.store.claim(WorkerInfo("gpu-1", slots=8, queues=("other",)), 8))
     assert stage.kit.waits_for(job_id) == lack
-
-    async def pools(*_: object) -> list[PoolInfo]:
-        return [PoolInfo(name="gpu", spec=PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=2), manager="head")]
-
-    monkeypatch.setattr("jobkit.client.waits.pool_infos", pools)
-    assert "no worker serves" not in stage.kit.waits_for(job_id)
 
 
 def test_a_wait_that_times_out_says_why_the_job_is_still_queued(queued: Kit) -> None:
@@ -230,14 +181,3 @@ def test_a_job_that_only_needs_a_slot_says_that_all_are_busy_and_how_many_are_be
 
     stage.beat(slots=2)
     assert stage.kit.waits_for(second) == ""
-
-
-def test_a_job_waits_for_the_worker_that_has_what_its_pools_lack(stage: Stage) -> None:
-    spec = PoolSpec(name="cpu", engine="local", queues=("default",), max=4)
-    background.call(stage.store.pools.put("cpu", spec.sealed(stage.kit.codec)))
-    jobs = [stage.submit(resources={"gpu": 1}) for _ in range(2)]
-    background.call(stage.store.claim(WorkerInfo("gpu-1", queues=("default",), slots=8, resources={"gpu": 1}), 8))
-    background.call(stage.store.renew("gpu-1", {}, {"queues": "default", "slots": 8}))
-
-    assert stage.kit.waits_for(jobs[1]) == "waits for gpu=1: all 1 in use"
-    assert [reason.text for reason in stage.kit.queue_reasons()["default"]] == ["1 waits for gpu=1: all 1 in use"]

@@ -15,7 +15,6 @@ import pytest
 from click.testing import CliRunner
 
 import jobkit
-from jobkit import connecting
 from jobkit.cli import main
 from tests.client.conftest import worker_of
 from tests.docs.commands import commands_of
@@ -39,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, worker_of(settings, *options, "--resources", "gpu=1"):
         for name, value in settings.items():
             patch.setenv(f"JOBKIT_{name.upper()}", value)
-        patch.setattr(connecting, "_keep_pools", lambda settings: False)
+        patch.setattr("jobkit.features.pools.kit.keep", lambda settings: None)
         patch.setattr(jobkit, "connect", lambda url=None, **given: connect(url) if url == "sync://" else connect())
         yield
     server.stop()

@@ -23,7 +23,7 @@ import redis
 import yaml
 
 import jobkit
-from jobkit.pools.spec import pool_spec
+from jobkit.features.pools.spec import pool_spec
 from jobkit.settings import Settings
 from tests.docs.commands import check_command, commands_in
 from tests.docs.reading import PAGES, Fence, blocks, fences

@@ -22,11 +22,11 @@ from typing import Any
 import psutil
 import pytest
 
-from jobkit.autoscaling import ensure_autoscaler
 from jobkit.embedded import attach, ensure_running, shutdown
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.server import Server, answers, ask
+from jobkit.features.pools.process import ensure_autoscaler
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 from jobkit.store import binary
@@ -291,7 +291,9 @@ def test_a_pools_autoscaler_keeps_its_files_in_the_home_of_its_server(served: Se
     ensure_autoscaler(served)
 
     def home() -> str | None:
-        autoscalers = [p.info for p in processes_of(served.home) if "jobkit.autoscaling" in p.info["cmdline"]]
+        autoscalers = [
+            p.info for p in processes_of(served.home) if "jobkit.features.pools.process" in p.info["cmdline"]
+        ]
         return autoscalers[0]["environ"].get("JOBKIT_HOME") if autoscalers else None
 
     wait_until(lambda: home() == str(served.home), what="an autoscaler of this home")

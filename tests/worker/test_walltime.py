@@ -14,7 +14,7 @@ import pytest
 from jobkit.model import InvalidParams
 from jobkit.store.values import WorkerInfo
 from jobkit.worker import blocked_loop
-from jobkit.worker.walltime import WALLTIME, Walltime, end_when_idle
+from jobkit.worker.walltime import WALLTIME, Walltime
 from tests.support import wait_until
 
 from . import jobs
@@ -139,27 +139,9 @@ def test_sigusr1_drains_a_worker_and_a_second_one_releases_nothing(bench: Bench)
     assert (job.attempt, job.snapshot.releases) == (1, 0)
 
 
-def test_a_worker_of_a_pool_ends_when_idle_if_no_autoscaler_lives(bench: Bench) -> None:
+def test_a_worker_with_a_time_for_idle_ends_when_idle(bench: Bench) -> None:
     job = bench.kit.submit(jobs.count_up, 1)
     worker = bench.worker(ready=False, JOBKIT_IDLE="1")
 
     assert worker.wait(60) == 0
     assert job.result(60) == 2
-
-
-async def test_an_autoscaler_decides_when_an_idle_worker_ends() -> None:
-    asked: list[str] = []
-    looks = iter(["here", "here", ""])
-
-    async def manager() -> str:
-        return next(looks)
-
-    async def stop_idle(ids: list[str]) -> None:
-        asked.extend(ids)
-        raise EOFError  # the end of this test
-
-    store = cast(Any, SimpleNamespace(pools=SimpleNamespace(manager=manager), stop_idle=stop_idle))
-    with pytest.raises(EOFError):
-        await end_when_idle(0.001, "w1", store, lambda: 3)
-
-    assert (asked, next(looks, None)) == (["w1"], None)

@@ -411,11 +411,11 @@ action("drain_worker", _stop("retire"), "asked to finish and end", on="worker", 
 action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN)
 
 
-# -- pause and resume queues, tasks and pools, move waiting jobs -------------------------------------------------------
+# -- pause and resume queues and tasks, move waiting jobs --------------------------------------------------------------
 
 
 def _pause(verb: str, kind: str) -> Do:
-    """Make the action that pauses or resumes (`verb`) a queue, a task or a pool (`kind`)."""
+    """Make the action that pauses or resumes (`verb`) a queue or task (`kind`)."""
     is_pause, method = verb == "pause", verb if kind == "queue" else f"{verb}_{kind}"
 
     async def do(call: ActionCall, name: str) -> None:
@@ -441,7 +441,7 @@ async def _move(call: ActionCall) -> None:
     call.done = f"moved to {' and '.join(to)}"
 
 
-for _kind in ("queue", "task", "pool"):
+for _kind in ("queue", "task"):
     action(f"pause_{_kind}", _pause("pause", _kind), "paused", on=_kind)
     action(f"resume_{_kind}", _pause("resume", _kind), "resumed", on=_kind)
 action("move", _move, "moved", own_too=False)

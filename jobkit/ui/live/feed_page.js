@@ -1,6 +1,9 @@
 // What the pages of workers, schedules, failures and the audit log share (component.py): the picture, a notice, an empty
 // state and tables. Rows are made once and changed in place, so that focus and an open question stay.
 
+/** Sections that features add to the page of workers, by name: each has `el` and `show(rows)`, and is made with the page. */
+const SECTIONS = {};
+
 class FeedPage extends View {
   /** A subclass has `build()`, which returns the page's parts, and `show(data)`; it may have `tick()` and `key(event)`. */
   constructor(model, el, name) {

@@ -38,7 +38,7 @@ _BEFORE = {
         "load",
     ),
     "log_view": ("save_file", "log_line", "log_reader", "virtual_list"),
-    "workers": ("feed_page", "load", "pools"),
+    "workers": ("feed_page", "load", *(feature.name for feature in FEATURES if "section" in feature.parts)),
     "form": ("fields", "drafts"),
     "audit": ("feed_page",),
     "pair": ("feed_page", "csv", "chart"),

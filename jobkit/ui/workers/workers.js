@@ -34,12 +34,12 @@ class Workers extends FeedPage {
     n.tasks = new FeedTable([name("Task"), pause("task")]);
     n.queueBox = h("section", {"aria-label": "Queues", hidden: true}, h("h2", {text: "Queues"}), n.queues.el);
     n.taskBox = h("section", {"aria-label": "Paused tasks", hidden: true}, h("h2", {text: "Paused tasks"}), n.tasks.el);
-    this.pools = new PoolList(this);
+    this.sections = Object.entries(SECTIONS).map(([name, Section]) => [name, new Section(this)]);
     this.order.mark("");
-    return [n.alerts, h("div", {class: "overview"}, n.sum, n.most), n.queueBox, n.taskBox, this.pools.el, n.head, n.none, n.list];
+    return [n.alerts, h("div", {class: "overview"}, n.sum, n.most), n.queueBox, n.taskBox, ...this.sections.map(([, {el}]) => el), n.head, n.none, n.list];
   }
 
-  show({sum, heaviest, hosts, queues, pools, tasks, alerts, alive}) {
+  show({sum, heaviest, hosts, queues, sections, tasks, alerts, alive}) {
     const n = this.n, actions = this.model.get("actions"), count = hosts.reduce((all, {workers}) => all + workers.length, 0);
     put(n.sum, count ? sum : "");
     n.alerts.replaceChildren(...alerts.map((text) => h("div", {class: "notice", "data-level": "warning"}, icon("warn"), h("span", null, ticked(text)))));
@@ -47,8 +47,8 @@ class Workers extends FeedPage {
     this.showHosts(hosts);
     n.list.hidden = n.head.hidden = !count;
     n.find.hidden = count < MANY_WORKERS;
-    this.pools.show(pools);
-    this.showEmpty(!alive && !pools.length, "No worker runs", "Jobs wait until a worker runs. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
+    for (const [name, section] of this.sections) section.show(sections[name]);
+    this.showEmpty(!alive && !Object.values(sections).some((rows) => rows.length), "No worker runs", "Jobs wait until a worker runs. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
     n.queueBox.hidden = !queues.length;
     n.taskBox.hidden = !tasks.length;
     n.queueBox.classList.toggle("plain", !queues.some((queue) => queue.has.length));

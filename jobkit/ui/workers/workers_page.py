@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobkit.client.losses import LostJob, lost_jobs
-from jobkit.client.waits import queue_reasons, queue_state
-from jobkit.model import InvalidParams, JobSnapshot, JobState, Pause
-from jobkit.model.format import many, params_brief
+from jobkit.client.waits import WorkerSource, queue_reasons, queue_state, read_sources
+from jobkit.features import modules
+from jobkit.model import JobSnapshot, JobState, Pause
+from jobkit.model.format import params_brief
 from jobkit.model.limits import sums
 from jobkit.model.load import WorkerLoad
-from jobkit.model.people import Role
 from jobkit.model.plain import instant, iso, to_json
-from jobkit.pools.info import PoolInfo
-from jobkit.store.pools import PoolUnit
 from jobkit.store.queues import LISTED, BlockedJobs, RunningAt
 from jobkit.store.values import CONTROL, Fleet, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
-from jobkit.ui.access.actions import PAUSE_ACTIONS, ActionCall, action, each
+from jobkit.ui.access.actions import PAUSE_ACTIONS
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
+
+#: Sections of features.
+_SECTIONS = tuple(modules("section"))
 
 #: Maximum number of jobs that are listed, and of each worker.
 _ALL, _EACH = 400, LISTED
@@ -38,11 +39,6 @@ LOST = 5
 _UNNOTICED = "waits until a worker notices"
 
 _MIB = 1024 * 1024
-
-#: Reasons of a pool's units that are listed: of those that are on their way or end, and of the last that have failed.
-_UNITS, _FAILED = 8, 3
-
-_PHASES = {"ordered": "ordered", "pending": "waits", "starting": "starts", "ending": "ends", "ended": "ended"}
 
 
 def listed_jobs(running: Sequence[RunningAt], loads: Mapping[str, WorkerLoad]) -> list[str]:
@@ -70,13 +66,15 @@ def picture(
     defaults: Defaults | None = None,
     blocked: Sequence[BlockedJobs] = (),
     loads: Mapping[str, WorkerLoad] | None = None,
-    pools: Sequence[PoolInfo] = (),
+    sources: Sequence[WorkerSource] = (),
     lost: Mapping[str, Sequence[LostJob]] | None = None,
+    sections: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> dict[str, Any]:
     """Return the page's data: queues, those that are stuck first, and hosts with their workers and jobs.
 
     Args:
-        queues, blocked, pools: as for `queue_reasons`. running: the jobs to list. lost: jobs of lost workers.
+        queues, blocked, sources: as for `queue_reasons`. running: the jobs to list. lost: jobs of lost workers.
+        sections: rows of features, by the names of their sections.
     """
     alive = sorted((w for w in workers if w.is_alive), key=lambda w: (w.host, w.id))
     dead = [w for w in workers if not w.is_alive][:LOST]
@@ -91,8 +89,8 @@ def picture(
         "sum": Fleet.of(workers).sentence,
         "heaviest": max(listed, key=lambda job: job["rss_bytes"], default=None),
         "hosts": _hosts([*alive, *dead], rows),
-        "queues": _queues(queues, workers, pauses, blocked, pools),
-        "pools": [pool_row(pool) for pool in pools],
+        "queues": _queues(queues, workers, pauses, blocked, sources),
+        "sections": sections or {},
         "tasks": [{"name": pause.name, "paused": pause.to_json()} for pause in pauses if pause.kind == "task"],
         "alerts": [f"Worker {worker.id} {worker.problem}" for worker in alive if worker.problem],
         "alive": len(alive),
@@ -104,10 +102,10 @@ def _queues(
     workers: Sequence[WorkerInfo],
     pauses: Sequence[Pause],
     blocked: Sequence[BlockedJobs],
-    pools: Sequence[PoolInfo],
+    sources: Sequence[WorkerSource],
 ) -> list[dict[str, Any]]:
     paused = {pause.name: pause.to_json() for pause in pauses if pause.kind == "queue"}
-    reasons = queue_reasons(queues, workers, blocked, pools)
+    reasons = queue_reasons(queues, workers, blocked, sources)
     rows = [
         {
             "name": name,
@@ -203,73 +201,6 @@ def _resources(workers: Sequence[WorkerInfo]) -> list[dict[str, Any]]:
     return [{"name": name, "used": used.get(name, 0), "total": total[name]} for name in sorted(total)]
 
 
-# -- pools -------------------------------------------------------------------------------------------------------------
-
-
-def pool_row(pool: PoolInfo) -> dict[str, Any]:
-    """Return the row of a pool. Units whose workers run are not in it: they are among the workers."""
-    spec = pool.spec
-    moving = _grouped(pool, [unit for unit in pool.units if unit.phase not in ("up", "ended")])
-    failed = [unit for unit in pool.units if unit.phase == "ended" and unit.error and not unit.stopped_ms]
-    return {
-        "name": pool.name,
-        "state": pool.state.replace("no autoscaler", "unmanaged"),
-        "about": spec.sentence if spec else "",
-        "max": spec.max if spec else 0,
-        "fixed": pool.fixed,
-        "wanted": pool.wanted,
-        "pending": pool.pending,
-        "running": pool.running,
-        "worker_hours": round(pool.worker_hours, 1),
-        "sentence": pool.sentence,
-        "units": moving[:_UNITS] + _grouped(pool, failed[::-1])[:_FAILED],
-        "more": sum(row["count"] for row in moving[_UNITS:]),
-    }
-
-
-def _grouped(pool: PoolInfo, units: Iterable[PoolUnit]) -> list[dict[str, Any]]:
-    """Return a row for each reason of the engine, with the first unit that has it."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for unit in units:
-        row = _unit(pool, unit)
-        rows.setdefault((row["phase"], row["text"], row["expected_ms"]), row)["count"] += 1
-    return list(rows.values())
-
-
-def _unit(pool: PoolInfo, unit: PoolUnit) -> dict[str, Any]:
-    said = unit.error if unit.phase == "ended" else unit.reason
-    return {
-        "unit": unit.unit,
-        "id": f"{pool.engine} {unit.id}" if unit.id else pool.engine,
-        "host": unit.host,
-        "phase": unit.phase,
-        "text": said or _PHASES.get(unit.phase, unit.phase),
-        "expected_ms": unit.expected_ms or None,
-        "count": 0,
-    }
-
-
-async def _scale(call: ActionCall, name: str) -> None:
-    text = str(call.details.get("workers", "")).strip()
-    try:
-        n = int(text) if text else None
-    except ValueError:
-        raise InvalidParams(f"the number of workers must be a whole number, not {text[:40]!r}", "n") from None
-    await call.kit.aio.scale_pool(name, n)
-    call.done = "left to its autoscaler" if n is None else f"scaled to {many(n, 'worker')}"
-
-
-async def _drain(call: ActionCall, name: str) -> None:
-    count = len(await call.kit.aio.drain_pool(name))
-    call.done = f"drained: {count:,} worker{' ends when its' if count == 1 else 's end when their'} jobs have ended"
-
-
-action("scale_pool", each(_scale), "scaled", on="pool", least=Role.ADMIN)
-action("drain_pool", each(_drain), "drained", on="pool", least=Role.ADMIN)
-
-POOL_ACTIONS = ("pause_pool", "resume_pool", "scale_pool", "drain_pool")
-
-
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
@@ -280,9 +211,10 @@ class WorkersFeed(TextFeed):
 
     async def data(self) -> dict[str, Any]:
         verbs, store = self.kit.verbs, self.kit.verbs.store
-        (queues, workers, running), pauses, infos, pools = await asyncio.gather(
-            store.overview(), self.kit.aio.paused(), verbs.tasks(), self.kit.aio.pool_infos()
+        (queues, workers, running), pauses, infos, sources = await asyncio.gather(
+            store.overview(), self.kit.aio.paused(), verbs.tasks(), read_sources(store, verbs.codec)
         )
+        sections = {module.SECTION: await module.rows(self.kit) for module in _SECTIONS}
         blocked, loads, lost = await asyncio.gather(
             store.blocked([name for name, numbers in queues.items() if numbers["queued"]]),
             store.loads([worker.id for worker in workers if worker.is_alive]),
@@ -290,16 +222,16 @@ class WorkersFeed(TextFeed):
         )
         shown = await store.finder.candidates(listed_jobs(running, loads))
         jobs = [one.job for one in shown if one is not None and one.job.state is JobState.RUNNING]
-        return picture(workers, queues, jobs, pauses, defaults_of(infos), blocked, loads, pools, lost)
+        return picture(workers, queues, jobs, pauses, defaults_of(infos), blocked, loads, sources, lost, sections)
 
 
 class WorkersPage(FeedPage):
     """Workers and queues; see `picture`."""
 
     FEED = WorkersFeed
-    ACTIONS = ("drain_worker", *PAUSE_ACTIONS, *POOL_ACTIONS)
+    ACTIONS = ("drain_worker", *PAUSE_ACTIONS, *(name for module in _SECTIONS for name in module.ACTIONS))
 
     def _details(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        return {"workers": asked.get("workers", "")} if action == "scale_pool" else {}
+        return {name: asked.get(name, "") for module in _SECTIONS for name in module.DETAILS.get(action, ())}
 
     MODULE = "workers"

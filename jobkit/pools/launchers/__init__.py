@@ -1,1 +1,0 @@
-"""One module for each engine, with its `Launcher`; see `jobkit.pools.launcher`."""
