@@ -21,6 +21,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
+import jobkit.demo  # noqa: F401  # registers its tasks once a process: not in a test that has none at first
 from jobkit.model import StoreUnavailable
 from jobkit.store import private
 from jobkit.tasks.registry import registry
