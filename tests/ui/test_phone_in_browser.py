@@ -55,6 +55,7 @@ def test_the_menu_the_order_pause_and_the_actions_of_a_job_are_in_reach_of_a_thu
     wait_for(page, "location.search.includes('sort=task')")
     page.tap(".foot button:has-text('Next')")
     page.wait_for_selector(".foot:has-text('Page 2')")
+    page.locator(".foot button:has-text('Next')").wait_for(state="hidden")  # the last page has come
     buttons = page.locator(".foot button:visible").all()
     assert len(buttons) == 2  # First and Previous
     assert all(each.bounding_box()["x"] + each.bounding_box()["width"] <= 390 for each in buttons)
