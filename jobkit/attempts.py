@@ -198,7 +198,7 @@ def assignment(
         raise SignatureError("it sets environment variables, and those need a signing key (JOBKIT_SECRET)")
     kit_settings = {}
     if head.has_kit and codec.has_key:
-        kit_settings = {"url": settings.url, "secret": settings.secret, "results": settings.results}
+        kit_settings = {name: getattr(settings, name) for name in ("url", "secret", "secret_file", "results")}
     most = STORED_BYTES if bounds is None else bounds.each_bytes
     return Assignment(
         job_id=spec.id,
@@ -248,6 +248,7 @@ async def checkpoint_places(
         SignatureError: its call was not sealed for this job. StoreUnavailable: the server does not answer.
     """
     spec = claimed.spec
+    await asyncio.to_thread(codec.renew)  # files are not trusted with a key that was retired meanwhile
     folder = None if file_store is None else file_store.folder(spec.id, claimed.us)
     known = tuple(await store.checkpoints(spec.id)) if claimed.attempt > 1 else ()
     own = _own_checkpoints(claimed, codec, settings, folder, known=known, most=most)

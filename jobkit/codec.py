@@ -21,6 +21,7 @@ import io
 import json
 import pickle
 import sys
+import time
 import types
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +43,12 @@ RAW, FILE = b"r", b"f"
 
 #: The file name of code in a cloudpickle, which does not keep its source file.
 DYNAMIC = "<dynamic-code>"
+
+#: Begin of a retired key in a `JOBKIT_SECRET`: it verifies what the store holds, and nothing else.
+RETIRED = "retired:"
+
+#: Seconds before the keys are read again because of the same unknown key.
+_UNKNOWN_S = 10.0
 
 #: Values with more nodes are pickled without testing for plain data, because the test would take longer.
 _PLAIN_NODES = 10_000
@@ -92,19 +99,41 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def keys_in(secret: str) -> tuple[list[bytes], list[bytes]]:
+    """Return the keys of a `JOBKIT_SECRET`, which are comma-separated, and those of them that are retired."""
+    keys = [key.strip() for key in secret.split(",")]
+    retired = [key.removeprefix(RETIRED).encode() for key in keys if key.startswith(RETIRED)]
+    return [key.encode() for key in keys if key and not key.startswith(RETIRED)], retired
+
+
 class Codec:
     """Seals and opens envelopes with one set of keys.
 
+    A machine that was revoked knows retired keys. It cannot write to the store any more, but perhaps to files that
+    others read: so a retired key verifies only what comes from the store.
+
     Args:
         keys: the first signs, all verify. Without keys envelopes carry no MAC and pickles are rejected.
+        retired: former keys.
+        renewed: returns the `JOBKIT_SECRET` of now, or "" if it is not known; called when a key is missing.
         allow_pickle: allow pickles for values that are not plain data; default: only if there is a key.
     """
 
-    def __init__(self, keys: Sequence[bytes] = (), *, allow_pickle: bool | None = None) -> None:
+    def __init__(
+        self,
+        keys: Sequence[bytes] = (),
+        *,
+        retired: Sequence[bytes] = (),
+        renewed: Callable[[], str] | None = None,
+        allow_pickle: bool | None = None,
+    ) -> None:
         self._keys = {
-            _key_id(key): hmac.new(hashlib.sha256(b"jobkit-mac\x00" + key).digest(), None, "sha256") for key in keys
+            _key_id(key): hmac.new(hashlib.sha256(b"jobkit-mac\x00" + key).digest(), None, "sha256")
+            for key in (*keys, *retired)
         }
         self._signer = next(iter(self._keys), None)
+        self._current = frozenset(map(_key_id, keys))
+        self._renewed, self._missed = renewed, dict[bytes, float]()
         self.allow_pickle = bool(self._keys) if allow_pickle is None else allow_pickle
 
     @property
@@ -113,14 +142,27 @@ class Codec:
         return bool(self._keys)
 
     @property
+    def has_retired(self) -> bool:
+        """True if there are keys which a machine knows that was revoked."""
+        return self._keys.keys() != self._current
+
+    @property
     def key_ids(self) -> tuple[str, ...]:
         """Ids of the keys, which do not reveal them; the first one signs."""
         ids = sorted(self._keys, key=lambda key_id: key_id != self._signer)
         return tuple(key_id.hex() for key_id in ids)
 
     def key_problem(self, others: Sequence[str]) -> str:
-        """Return why we or a worker with these `key_ids` reject what the other one signs; "" if both accept it."""
+        """Return why we or a worker with these `key_ids` reject what the other one signs; "" if both accept it.
+
+        A worker that signs with a retired key reads the keys again when it meets the new one. Blocks, see `renew`.
+        """
         own = self.key_ids
+        if others and others[0] not in own:
+            self.renew()
+            own = self.key_ids
+        if others and others[0] in {key.hex() for key in self._keys.keys() - self._current}:
+            return ""
         if not own or not others:
             if own:
                 return "has no signing key, and this machine has one"
@@ -132,14 +174,28 @@ class Codec:
         return envelope[:3] != MAGIC or not any(envelope[3:7]) or envelope[3:7] in self._keys
 
     @classmethod
-    def from_secret(cls, secret: str) -> Codec:
-        """Return the codec for a `JOBKIT_SECRET`: one or more keys, comma-separated."""
-        return cls([key.strip().encode() for key in secret.split(",") if key.strip()])
+    def from_secret(cls, secret: str, renewed: Callable[[], str] | None = None) -> Codec:
+        """Return the codec for a `JOBKIT_SECRET`: one or more keys, comma-separated. `renewed`: see `Codec`."""
+        keys, retired = keys_in(secret)
+        return cls(keys, retired=retired, renewed=renewed)
 
     def sign_as(self, other: Codec) -> None:
-        """Sign with the key of another codec from now on, and verify with the keys of both."""
+        """Sign with the key of another codec from now on, and verify with the keys of both; ours are retired."""
         self._keys = {**self._keys, **other._keys}
-        self._signer = other._signer
+        self._signer, self._current = other._signer, other._current
+
+    def renew(self) -> None:
+        """Read the keys again, if that is possible. Blocks. Raises StoreUnavailable if the other machine is away."""
+        if self._keys and self._renewed is not None and (secret := self._renewed()):
+            self.sign_as(Codec.from_secret(secret))
+
+    def _key(self, key_id: bytes) -> hmac.HMAC | None:
+        """Return one of our keys, which are read again if it is unknown."""
+        if key_id not in self._keys and any(key_id) and time.monotonic() >= self._missed.get(key_id, 0.0):
+            self.renew()
+            if key_id not in self._keys:
+                self._missed = {key_id: time.monotonic() + _UNKNOWN_S}
+        return self._keys.get(key_id)
 
     def dumps(self, value: Any, subject: Subject) -> bytes:
         """Return `value` in an envelope.
@@ -174,11 +230,15 @@ class Codec:
             return MAGIC + bytes(36) + form
         return MAGIC + signer + _mac(self._keys[signer], form, parts, subject) + form
 
-    def verify(self, envelope: bytes, subject: Subject) -> tuple[bytes, bytes]:
+    def verify(self, envelope: bytes, subject: Subject, *, is_stored: bool = True) -> tuple[bytes, bytes]:
         """Return `(format, body)` of an envelope that was sealed with one of our keys for exactly this subject.
+
+        Args:
+            is_stored: the store has it, or a digest of it. Else retired keys do not count.
 
         Raises:
             SignatureError: in every other case, before any of the body is parsed.
+            StoreUnavailable: see `renew`.
         """
         if len(envelope) < HEAD_BYTES or envelope[:3] != MAGIC:
             raise SignatureError(f"the {subject} is not a jobkit payload")
@@ -190,7 +250,11 @@ class Codec:
                     "machine that has joined as a viewer has none: join with a word for workers to open results)"
                 )
         else:
-            key = self._keys.get(key_id)
+            if not is_stored:
+                self.renew()
+            key = self._key(key_id)
+            if not is_stored and key is not None and key_id not in self._current:
+                raise SignatureError(f"the {subject} is signed with a key that was replaced when a machine was revoked")
             if key is None or not hmac.compare_digest(mac, _mac(key, form, (body,), subject)):
                 what = "is not signed" if not any(key_id) else "does not carry a valid signature"
                 raise SignatureError(
@@ -207,11 +271,13 @@ class Codec:
         ):
             raise SignatureError(f"the {subject} has a format that is not allowed here")
 
-    def narrowed(self, subject: Subject) -> tuple[bytes, ...]:
+    def narrowed(self, subject: Subject, *, retired: bool = False) -> tuple[bytes, ...]:
         """Return keys for one subject, for a process that must not have ours: a `Codec` with them verifies what another
-        one with them has signed. No keys if there are none here."""
+        one with them has signed. No keys if there are none here. `retired`: those of our retired keys."""
         made = []
         for key in sorted(self._keys, key=lambda key: key != self._signer):
+            if (key in self._current) is retired:
+                continue
             mac = self._keys[key].copy()
             mac.update(b"narrowed\0" + subject.bytes())
             made.append(mac.digest())

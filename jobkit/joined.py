@@ -23,6 +23,9 @@ SCHEME = "joined"
 #: First characters of a URL's name that contains a membership itself.
 INLINE = "jkm1."
 
+#: Address at the gateway that tells a member the keys of its namespace.
+KEYS_PATH = "/keys"
+
 #: Exit status of a worker whose machine is no longer a member: its service does not start it again.
 REVOKED = 4
 
@@ -37,7 +40,7 @@ class Membership(msgspec.Struct, frozen=True):
         host, port: of its gateway. certificate: that of the gateway (PEM), the only one that is accepted.
         user, password: credentials of this machine alone.
         namespace, role: what it may use, and how: "worker" or "viewer".
-        secret: the key that signs payloads; "" for a viewer.
+        secret: the keys of payloads, as in `JOBKIT_SECRET`; "" for a viewer.
         results: URL of files that all machines reach; "" if they pass through the gateway.
     """
 

@@ -34,7 +34,7 @@ START_METHODS = ("auto", "fork", "spawn")
 LOG_FORMATS = ("text", "json")
 MADE_BY = ("all", "no-diff", "off")
 #: Not allowed in `pyproject.toml`, which other people can read.
-_PRIVATE = frozenset({"home", "secret", "token_secret", "mercure_jwt", "mercure_key"})
+_PRIVATE = frozenset({"home", "secret", "secret_file", "token_secret", "mercure_jwt", "mercure_key"})
 
 #: Settings of an external hub, which other publishers have under these names, too.
 _SHARED = frozenset({"mercure_url", "mercure_jwt"})
@@ -49,9 +49,10 @@ class Settings:
     Attributes:
         url: where jobs go (`JOBKIT_URL`).
         home: directory of the embedded server, its workers and spool (`JOBKIT_HOME`); mode 0700.
-        secret: key that signs payloads (`JOBKIT_SECRET`, or the content of the file `JOBKIT_SECRET_FILE`). Several are
-            comma-separated: the first signs, all verify. If empty: the embedded server's own key, or unsigned plain
-            data on a remote Redis.
+        secret: key that signs payloads (`JOBKIT_SECRET`). Several are comma-separated: the first signs, all verify, and
+            of those that begin with `retired:` only what the store holds is accepted. If empty: the embedded server's
+            own key, or unsigned plain data on a remote Redis.
+        secret_file: file that contains `secret`, which is read again when a payload has another key.
         token_secret: key of API tokens, logins and the own hub, which no worker needs (`JOBKIT_TOKEN_SECRET`). If it is
             empty: the embedded server's own key, or one derived from `secret`. Several as for `secret`.
         namespace: prefix of every key and channel.
@@ -96,6 +97,7 @@ class Settings:
     url: str = "local://"
     home: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir("jobkit")))
     secret: str = field(default="", repr=False)
+    secret_file: str = ""
     token_secret: str = field(default="", repr=False)
     namespace: str = "default"
     tasks: tuple[str, ...] = ()
@@ -164,13 +166,16 @@ class Settings:
                 variable = name.upper()  # the usual name, shared with other publishers
             if environ.get(variable):
                 values[name] = environ[variable], variable
-            elif name == "secret" and (file := environ.get("JOBKIT_SECRET_FILE")):
-                values[name] = _secret_in(file), "JOBKIT_SECRET_FILE"
         for name, value in arguments.items():
             if name not in known:
                 raise InvalidParams(f"unknown setting {name!r}; allowed are {', '.join(sorted(known))}", name)
             if value is not None:
                 values[name] = value, f"argument {name}"
+        file, origin = values.get("secret_file", ("", ""))
+        if "secret" not in values and file:
+            values["secret"] = secret_in(file), origin
+        elif arguments.get("secret_file") is None:  # that of another secret
+            values.pop("secret_file", None)
         return cls(**{name: _parse(name, value, origin) for name, (value, origin) in values.items()}).checked()
 
     def checked(self) -> Self:
@@ -206,7 +211,12 @@ class Settings:
         results = self.results or member.files_url
         # Not the key of payloads, which other members know.
         return replace(
-            self, namespace=member.namespace, secret=member.secret, token_secret=member.password, results=results
+            self,
+            namespace=member.namespace,
+            secret=member.secret,
+            secret_file="",
+            token_secret=member.password,
+            results=results,
         )
 
     @property
@@ -316,7 +326,8 @@ def check_private(path: Path, what: str, field: str) -> os.stat_result:
     return facts
 
 
-def _secret_in(path: str) -> str:
+def secret_in(path: str | Path) -> str:
+    """Return the content of the file of a secret. Raises InvalidParams if it cannot be used."""
     what = "the file of JOBKIT_SECRET_FILE"
     try:
         check_private(Path(path), what, "secret")

@@ -268,6 +268,34 @@ def test_a_key_can_be_rotated_without_a_gap() -> None:
     refused(old, by_new, "does not carry a valid signature")
 
 
+def test_a_retired_key_is_valid_for_what_the_store_holds_alone() -> None:
+    now = Codec.from_secret("new, retired:secret")
+
+    sealed = CODEC.dumps(1, SUBJECT)
+    assert now.loads(sealed, SUBJECT) == 1
+    with pytest.raises(SignatureError, match="replaced when a machine was revoked"):
+        now.verify(sealed, SUBJECT, is_stored=False)
+    assert now.verify(now.dumps(2, SUBJECT), SUBJECT, is_stored=False)
+    with pytest.raises(SignatureError):
+        CODEC.loads(now.dumps(3, SUBJECT), SUBJECT)
+
+
+def test_an_unknown_key_is_asked_for_once() -> None:
+    asked = []
+
+    def renewed() -> str:
+        asked.append(1)
+        return "new,retired:secret"
+
+    codec = Codec.from_secret("secret", renewed)
+    assert codec.loads(Codec([b"new"]).dumps(1, SUBJECT), SUBJECT) == 1
+    assert codec.key_ids[0] == Codec([b"new"]).key_ids[0], "it signs with the new key"
+    for _ in range(3):
+        with pytest.raises(SignatureError):
+            codec.loads(Codec([b"strange"]).dumps(1, SUBJECT), SUBJECT)
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("secret", ["", " ", ",", " , "])
 def test_an_empty_secret_is_not_a_key(secret: str) -> None:
     codec = Codec.from_secret(secret)

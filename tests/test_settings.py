@@ -103,7 +103,10 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_ROLES": "ada = admin, *@lab.example=own",
         "JOBKIT_POOLS": '{"gpu": {"on": "slurm", "max": 4}}',
     }
-    assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING"}
+    assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {
+        "JOBKIT_ROUTING",
+        "JOBKIT_SECRET_FILE",
+    }
 
     settings = load(project, environ)
 

@@ -18,11 +18,12 @@ import click
 from jobkit.cli import FAILED, as_json_option, out
 from jobkit.client.tables import usage
 from jobkit.client.waits import ARQ_OPTION
-from jobkit.codec import Codec
+from jobkit.codec import Codec, keys_in
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home
 from jobkit.features import modules
 from jobkit.files import FileStore
+from jobkit.keys import codec_of
 from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
 from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
@@ -123,10 +124,10 @@ def _secret(secret: str) -> Finding:
         "set JOBKIT_SECRET to the same long random text for submitters and workers: "
         'python -c "import secrets; print(secrets.token_urlsafe(32))"'
     )
-    keys = [key for each in secret.split(",") if (key := each.strip())]
+    keys, retired = keys_in(secret)
     if not keys:
         return warn("secret", "no signing key, so jobs can only have plain data (no functions, tables or objects)", fix)
-    if (shortest := min(map(len, keys))) < _KEY_CHARS:
+    if (shortest := min(map(len, (*keys, *retired)))) < _KEY_CHARS:
         text = (
             f"a signing key of {out.count(shortest, 'character')} can be guessed, and lets people run code on workers"
         )
@@ -354,7 +355,8 @@ def _workers(
 
 async def _keys(store: RedisStore, settings: Settings, workers: Sequence[WorkerInfo]) -> list[Finding]:
     """Compare the signing keys of living workers, and those of their task definitions, with the keys here."""
-    codec = Codec.from_secret(settings.secret)
+    codec = codec_of(settings)
+    codec.renew()
     same = "set the same JOBKIT_SECRET there and here, and restart the worker; a machine that has joined: join again"
     if settings.membership and not codec.has_key:  # a viewer
         return []

@@ -41,7 +41,7 @@ def export(file: Path | None, no_files: bool, **wanted: Any) -> None:
     with _target(file) as target:
         while some := list(islice(found, _SLICE)):
             target.writelines(job_export.lines([snapshot.id for snapshot in some]))
-        target.writelines(job_export.batches())
+        target.writelines(job_export.end())
     said = f"{job_export.count:,} jobs exported"
     if job_export.missing:
         why = "" if no_files else ": they are gone, or this machine does not reach them (JOBKIT_RESULTS)"

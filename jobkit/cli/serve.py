@@ -36,6 +36,7 @@ import jobkit
 import jobkit.http
 from jobkit.cli import BadInput, options, out
 from jobkit.cli.worker import kept_worker, slots_option
+from jobkit.codec import keys_in
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.demand import request_workers
@@ -212,7 +213,10 @@ def _dashboard(port: int, home: Home, settings: Settings) -> Child:
     log = home.logs / "dashboard.log"
     options, environ = guard(settings)
     if not settings.is_embedded:  # whose keys are in its home
-        keys = {"JOBKIT_SECRET": settings.secret, "JOBKIT_TOKEN_SECRET": settings.token_secret}
+        keys = {"JOBKIT_TOKEN_SECRET": settings.token_secret}
+        keys |= (
+            {"JOBKIT_SECRET_FILE": settings.secret_file} if settings.secret_file else {"JOBKIT_SECRET": settings.secret}
+        )
         environ |= {name: key for name, key in keys.items() if key}
     return Child(
         name="dashboard",
@@ -453,7 +457,8 @@ def sealing(settings: Settings) -> dict[str, str]:
 
 
 def _key(use: str, settings: Settings) -> bytes:
-    secret = settings.login_secret.partition(",")[0].strip().encode() or secrets.token_bytes(32)
+    keys, _ = keys_in(settings.login_secret)
+    secret = keys[0] if keys else secrets.token_bytes(32)
     return hmac.new(secret, f"jobkit-{use}\x00{settings.namespace}".encode(), hashlib.sha256).digest()
 
 

@@ -85,8 +85,14 @@ def share(
         for name in people:
             out.say(f"{name} is logged out of the dashboard, and refused from now on")
         others = [name for name in revoked if name not in people or name in joined]
-        for member in hosting.revoke(settings, others) if others else ():
+        gone = hosting.revoke(settings, others) if others else []
+        for member in gone:
             out.say(f"{member.name} is refused from now on; jobs that run there run again on other workers")
+        for namespace in sorted({member.namespace for member in gone if member.role is MemberRole.WORKER}):
+            out.say(
+                f"the key of the namespace {namespace} was replaced; the other machines get the new key by themselves. "
+                "Jobs, schedules and pools of a revoked machine stay: remove what you do not trust"
+            )
         known = {ticket.name for ticket in Members(home).read().tickets if ticket.is_valid}
         for word in before.tickets:
             if word.is_valid and word.name not in {*known, *others}:

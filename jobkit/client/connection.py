@@ -25,6 +25,7 @@ from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
 from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
+from jobkit.keys import codec_of
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, StoreUnavailable
 from jobkit.model.errors import repeating
 from jobkit.settings import Settings, submitter_name
@@ -93,7 +94,7 @@ class Connection:
     ) -> None:
         self.settings = settings
         # Nothing leaves the process of a `sync://` kit, so pickles are harmless.
-        self.codec = Codec.from_secret("this process" if settings.scheme == "sync" else settings.secret)
+        self.codec = Codec.from_secret("this process") if settings.scheme == "sync" else codec_of(settings)
         self.is_closed = False
         self._make_job, self._embedded = make_job, embedded
         self._open_store, self._has_own_space = open_store, has_own_space

@@ -1,16 +1,17 @@
-"""Jobs as lines of an export, with all that they need, and back. These methods block; nothing here unseals."""
+"""Jobs as lines of an export, with all that they need, and back. These methods block; nothing of a job is unsealed."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 import msgspec
 
 from jobkit.belongings import ContentGone, Missing, word_of
-from jobkit.codec import Blob
-from jobkit.model import InvalidParams, JobkitError, JobState
+from jobkit.codec import RAW, Blob, Codec, Subject
+from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
 from jobkit.store.export import VERSION, ContentLine, Dump, read_dumps, read_line, restore
 from jobkit.store.moved_batches import checked_batch, read_batch, restore_batch
 from jobkit.store.values import Submission
@@ -26,6 +27,38 @@ _OTHER_KEY = (
     "server; that of an embedded one is the file secret in its home"
 )
 
+_FORMER_KEY = (
+    "the export is not sealed with the key of now, and a machine that knew an earlier one was revoked: arguments, "
+    "results and files were left out, and jobs that had not ended; export the jobs again on the server that keeps them"
+)
+
+
+class _Seal:
+    """Running hash of the lines of an export, and its seal."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec, self._hash = codec, hashlib.sha256()
+        self.is_open = False
+
+    def add(self, line: bytes) -> bytes:
+        """Count a line, and return it."""
+        self._hash.update(line)
+        self.is_open = True
+        return line
+
+    def line(self) -> bytes:
+        """Return the line that seals the lines before it."""
+        return _line("seal", "", self._codec.seal(RAW, self._hash.digest(), _LINES))
+
+    def close(self, sealed: bytes) -> None:
+        """Begin again behind a line that has sealed the lines before it; ignore one that has not."""
+        with contextlib.suppress(SignatureError):
+            if self._codec.verify(sealed, _LINES, is_stored=False) == (RAW, self._hash.digest()):
+                self._hash, self.is_open = hashlib.sha256(), False
+
+
+_LINES = Subject("export", "", "")
+
 
 class JobExport:
     """Writes jobs as lines.
@@ -39,6 +72,7 @@ class JobExport:
 
     def __init__(self, kit: Kit, *, has_files: bool = True) -> None:
         self._call, self._verbs = kit._connection.call, kit.verbs
+        self._seal = _Seal(kit._connection.codec)
         self._most = float("inf") if has_files else -1.0
         self._known: set[str] = set()
         self._batches: dict[str, None] = {}
@@ -47,6 +81,9 @@ class JobExport:
 
     def lines(self, job_ids: Sequence[str]) -> Iterator[bytes]:
         """Yield the lines of these jobs; those that are deleted meanwhile are left out."""
+        return map(self._seal.add, self._lines(job_ids))
+
+    def _lines(self, job_ids: Sequence[str]) -> Iterator[bytes]:
         for dump in self._call(read_dumps, self._verbs.store, job_ids):
             if dump is None:
                 continue
@@ -66,11 +103,12 @@ class JobExport:
                 else:
                     self._known |= {one.name} if one.kind != "file" else set()
 
-    def batches(self) -> Iterator[bytes]:
-        """Yield the lines of the batches and studies of these jobs, behind all of the jobs."""
+    def end(self) -> Iterator[bytes]:
+        """Yield the lines behind all jobs: their batches and studies, and the seal."""
         for batch_id in self._batches:
             if (content := self._call(read_batch, self._verbs.store, batch_id)) is not None:
-                yield _line("batch", batch_id, content)
+                yield self._seal.add(_line("batch", batch_id, content))
+        yield self._seal.line()
 
 
 def _line(kind: str, name: str, content: bytes, *, more: bool = False) -> bytes:
@@ -99,6 +137,7 @@ class JobImport:
         self._waiting: list[int] = []
         self._begun: set[str] = set()
         self._to_go_on: list[str] = []
+        self._is_bare = False
         self.ended = self.ran = self.stored = self.submitted = 0
         self.problems: dict[str, None] = {}
 
@@ -108,7 +147,8 @@ class JobImport:
 
     def check(self) -> None:
         """Read all lines. Raises InvalidParams: one is refused."""
-        at = 0
+        self._codec.renew()
+        at, seal = 0, _Seal(self._codec)
         for n, line in enumerate(self._source, 1):
             try:
                 item = read_line(line) if line.strip() else None
@@ -116,9 +156,17 @@ class JobImport:
                     checked_batch(item.name, item.content)
             except InvalidParams as error:
                 raise InvalidParams(f"line {n}: {error}; nothing was stored") from None
+            if isinstance(item, ContentLine) and item.piece == "seal":
+                seal.close(item.content)
+            elif item is not None:
+                seal.add(line)
             if isinstance(item, Dump):
                 self._count(item, at)
             at += len(line)
+        if seal.is_open and self._codec.has_retired:
+            self._is_bare = True
+            self._waiting, self._begun = [], set()
+            self.problems = {_FORMER_KEY: None}
 
     def _count(self, dump: Dump, at: int) -> None:
         if not self._codec.has_key_of(dump.args):
@@ -154,11 +202,13 @@ class JobImport:
                     dumps = []
                     self._call(restore_batch, self._verbs.store, item.name, item.content)
                 else:
-                    self._put(item, is_wanted=item.piece != "file" or item.name.rpartition("/")[0] in folders)
+                    is_of_job = item.piece != "file" or item.name.rpartition("/")[0] in folders
+                    self._put(item, is_wanted=is_of_job and not self._is_bare)
                 continue
             if len(dumps) >= _SLICE or size > _SLICE_BYTES:
                 self._restore(dumps)
                 dumps, folders, size = [], set(), 0
+            item = item.bare() if self._is_bare else item
             if self._has_waiting and item.id in self._begun:
                 item = item.stopped("it was moved to another server, where a new job goes on")
             if item.snapshot.is_terminal:

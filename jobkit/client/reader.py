@@ -195,6 +195,8 @@ class JobReader:
         folder = JobFolder(verbs.file_store, path, "") if path and verbs.file_store is not None else None
         results = self._connection.settings.results
         codec = self._connection.codec
+        if known:
+            codec.renew()  # files are not trusted with a key that was retired meanwhile
         return checkpoints_in(CheckpointPlace.of(codec, job_id, spec.task, us, folder, results, known=tuple(known)))
 
     def artifact(self, job_id: str, name: str) -> Artifact:

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from jobkit.codec import RETIRED
 from jobkit.model import JobkitError
 from jobkit.model.format import local_time
 from jobkit.own_machine import write_private
@@ -31,6 +32,9 @@ with suppress(ModuleNotFoundError):  # Windows has no locks by the kernel, and n
 
 #: Maximum length of a socket path that all platforms support (macOS has room for 103 bytes).
 MAX_SOCKET_BYTES = 100
+
+#: So many former keys of a namespace are kept.
+_RETIRED_MOST = 100
 
 
 class Home:
@@ -91,13 +95,31 @@ class Home:
             make_private(self.socket.parent, "the socket directory", may_be_link=False)
 
     def secret(self, namespace: str) -> str:
-        """Return the key that signs payloads of a namespace: 64 hex digits, created by the first call, mode 0600.
+        """Return the keys of payloads of a namespace, as in `JOBKIT_SECRET`: 64 hex digits each, the first one signs.
 
-        That of "default" has its own file. Raises JobkitError if the file is damaged, or other users can read it.
+        One is created by the first call. Raises JobkitError if the file is damaged, or other users can read it.
         """
-        if namespace == "default":
-            return self._random_text("secret", "the signing key", "remove it, and with it the jobs that wait")
-        return _derived(self._master(), f"payloads\0{namespace}")
+        path = self.secret_file(namespace)
+        if namespace != "default" and not path.exists():
+            first = _derived(self._master(), f"payloads\0{namespace}")
+            try:
+                write_private(path, first, replaces=False)
+            except OSError:  # the disk is full: the next call writes the same
+                return first
+        return self._random_text(path.name, "the signing key", "remove it, and with it the jobs that wait")
+
+    def secret_file(self, namespace: str) -> Path:
+        """Return the file of `secret`, which has mode 0600."""
+        return self.path / ("secret" if namespace == "default" else f"secret.{namespace}")
+
+    def replace_secret(self, namespace: str) -> None:
+        """Sign payloads of a namespace with a new key from now on. Those before are retired, see `Codec`.
+
+        Raises JobkitError as `secret` does. Callers hold a lock.
+        """
+        retired = [f"{RETIRED}{key.removeprefix(RETIRED)}" for key in self.secret(namespace).split(",")]
+        text = ",".join((secrets.token_hex(32), *retired[:_RETIRED_MOST]))
+        write_private(self.secret_file(namespace), text)
 
     def token_secret(self) -> str:
         """Return the key of tokens and logins, which no other machine gets. Raises JobkitError as `secret` does."""
@@ -105,8 +127,7 @@ class Home:
 
     def _master(self) -> str:
         """Return the key from which others are derived. Raises JobkitError as `secret` does."""
-        fix = "remove it, and with it all tokens and the jobs that wait outside of the namespace default"
-        return self._random_text("master-key", "the master key", fix)
+        return self._random_text("master-key", "the master key", "remove it, and with it all tokens")
 
     def login_command(self) -> str:
         """Return the name of the server's command AUTH, which only the gateway of `jobkit share` may know.

@@ -199,7 +199,9 @@ def revive(settings: Settings) -> bool:
 def keyed(settings: Settings) -> Settings:
     """Return `settings` with the keys of their home. Raises JobkitError if one cannot be used."""
     home = Home.at(settings.home)
-    return replace(settings, secret=home.secret(settings.namespace), token_secret=home.token_secret())
+    secret = home.secret(settings.namespace)
+    file = str(home.secret_file(settings.namespace))
+    return replace(settings, secret=secret, secret_file=file, token_secret=home.token_secret())
 
 
 def renew_functions(home: Home) -> None:

@@ -52,7 +52,7 @@ class CheckpointPlace(msgspec.Struct, frozen=True):
 
     Attributes:
         job_id, task: of the job.
-        keys: see `Codec.narrowed`. allow_pickle: they may hold pickles.
+        keys, retired: see `Codec.narrowed`. allow_pickle: they may hold pickles.
         results: directory or URL; "" if they are kept in the store. folder, owner: of the job, see `JobFolder`.
         most: maximum size of one in the store, in bytes.
         known: those that the store knows, oldest first, with their bytes if they are kept there.
@@ -67,13 +67,17 @@ class CheckpointPlace(msgspec.Struct, frozen=True):
     owner: str = ""
     most: int = STORED_BYTES
     known: tuple[tuple[CheckpointInfo, bytes], ...] = ()
+    retired: tuple[bytes, ...] = ()
 
     @classmethod
     def of(
         cls, codec: Codec, job_id: str, task: str, us: int, folder: JobFolder | None, results: str = "", **more: Any
     ) -> CheckpointPlace:
         """Return the place of a submission. `us`: its time of submit in microseconds, as part of its identity."""
-        keys = codec.narrowed(Subject(f"checkpoints\0{us}", job_id, task))
+        subject = Subject(f"checkpoints\0{us}", job_id, task)
+        keys = codec.narrowed(subject)
+        if more.get("known"):
+            more["retired"] = codec.narrowed(subject, retired=True)
         if folder is None:
             return cls(job_id, task, keys, codec.allow_pickle, **more)
         return cls(job_id, task, keys, codec.allow_pickle, results, folder.path, folder.owner, **more)
@@ -112,13 +116,14 @@ class CheckpointFiles:
     """The checkpoints of one job. All methods block; those that read or write raise `OSError`."""
 
     def __init__(self, place: CheckpointPlace) -> None:
-        self.codec = Codec(place.keys, allow_pickle=place.allow_pickle)
+        self.codec = Codec(place.keys, retired=place.retired, allow_pickle=place.allow_pickle)
         self._place = place
         self._folder: JobFolder | None = None
         self._is_claimed = not place.owner
         if place.results:
             self._folder = JobFolder(FileStore(place_of(place.results)), place.folder, place.owner)
         self.stored: dict[str, bytes] = {info.name: body for info, body in place.known if body}
+        self._seals = {info.name: info.seal for info, _ in place.known}
 
     @property
     def shown(self) -> str:
@@ -156,6 +161,7 @@ class CheckpointFiles:
             head: without pieces. files: to copy, by the name that they have in it.
         """
         name, pieces = head.info.name, list[_Piece]()
+        self._seals.pop(name, None)
         parts = self._parts(head, body, files, pieces)
         sealed = b""
         if self._folder is None:
@@ -172,7 +178,7 @@ class CheckpointFiles:
             for old in self.names()[:-KEPT]:
                 with contextlib.suppress(OSError):  # another attempt of the job was faster
                     store.place.delete(f"{self._folder.path}/{old}")
-        return _sized(head.info, pieces), sealed
+        return replace(_sized(head.info, pieces), seal=self._seals[name]), sealed
 
     def _in_memory(self, parts: Iterator[Part]) -> bytes:
         made = bytearray()
@@ -201,6 +207,7 @@ class CheckpointFiles:
             pieces.append(_Piece(name, size, running.digest()))
         whole = replace(head, info=_sized(head.info, pieces), pieces=tuple(pieces))
         sealed = self.codec.seal(RAW, msgspec.msgpack.encode(whole), self._subject(head.info.name))
+        self._seals[head.info.name] = _seal_of(sealed)
         yield sealed + _TAIL.pack(len(sealed), _MAGIC)
 
     def open(self, name: str) -> BinaryIO:
@@ -220,7 +227,10 @@ class CheckpointFiles:
         if magic != _MAGIC or not 0 < length <= min(_HEAD_MOST, size - _TAIL.size):
             raise Damaged("it is not whole")
         file.seek(size - _TAIL.size - length)
-        form, body = self.codec.verify(file.read(length), self._subject(name))
+        sealed = file.read(length)
+        # With a former key only what a job wrote before a machine that knows the key was revoked.
+        is_stored = name in self.stored or self._seals.get(name) == _seal_of(sealed)
+        form, body = self.codec.verify(sealed, self._subject(name), is_stored=is_stored)
         try:
             head = msgspec.msgpack.decode(body, type=CheckpointHead)
         except msgspec.MsgspecError as error:
@@ -262,6 +272,11 @@ class CheckpointFiles:
 
     def _subject(self, name: str) -> Subject:
         return Subject(f"checkpoint\0{name}", self._place.job_id, self._place.task)
+
+
+def _seal_of(sealed: bytes) -> str:
+    """Return 16 bytes of the MAC in an envelope, in hex digits."""
+    return sealed[7:23].hex()
 
 
 def _sized(info: CheckpointInfo, pieces: Sequence[_Piece]) -> CheckpointInfo:

@@ -273,7 +273,7 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
         raise ResultExpired(f"{why}{there}: it has expired, or the directory is not shared with the workers") from None
     if head and envelope[:HEAD_BYTES] != head:  # also one that a former member has sealed
         raise SignatureError(f"the file of the {subject} was replaced after it was stored")
-    return codec.verify(envelope, _in_file(subject, path))
+    return codec.verify(envelope, _in_file(subject, path), is_stored=bool(head))
 
 
 class _Reference(msgspec.Struct, frozen=True, array_like=True):

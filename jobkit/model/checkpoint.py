@@ -26,6 +26,7 @@ class CheckpointInfo(Record, frozen=True):
         size_bytes: of value and files.
         files: names of its files, relative to the working directory.
         completed, total: the job's progress at that moment, None if not known.
+        seal: of its head, if it is a file; in hex digits.
         host: machine that wrote it. place: directory or URL in which it is; "" if it is in the store.
     """
 
@@ -39,6 +40,7 @@ class CheckpointInfo(Record, frozen=True):
     total: float | None = None
     host: str = ""
     place: str = ""
+    seal: str = ""
 
     @property
     def phrase(self) -> str:

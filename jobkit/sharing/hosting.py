@@ -125,9 +125,10 @@ def environment_for(settings: Settings, name: str) -> Mapping[str, str]:
 
 
 def end_environment(settings: Settings, name: str) -> None:
-    """Revoke what `environment_for` has given out in the namespace of `settings`, if anything."""
+    """End the membership that `environment_for` has given out in the namespace of `settings`, if there is one."""
     if names := Members(Home.at(settings.home)).names_for(name, settings.namespace):
-        revoke(settings, names)
+        home = Home.at(settings.home)
+        remove_members(home, Members(home), names, has_left=True)
 
 
 def revoke(settings: Settings, names: Sequence[str]) -> list[Member]:

@@ -10,8 +10,8 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from typing import Any, TypeVar
 
@@ -157,15 +157,29 @@ class Members:
 
     def change(self, change: Callable[[Shared], tuple[Shared, T]]) -> T:
         """Store what `change` returns first, return the second. No other process changes the file meanwhile."""
-        make_private(self.home.sharing, "the jobkit home's directory")
-        with holding(self.home.sharing / "lock", patience_s=10.0) as is_mine:
-            if not is_mine:
-                raise JobkitError(f"another process keeps {self.home.sharing} locked: try again")
+        with self._locked():
             known = self.read()
             changed, result = change(known)
             if changed != known:
                 write_private(self._path, msgspec.json.format(msgspec.json.encode(changed)).decode())
         return result
+
+    def replace_secrets(self, namespaces: Collection[str]) -> None:
+        """Replace the keys of payloads of some namespaces: for what members knew that are none any more."""
+        if namespaces:
+            with self._locked():
+                by_file = {self.home.secret_file(namespace): namespace for namespace in namespaces}
+                for namespace in by_file.values():
+                    self.home.replace_secret(namespace)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the home's members. Raises JobkitError if another process does not release it."""
+        make_private(self.home.sharing, "the jobkit home's directory")
+        with holding(self.home.sharing / "lock", patience_s=10.0) as is_mine:
+            if not is_mine:
+                raise JobkitError(f"another process keeps {self.home.sharing} locked: try again")
+            yield
 
     def set(self, **changes: Any) -> None:
         """Store addresses: fields of `Shared`."""
@@ -264,9 +278,12 @@ class Members:
 def remove_members(home: Home, members: Members, names: tuple[str, ...], *, has_left: bool = False) -> list[Member]:
     """Remove members and invalidate words by their names, and cut the members' connections; return the members.
 
-    The words with which they have joined stay valid if `has_left`. Raises JobkitError if there is none of a name.
+    The keys that they know are replaced, and the words with which they have joined refused, unless they `has_left` by
+    themselves. Raises JobkitError if there is none of a name.
     """
     gone = members.revoke(names, and_their_words=not has_left)
+    if not has_left:
+        members.replace_secrets({member.namespace for member in gone if member.role is MemberRole.WORKER})
     for member in gone:
         with suppress(OSError, ServerReply):  # not running: the gateway refuses it later
             ask(str(home.socket), "ACL", "DELUSER", member.user)

@@ -12,8 +12,11 @@ from typing import Any
 import msgspec
 from tornado.web import HTTPError, RequestHandler
 
+from jobkit.codec import Codec
 from jobkit.embedded.home import Home, own_version, say
-from jobkit.model import JobkitError
+from jobkit.joined import KEYS_PATH
+from jobkit.keys import proof_of
+from jobkit.model import JobkitError, SignatureError
 from jobkit.sharing.members import (
     JOIN_PATH,
     LEAVE_PATH,
@@ -134,6 +137,24 @@ class AboutHandler(MemberHandler):
         )
 
 
+class KeysHandler(MemberHandler):
+    """`POST /keys`: the keys of payloads as they are now, for a member that has had one of them.
+
+    A job on its machine may send requests with the member's credentials, but has no key.
+    """
+
+    def post(self) -> None:
+        try:
+            secret = self.home.secret(self.member.namespace)
+            Codec.from_secret(secret).verify(self.request.body, proof_of(self.member.user))
+        except SignatureError:
+            raise Refused(403, "this machine has no key of this namespace: join again") from None
+        except (JobkitError, OSError) as error:
+            raise Refused(503, f"the sharing machine cannot read its keys: {error}") from None
+        self.check_member()  # one that was revoked meanwhile must not get the key that replaces what it knew
+        self.finish({"secret": secret})
+
+
 class LeaveHandler(MemberHandler):
     """`POST /leave`: the caller is no longer a member, as after `jobkit share --revoke`. Its word stays valid."""
 
@@ -146,4 +167,9 @@ class LeaveHandler(MemberHandler):
         self.finish({"name": self.member.name})
 
 
-ROUTES: Routes = [(JOIN_PATH, JoinHandler), (LEAVE_PATH, LeaveHandler), ("/about", AboutHandler)]
+ROUTES: Routes = [
+    (JOIN_PATH, JoinHandler),
+    (LEAVE_PATH, LeaveHandler),
+    (KEYS_PATH, KeysHandler),
+    ("/about", AboutHandler),
+]

@@ -3,7 +3,7 @@
 A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
 artifacts, metrics, checkpoints, questions, the journal of a study. The lines behind it have what it needs beside that
 (`ContentLine`): facts, large parts of its call, its files; what several jobs need is there once. Batches come at the
-end, see `moved_batches`. Nothing is unsealed, so an imported job is
+end, see `moved_batches`; then a seal of all lines. Nothing is unsealed, so an imported job is
 still authentic, and runs or unpickles only with the same secret.
 """
 
@@ -42,7 +42,8 @@ class ContentLine(_Head, frozen=True):
     """A line with a content, or with its next bytes.
 
     Attributes:
-        piece: "made" (facts), "part" (of a call), "file" (in the folder of a job) or "batch"; readers ignore others.
+        piece: "made" (facts), "part" (of a call), "file" (in the folder of a job), "batch", or "seal" (of all lines
+            before it). Readers ignore others.
         name: see `jobkit.belongings`; the id of a batch. content: the bytes. more: the next line has further ones.
     """
 
@@ -88,6 +89,12 @@ class Dump(_Head, frozen=True):
         text = msgspec.json.encode([line.to_wire()]).decode()
         chunk = str(count), "1", str(len(text)), text
         return replace(self, record={**self.record, "logn": str(count)}, log=[*self.log, chunk])
+
+    def bare(self) -> Dump:
+        """Return the same job without all that is sealed, and without its files."""
+        return replace(
+            self, args=b"", result=b"", preview=b"", bodies={}, checkpoints={}, asks={}, parts=[], folder="", ran=""
+        )
 
     def stopped(self, reason: str) -> Dump:
         """Return a job that has not ended as a cancelled one, from whose checkpoints another one can go on."""

@@ -199,6 +199,8 @@ class RunningJobs:
         if before is not None and before.run is not None:
             await asyncio.wait([before.run])
         try:
+            if not self._codec.has_key_of(claimed.payload):
+                await self._once_reachable(asyncio.to_thread, self._codec.renew)
             if claimed.losses:  # to a worker of this machine, perhaps
                 await self._orphans.end()
             if claimed.attempt > 1:

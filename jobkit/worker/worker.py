@@ -19,8 +19,8 @@ from typing import Any
 
 import arq.worker
 
-from jobkit.codec import Codec
 from jobkit.features import modules
+from jobkit.keys import codec_of
 from jobkit.model import StoreUnavailable
 from jobkit.run.attempt import Outcome, Runner
 from jobkit.run.watch import LoopWatch
@@ -89,7 +89,7 @@ class JobWorker(arq.worker.Worker):
         info = identify(queues, slots, tasks, resources)
         arq_options |= {"queue_name": info.queues[0], "burst": burst, "max_jobs": slots}
         super().__init__(functions, **arq_options)
-        self.settings, self.info, self.codec = settings, info, Codec.from_secret(settings.secret)
+        self.settings, self.info, self.codec = settings, info, codec_of(settings)
         self.store = RedisStore(settings)
         self.helpers = Helpers(lambda: self._ask_to_stop(self._stop or "drain", "a part has failed"))
         self.pause = RetryPause()

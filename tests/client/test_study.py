@@ -67,7 +67,7 @@ def test_a_study_moves_with_its_journal_and_its_trials(kit: Kit) -> None:
     best = study.result(60)
     ids = [study.id, *(job.id for job in study.batch)]
     job_export = JobExport(kit)
-    lines = io.BytesIO(b"".join([*job_export.lines(ids), *job_export.batches()]))
+    lines = io.BytesIO(b"".join([*job_export.lines(ids), *job_export.end()]))
     kit.delete(ids)
     assert not kit.studies()
 

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+from jobkit.codec import RETIRED
 from jobkit.model import EventType, JobEvent, JobSnapshot
 from jobkit.model.notify_rule import NotifyRule
 from jobkit.settings import Settings
@@ -95,7 +96,8 @@ class KeptSink(RuleSink):
 
     def __init__(self, rule: NotifyRule, settings: Settings) -> None:
         super().__init__(rule)
-        key = hashlib.sha256(settings.secret.encode()).digest()
+        oldest = settings.secret.rpartition(",")[2].removeprefix(RETIRED)  # it stays the same when the key is replaced
+        key = hashlib.sha256(oldest.encode()).digest()
         address = rule.to or f"{rule.url} {rule.secret}"
         self.key = hashlib.blake2b(address.encode(), key=key, digest_size=8).hexdigest()
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.codec import Codec
 from jobkit.features.pools.decide import PoolPlan, PoolView, Tempo, decide
 from jobkit.features.pools.launcher import (
     EngineUnavailable,
@@ -37,6 +36,7 @@ from jobkit.features.pools.launcher import (
 from jobkit.features.pools.spec import PoolSpec, read_pool
 from jobkit.features.pools.store import LOCK, PoolPause, PoolRecord, PoolStatus, PoolStore, PoolUnit
 from jobkit.features.pools.units import has_failed, is_stuck, is_well, merged, worked_ms
+from jobkit.keys import codec_of
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 from jobkit.store.leader import Leader
@@ -156,7 +156,7 @@ class Autoscaler:
     ) -> None:
         self._store, self._pools, self._tempo = store, store.part(PoolStore), tempo or Tempo()
         self._environment = environment or partial(worker_settings, settings)
-        self._codec = Codec.from_secret(settings.secret)
+        self._codec = codec_of(settings)
         self._owner = f"{socket.gethostname()} {secrets.token_hex(6)} {processes.mark(os.getpid())}"
         self._leader = Leader(store, LOCK, self._owner)
         self._ends_after_s, self._unneeded_at = ends_after_s, float("inf")

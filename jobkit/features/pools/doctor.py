@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from jobkit.cli.doctor import Finding, ok, warn
-from jobkit.codec import Codec
 from jobkit.features.pools.info import PoolInfo, pool_infos
+from jobkit.keys import codec_of
 from jobkit.store.redis import RedisStore
 
 
 async def findings(store: RedisStore) -> Iterable[Finding]:
     """Return a line for each pool."""
-    return states(await pool_infos(store, Codec.from_secret(store.settings.secret)))
+    return states(await pool_infos(store, codec_of(store.settings)))
 
 
 def states(pools: Sequence[PoolInfo]) -> Iterator[Finding]:

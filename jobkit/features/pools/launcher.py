@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
@@ -222,8 +222,8 @@ def worker_environment(order: WorkerOrder, engine: str) -> dict[str, str]:
 
 #: Settings that workers of pools inherit from the autoscaler.
 _PASSED_ON = (
-    "url", "secret", "namespace", "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep",
-    "results", "archive", "archive_files", "start_method", "locals", "made_by", "made_env",
+    "url", "secret", "secret_file", "namespace", "lease", "heartbeat", "cancel_grace", "drain", "result_ttl",
+    "max_losses", "keep", "results", "archive", "archive_files", "start_method", "locals", "made_by", "made_env",
 )  # fmt: skip
 
 #: Engines whose workers are always on other machines.
@@ -247,6 +247,8 @@ def worker_settings(settings: Settings, engine: str) -> dict[str, str]:
             f"workers on {engine} cannot reach the jobs, whose server answers on this machine only: "
             "`jobkit share` makes it reachable"
         )
+    has_file = bool(settings.secret_file) and (engine in _HERE or settings.url.startswith("unix:"))
+    settings = replace(settings, secret="") if has_file else replace(settings, secret_file="")
     defaults = {field.name: field.default for field in fields(Settings)}
     values = {name: getattr(settings, name) for name in _PASSED_ON}
     if engine not in _HERE and (member := settings.membership):  # other machines have not joined under that name

@@ -21,6 +21,7 @@ from typing import Any
 
 import jwt
 
+from jobkit.codec import keys_in
 from jobkit.http.messages import Problem, Request
 from jobkit.model import InvalidParams, JobSpec
 from jobkit.model.batch import BatchSpec
@@ -197,7 +198,7 @@ class Rate:
 
 def derived_keys(secret: str, use: str, namespace: str) -> list[bytes]:
     """Return the keys for one use in one namespace, of the keys in `Settings.login_secret`. The first one signs."""
-    keys = [key.strip().encode() for key in secret.split(",") if key.strip()]
+    keys, _ = keys_in(secret)
     return [hmac.new(key, f"jobkit-{use}\x00{namespace}".encode(), hashlib.sha256).digest() for key in keys]
 
 
