@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
     from jobkit.features.nouns import Schedule
+    from jobkit.features.verbs import Notebook
     from jobkit.model import (
         Backoff,
         ErrorKind,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
         Unanswered,
         UnknownTask,
     )
-    from jobkit.notebooks.notebook_task import Notebook
     from jobkit.run.inside.asking import ask
     from jobkit.run.inside.bars import progress
     from jobkit.run.inside.checkpoints import checkpoint, resume
@@ -111,7 +111,7 @@ __all__ = [
 
 #: Module of each public name; the others are in `jobkit.model`.
 _MODULES = {
-    "Notebook": "jobkit.notebooks.notebook_task",
+    "Notebook": "jobkit.features.verbs",
     "Range": "jobkit.tasks.specs",
     "ask": "jobkit.run.inside.asking",
     "checkpoint": "jobkit.run.inside.checkpoints",

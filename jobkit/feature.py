@@ -7,6 +7,9 @@ load a feature's modules by what they are for, when they are first used:
   that brings it about; `lua/lib/call.lua` lists the moments.
 - `store.py`: verbs of the store, as a `StorePart`, which `store.part(...)` makes.
 - `kit.py`: the class of its noun, which `nouns.py` beside the list gives to the kit.
+- its verbs that submit stand in `kit.py`, too; `verbs.py` beside the list gives them to a kit and its `options(...)`.
+- `named.py`: what a name at the command line stands for that is no task's: `call_of(name, pairs)`, a function with its
+  arguments from `["n=5"]`, or None; `names()`, the names that complete, each with a word.
 - `routes.py`: `ROUTES` of the HTTP API.
 - `commands.py`: commands of the command line.
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
@@ -50,7 +53,7 @@ class Feature:
     Attributes:
         name: of its folder, and of its noun.
         parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
-            "said", "older", "doctor", "fleet", "beside", "coded", "due", "options".
+            "named", "said", "older", "doctor", "fleet", "beside", "coded", "due", "options".
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.

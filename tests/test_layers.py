@@ -55,7 +55,7 @@ KNOWN_TO = {
     "distributed": {FEATURE},
     "ray": {FEATURE},
     "kubernetes": {FEATURE},
-    "jupyter_scheduler": {"jupyter_scheduler"},
+    "jupyter_scheduler": {FEATURE},
     "pyarrow": {FEATURE, "run", "ui"},
 }
 
@@ -89,7 +89,7 @@ def imports(path: Path) -> tuple[Import, ...]:
 
 def room_of(path: Path) -> str:
     parts = path.relative_to(PACKAGE).parts
-    if parts[0] == LIST and path.name not in ("__init__.py", "nouns.py"):
+    if parts[0] == LIST and path.name not in ("__init__.py", "nouns.py", "verbs.py"):
         return FEATURE
     return parts[0].removesuffix(".py")
 
@@ -102,7 +102,7 @@ def rooms_imported(one: Import) -> set[str]:
     head, *rest = one.module.split(".")
     if head != "jobkit":
         return set()
-    if rest[:1] == [LIST] and rest[1:] and rest[1] != "nouns":
+    if rest[:1] == [LIST] and rest[1:] and rest[1] not in ("nouns", "verbs"):
         is_whole = rest[2:] or any((PACKAGE / LIST / rest[1] / f"{name}.py").exists() for name in one.names)
         return {FEATURE if is_whole else LIST}
     if rest:

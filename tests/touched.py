@@ -25,7 +25,6 @@ ELSEWHERE = {
     "demo": ["tests/tasks/test_demo.py"],
     "joblib": ["tests/worker/test_joblib.py"],
     "joined": ["tests/sharing"],
-    "jupyter_scheduler": ["tests/worker/test_jupyter_scheduler.py"],
     "keys": ["tests/sharing/test_revoked_keys.py"],
     "login_links": ["tests/sharing/test_dashboard.py"],
     "parts": ["tests/client/test_parts.py", "tests/worker/test_parts.py"],

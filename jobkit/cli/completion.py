@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home
+from jobkit.features import modules
 from jobkit.model import TERMINAL, JobState
 from jobkit.settings import Settings
 from jobkit.store.query import Query
@@ -42,12 +43,12 @@ def complete(kind: str, incomplete: str, options: Mapping[str, Any]) -> list[Com
     """Return what a parameter can be, as far as that can be read.
 
     Args:
-        kind: "tasks", "calls" (tasks, and notebooks of this folder), "queues", or one of `_STATES`.
+        kind: "tasks", "calls" (tasks, and what else a name stands for), "queues", or one of `_STATES`.
         options: those before the command: `--url` and others.
     """
     found: dict[str, str] = {}
     if kind == "calls":
-        kind, found = "tasks", dict.fromkeys(map(str, sorted(Path().glob("*.ipynb"))), "a notebook")
+        kind, found = "tasks", {name: words for each in modules("named") for name, words in each.names().items()}
     with contextlib.suppress(Exception):  # a sentence would stand in the middle of the command line
         settings = Settings.load(**options)
         if kind == "tasks":

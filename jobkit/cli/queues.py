@@ -17,12 +17,11 @@ import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, complete, out
 from jobkit.client.tables import Tasks, queue_columns, totals, usage
 from jobkit.client.waits import queue_state
+from jobkit.features import modules
 from jobkit.model import InvalidParams, JobEvent, JobkitError
 from jobkit.model.format import GLYPHS
 from jobkit.model.plain import to_json
 from jobkit.model.table import written
-from jobkit.notebooks import SUFFIX
-from jobkit.notebooks.notebook_task import Notebook
 from jobkit.tasks.params import describe
 from jobkit.tasks.registry import registry
 
@@ -89,13 +88,10 @@ def read_arguments(kit: Kit, name: str, read: Callable[[TaskInfo], dict[str, Any
     return read(task_info(kit, name))
 
 
-def read_call(kit: Kit, name: str, pairs: Sequence[str]) -> tuple[str | Notebook, dict[str, Any]]:
-    """Return what to submit, a task by its name or the notebook of a file, and its arguments from `["n=5"]`."""
-    if not name.endswith(SUFFIX):
-        return name, read_arguments(kit, name, lambda info: info.parse(pairs))
-    notebook = Notebook(name)
-    notebook.check_names([pair.partition("=")[0] for pair in pairs])
-    return notebook, registry.task_of(notebook).info().parse(pairs)
+def read_call(kit: Kit, name: str, pairs: Sequence[str]) -> tuple[str | Callable[..., Any], dict[str, Any]]:
+    """Return what to submit, a task by its name or what else a name stands for, and its arguments from `["n=5"]`."""
+    found = next(filter(None, (module.call_of(name, pairs) for module in modules("named"))), None)
+    return found or (name, read_arguments(kit, name, lambda info: info.parse(pairs)))
 
 
 def _serves_only_arq(kit: Kit) -> bool:

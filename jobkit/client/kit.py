@@ -31,7 +31,7 @@ from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.studies import StudyVerbs
 from jobkit.client.submit import BoundKit
-from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
+from jobkit.client.submit_verbs import AIO_SUBMIT_VERBS, AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
 from jobkit.feature import NounOf
 from jobkit.features.nouns import Nouns
@@ -290,7 +290,7 @@ class AioKit(AioSubmitVerbs):
 
     def __dir__(self) -> list[str]:
         verbs = [name for name in dir(self._kit) if coroutine_of(self._kit, name) is not None or self._has_noun(name)]
-        return sorted([*verbs, "map", "notebook", "options", "study", "submit", "sweep"])
+        return sorted([*verbs, *AIO_SUBMIT_VERBS])
 
     def _has_noun(self, name: str) -> bool:
         return isinstance(getattr(type(self._kit), name, None), NounOf)

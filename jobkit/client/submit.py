@@ -26,7 +26,7 @@ from jobkit.client.facts import FactsKeeper
 from jobkit.client.job import Job
 from jobkit.client.sent import Sent
 from jobkit.client.stop_rules import StopRule, judge_of, rule_of, sends_rules
-from jobkit.client.submit_verbs import SubmitVerbs
+from jobkit.client.submit_verbs import SUBMIT_VERBS, SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, RAW, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, StoreUnavailable
@@ -258,7 +258,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         return self.told()
 
     def __dir__(self) -> list[str]:
-        return [name for name in vars(SubmitVerbs) if name[0] != "_"]
+        return SUBMIT_VERBS
 
     # -- verbs --------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial, wraps
-from os import PathLike
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from jobkit.client.batch import Batch
@@ -14,8 +13,8 @@ from jobkit.client.executor import JobExecutor
 from jobkit.client.job import Job
 from jobkit.client.studies import Study, begin_study
 from jobkit.client.sweep import MAX_LIMIT, Sweep, sweep_of
+from jobkit.features.verbs import AioSubmits, Submits
 from jobkit.model import InvalidParams
-from jobkit.notebooks.notebook_task import Notebook
 from jobkit.tasks.options import SubmitOptions, takes
 from jobkit.tasks.shown import Listed
 from jobkit.tasks.signature import close_names
@@ -26,14 +25,6 @@ R = TypeVar("R")
 
 #: A rule after which the rest of a batch is cancelled, see `Batch.stop_when`.
 StopWhen = Callable[[Job[Any]], object] | str | None
-
-
-def _notebook_call(
-    path: str | PathLike[str], parameters: Mapping[str, Any]
-) -> tuple[Notebook, tuple[()], Mapping[str, Any]]:
-    notebook = Notebook(path)
-    notebook.check_names(parameters)
-    return notebook, (), parameters
 
 
 def _names_options(verb: Callable[P, R]) -> Callable[P, R]:
@@ -52,7 +43,7 @@ def _names_options(verb: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-class SubmitVerbs(Listed):
+class SubmitVerbs(Submits, Listed):
     """The submitting verbs of a kit and of its `options(...)`. Every verb may raise `StoreUnavailable`."""
 
     _submitter: Any  # the `BoundKit` that does the work
@@ -94,21 +85,6 @@ class SubmitVerbs(Listed):
             SubmitUnanswered: (a StoreUnavailable) the job may have been accepted; the message has its id.
         """
         return self._submitter.submit_one(task, args, kwargs)
-
-    def notebook(self, path: str | PathLike[str], /, **parameters: Any) -> Job[Any]:
-        """Submit a notebook file; returns a live `Job`: `kit.notebook("report.ipynb", region="EU")`.
-
-        It is executed in a separate kernel. Its artifacts are the executed notebook and an HTML page of it, its
-        result is what the last cell shows.
-
-        Args:
-            path: of the .ipynb file, relative to the working directory. The file is read now.
-            parameters: values for the variables of its cell with the tag `parameters`.
-
-        Raises:
-            InvalidParams: the file is no notebook, or a parameter is unknown or refused; nothing was stored.
-        """
-        return self._submitter.submit_one(*_notebook_call(path, parameters))
 
     @overload
     def map(
@@ -203,7 +179,7 @@ class SubmitVerbs(Listed):
         )  # fmt: skip
 
 
-class AioSubmitVerbs(Listed):
+class AioSubmitVerbs(AioSubmits, Listed):
     """The submitting verbs as coroutines, of `kit.aio` and of its `options(...)`; see `SubmitVerbs`."""
 
     def __init__(self, submitter: Any) -> None:
@@ -228,10 +204,6 @@ class AioSubmitVerbs(Listed):
     async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job[Any]:
         """Submit a task, any other callable, or a task by name; returns a live `Job`. See `Kit.submit`."""
         return await self._submitter.submit_async(task, args, kwargs)
-
-    async def notebook(self, path: str | PathLike[str], /, **parameters: Any) -> Job[Any]:
-        """Submit a notebook file; returns a live `Job`. See `Kit.notebook`."""
-        return await self._submitter.submit_async(*_notebook_call(path, parameters))
 
     @overload
     async def map(
@@ -272,6 +244,12 @@ class AioSubmitVerbs(Listed):
         return await asyncio.to_thread(partial(SubmitVerbs.study, self, objective, **definition))  # type: ignore[arg-type]
 
 
-for _name in ("submit", "map", "sweep", "notebook", "study"):
+#: Names of the submitting verbs of a kit, and of those of `kit.aio`.
+SUBMIT_VERBS, AIO_SUBMIT_VERBS = (
+    [name for name in dir(each) if name[0] != "_"] for each in (SubmitVerbs, AioSubmitVerbs)
+)
+
+for _name in SUBMIT_VERBS:
     inspect.unwrap(getattr(SubmitVerbs, _name)).__qualname__ = f"kit.{_name}"  # as Python's own errors name it
+for _name in AIO_SUBMIT_VERBS:
     getattr(AioSubmitVerbs, _name).__qualname__ = f"kit.aio.{_name}"  # as Python's warning names it if never awaited

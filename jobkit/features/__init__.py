@@ -1,6 +1,7 @@
 """`FEATURES`: what jobkit has beside its kernel, in the order in which they take part; `jobkit/feature.py` says how.
 
-A feature that is deleted with its folder and its line here and in `nouns.py` leaves a jobkit that works without it.
+A feature that is deleted with its folder and its lines here, in `nouns.py` and in `verbs.py` leaves a jobkit that works
+without it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Feature
-from jobkit.features import archive, failures, mercure, notify, pools, schedules
+from jobkit.features import archive, failures, mercure, notebooks, notify, pools, schedules
 
 FEATURES: tuple[Feature, ...] = (
     failures.FEATURE,
     schedules.FEATURE,
     pools.FEATURE,
+    notebooks.FEATURE,
     notify.FEATURE,
     mercure.FEATURE,
     archive.FEATURE,

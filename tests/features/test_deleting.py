@@ -34,7 +34,8 @@ PROGRAM = textwrap.dedent("""
         again.wait()
         assert [job.state, again.state] == ["failed", "failed"]
         assert kit.delete(job.id) and kit.submit(int, "1").result() == 1
-        assert not hasattr(kit, name) and name not in dir(kit)
+        for word in (name, name.removesuffix("s")):  # its noun, and its verb
+            assert not hasattr(kit, word) and word not in dir(kit)
         Dashboard(kit).__panel__()
     assert describe(ROUTES)["paths"]
     assert not [path for path in assets._FILES.values() if f"/{name}/" in str(path)]
@@ -50,7 +51,7 @@ def delete(features: Path, name: str) -> None:
         if name in later.after:
             delete(features, later.name)
     shutil.rmtree(features / name)
-    for path in (features / "__init__.py", features / "nouns.py"):
+    for path in (features / "__init__.py", features / "nouns.py", features / "verbs.py"):
         text = re.sub(rf"(import .*?)(, )?\b{name}\b", r"\1", path.read_text("utf-8")).replace("import ,", "import")
         kept = [line for line in text.splitlines() if not re.search(rf"\b{name}\b| import *$", line)]
         path.write_text("\n".join([*kept, "    pass", ""] if kept[-1].endswith('"""') else kept), "utf-8")

@@ -20,8 +20,8 @@ from tests.ui.conftest import Window
 
 #: Rooms and modules of workers, and of an extension of JupyterLab. All others can be imported.
 OF_WORKERS = re.compile(
-    r"jobkit\.(worker|system|notebooks\.execution|run\.(process|watch|placement)|__main__|http\.login|cli\.app"
-    r"|jupyter_scheduler|features\.\w+\.(beside|worker))\b.*"
+    r"jobkit\.(worker|system|run\.(process|watch|placement)|__main__|http\.login|cli\.app"
+    r"|features\.\w+\.(beside|execution|jupyter_scheduler|worker))\b.*"
 )
 
 IMPORT_ALL = """

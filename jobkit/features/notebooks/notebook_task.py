@@ -11,9 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from jobkit.features.notebooks.parameters import SUFFIX, TAG, signature_in
 from jobkit.model import InvalidParams
-from jobkit.notebooks import SUFFIX
-from jobkit.notebooks.parameters import TAG, signature_in
 
 
 class Notebook:
@@ -60,7 +59,7 @@ class Notebook:
 
     def __call__(self, /, **parameters: Any) -> Coroutine[Any, Any, Any]:
         """Execute it in a separate kernel; the coroutine returns what its last cell shows."""
-        from jobkit.notebooks.execution import execute
+        from jobkit.features.notebooks.execution import execute
 
         return execute(self.name, self.content, self.folder, parameters)
 

@@ -12,7 +12,8 @@ from jobkit.cli.queues import read_call
 from jobkit.tasks.registry import registry
 from jobkit.tasks.work import code_version
 from jobkit.testing import MemoryKit
-from tests.notebooks.files import write_notebook
+
+from .files import write_notebook
 
 
 @pytest.fixture

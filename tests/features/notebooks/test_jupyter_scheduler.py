@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from jobkit.model import JobNotFound
-from tests.notebooks.files import write_notebook
 from tests.support import wait_until
+from tests.worker.conftest import Bench
 
-from .conftest import Bench
+from .files import write_notebook
 
 pytest.importorskip("jupyter_scheduler")
 
@@ -30,7 +30,7 @@ class Scheduler:
         from jupyter_scheduler.orm import create_tables
         from jupyter_scheduler.scheduler import Scheduler as Real
 
-        from jobkit.jupyter_scheduler import JobkitExecutionManager
+        from jobkit.features.notebooks.jupyter_scheduler import JobkitExecutionManager
 
         database = f"sqlite:///{bench.folder}/scheduler.sqlite"
         create_tables(database)

@@ -24,12 +24,11 @@ from typing import Any
 import msgspec
 
 from jobkit.codec import decode
+from jobkit.features.notebooks.as_html import as_html
+from jobkit.features.notebooks.kernel import ORDER, KernelOrder
+from jobkit.features.notebooks.parameters import INJECTED, SUFFIX, TAG, cell_of
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, LogLine
 from jobkit.model.snapshot import JobError
-from jobkit.notebooks import SUFFIX
-from jobkit.notebooks.as_html import as_html
-from jobkit.notebooks.kernel import ORDER, KernelOrder
-from jobkit.notebooks.parameters import INJECTED, TAG, cell_of
 from jobkit.run.attempt import Outcome, Rejected, failed
 from jobkit.run.ended import EndedElsewhere
 from jobkit.run.inside import context
@@ -300,7 +299,7 @@ def _client(node: Any, job: Context) -> Any:
     class OwnKernel(jupyter.AsyncKernelManager):  # type: ignore[misc,name-defined]
         @property
         def kernel_spec(self) -> Any:
-            argv = [sys.executable, "-m", "jobkit.notebooks.kernel", "-f", "{connection_file}"]
+            argv = [sys.executable, "-m", "jobkit.features.notebooks.kernel", "-f", "{connection_file}"]
             argv.append("--HistoryManager.enabled=False")  # of the user, which all kernels would write to
             spec = jupyter.kernelspec.KernelSpec(argv=argv, language="python", display_name="Python")
             return spec if is_python else super().kernel_spec

@@ -13,10 +13,10 @@ import pytest
 
 import jobkit
 from jobkit.client.job import Job
-from tests.notebooks.files import write_notebook
 from tests.support import is_alive, wait_until
+from tests.worker.conftest import Bench
 
-from .conftest import Bench
+from .files import write_notebook
 
 REPORT = [
     "import jobkit, helpers\nfor i in jobkit.progress(range(3), 'rows'):\n    jobkit.log_metrics(i, loss=i)",

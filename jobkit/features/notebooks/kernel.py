@@ -1,4 +1,4 @@
-"""`python -m jobkit.notebooks.kernel -f FILE`: the IPython kernel of a notebook that runs as a job.
+"""`python -m jobkit.features.notebooks.kernel -f FILE`: the IPython kernel of a notebook that runs as a job.
 
 What its cells say by jobkit (progress, metrics, artifacts, log) goes to the job's process through a pipe, as frames
 like those of a job to its worker (`run/process/frames.py`), and so does how a cell failed and what the last one shows.

@@ -13,8 +13,8 @@ import pytest
 
 import jobkit
 from jobkit import InvalidParams
-from jobkit.notebooks.execution import _client, _library, _locked, _sweep
-from jobkit.notebooks.parameters import cell_of
+from jobkit.features.notebooks.execution import _client, _library, _locked, _sweep
+from jobkit.features.notebooks.parameters import cell_of
 from jobkit.run.attempt import Rejected
 from jobkit.run.inside import context
 from jobkit.tasks.task import TaskDef

@@ -29,6 +29,9 @@ from jobkit.model import InvalidParams
 from jobkit.tasks.masking import is_secret, masked
 from jobkit.tasks.specs import Range
 
+#: End of the names of notebook files.
+SUFFIX = ".ipynb"
+
 #: Tags of the cell of the parameters, and of the cell that is inserted behind it.
 TAG, INJECTED = "parameters", "injected-parameters"
 

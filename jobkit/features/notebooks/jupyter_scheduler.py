@@ -1,7 +1,7 @@
 """JupyterLab's "Create Notebook Job" on the queue: an execution manager of jupyter-scheduler.
 
     # jupyter_server_config.py
-    c.Scheduler.execution_manager_class = "jobkit.jupyter_scheduler.JobkitExecutionManager"
+    c.Scheduler.execution_manager_class = "jobkit.features.notebooks.jupyter_scheduler.JobkitExecutionManager"
 
 The settings are those of the environment of JupyterLab (`JOBKIT_URL` and others). jupyter-scheduler starts a process
 for each notebook job; here it submits a job, waits for its end and copies its artifacts.
@@ -24,8 +24,8 @@ from jupyter_scheduler.orm import Job as JobRecord
 
 from jobkit.client import Job
 from jobkit.connecting import connect
+from jobkit.features.notebooks.notebook_task import Notebook
 from jobkit.model import JobCancelled, JobFailed, JobkitError
-from jobkit.notebooks.notebook_task import Notebook
 from jobkit.tasks.registry import registry
 
 #: JupyterLab's "Stop" kills the process that waits. This shell sees the end of its pipe and cancels the job.
