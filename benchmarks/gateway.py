@@ -15,13 +15,13 @@ from benchmarks.table import Row, most, row
 from jobkit.embedded import shutdown
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.gateway import read_status
+from jobkit.features.sharing.joining import join
+from jobkit.features.sharing.rights import mark_key
 from jobkit.files.places import place_of
 from jobkit.files.storage import Directory
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from jobkit.sharing.gateway import read_status
-from jobkit.sharing.joining import join
-from jobkit.sharing.rights import mark_key
 
 _AT_ONCE = 4
 _MARK = "0123456789abcdef"

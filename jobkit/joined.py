@@ -1,7 +1,7 @@
 """Places that this machine has joined: the address, certificate and credentials behind a URL `joined://NAME`.
 
-`jobkit join` writes a file in the home for each (`jobkit.sharing.joining`). Workers of a pool have no such file: their
-URL contains all of it, as `joined://jkm1.…`, and is as secret as a password.
+`jobkit join` writes a file in the home for each. Workers of a pool have no such file: their URL contains all of it, as
+`joined://jkm1.…`, and is as secret as a password.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ KNOWN_TO = {
     "redis": {"store", "worker"},
     "panel": {"ui"},
     "bokeh": {"ui"},
-    "tornado": {"ui", "http", "sharing"},
+    "tornado": {"ui", "http", FEATURE},
     "jwt": {"http"},
     "cronsim": {FEATURE},
     "anywidget": {"ui"},

@@ -31,8 +31,6 @@ from jobkit.model.format import seconds_in
 COMMANDS = {
     "up": ("serve", "Run server, workers and dashboard in the foreground."),
     "worker": ("worker", "Run jobs."),
-    "share": ("share", "Let other machines run jobs of this one's embedded server."),
-    "join": ("join", "Run jobs of another machine that shares its server."),
     "dashboard": ("serve", "Serve the dashboard and the HTTP API."),
     "submit": ("jobs", "Submit a job and print its id."),
     "jobs": ("jobs", "List jobs, newest first."),

@@ -192,23 +192,7 @@ def _embedded(settings: Settings, remove_damaged: bool) -> Iterator[Finding]:
         yield fail("worker", str(problem), "fix JOBKIT_TASKS or the module, then run `jobkit down`")
     version = f"jobkit {status.get('version')} on Python {status.get('python')}"
     yield ok("supervisor", f"pid {status.get('pid')} since {status.get('started')}, {version}")
-    yield from _sharing(home)
     yield from _server(attach(settings), "the supervisor starts them; see logs/ in the home", remove_damaged)
-
-
-def _sharing(home: Home) -> Iterator[Finding]:
-    if not home.sharing.exists():
-        return
-    from jobkit.sharing.gateway import read_status
-    from jobkit.sharing.hosting import is_shared
-    from jobkit.sharing.members import Members
-
-    if is_shared(home):
-        known, status = Members(home).read(), read_status(home)
-        if status.get("state") == "ready":
-            yield ok("sharing", f"{known.host} port {known.port}, {out.count(len(known.members), 'machine')} joined")
-        else:
-            yield fail("sharing", str(status.get("error") or "the gateway starts"), "run `jobkit share` again")
 
 
 def _server(settings: Settings, fix_workers: str, remove_damaged: bool) -> Iterator[Finding]:

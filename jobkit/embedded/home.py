@@ -50,7 +50,6 @@ class Home:
         self.results = path / "results"  # large results, artifacts and whole logs; see `jobkit.files`
         self.namespaces = path / "namespaces"  # one file per namespace that local workers serve; see `demand`
         self.services = path / "services"  # one file per further process of the supervisor; see `demand`
-        self.sharing = path / "sharing"  # certificate, members and words of `jobkit share`; see `jobkit.sharing`
         self.lock = path / "lock"  # locked by the supervisor while it lives
         self.data_lock = path / "data.lock"  # locked by the server while it lives
         self.launch_lock = path / "launch.lock"  # locked while a process starts a supervisor

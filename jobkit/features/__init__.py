@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Feature
-from jobkit.features import archive, failures, mercure, notebooks, notify, pools, schedules
+from jobkit.features import archive, failures, mercure, notebooks, notify, pools, schedules, sharing
 
 FEATURES: tuple[Feature, ...] = (
     failures.FEATURE,
     schedules.FEATURE,
+    sharing.FEATURE,
     pools.FEATURE,
     notebooks.FEATURE,
     notify.FEATURE,

@@ -1,4 +1,4 @@
-"""`GatewayFiles`: storage on the machine that shares its place, by HTTP; `jobkit.sharing.files` is the server.
+"""`GatewayFiles`: storage on the machine that shares its place, by HTTP: its gateway is the server.
 
 A link that is cut does no harm: uploads and downloads continue. What is read is kept on this machine by its SHA-256,
 for all processes (`HostCache`).

@@ -22,8 +22,8 @@ from jobkit.client.kit import Kit
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
 from jobkit.settings import Settings
-from tests.sharing.conftest import environ_of, member_of
-from tests.sharing.conftest import shared as shared
+from tests.features.sharing.conftest import environ_of, member_of
+from tests.features.sharing.conftest import shared as shared
 from tests.store.server import Server, running_server
 from tests.support import environment, wait_until
 from tests.worker import jobs

@@ -17,8 +17,8 @@ import redis
 
 import jobkit
 from jobkit.embedded import shutdown
+from jobkit.features.sharing.rights import MemberRole, rights_of
 from jobkit.settings import Settings
-from jobkit.sharing.rights import MemberRole, rights_of
 from jobkit.store.binary import find_server
 from jobkit.store.library import RIGHTS
 from tests.client.test_frozen_server import VERBS, answers, frozen

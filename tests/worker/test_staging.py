@@ -27,7 +27,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Ending, WorkerInfo
 from jobkit.worker.job_files import SWEEP_AGE_S, JobFiles
 from jobkit.worker.spool import Spool
-from tests.sharing.serving import BASE, FileServer
+from tests.features.sharing.serving import BASE, FileServer
 from tests.store.server import Server
 from tests.worker.test_job_files import CODEC, claimed, value
 

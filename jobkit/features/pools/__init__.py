@@ -14,5 +14,6 @@ from jobkit.feature import Feature
 FEATURE = Feature(
     name="pools",
     parts=frozenset({"store", "section", "doctor", "fleet"}),
+    after=("sharing",),
     commands={"pool": "Keep workers on ssh, Slurm, Dask, Ray or Kubernetes while jobs wait."},
 )

@@ -125,7 +125,7 @@ def _environment(settings: Settings, served: Settings) -> Callable[[str], Mappin
         return partial(worker_settings, served)
 
     def of_home(engine: str) -> Mapping[str, str]:
-        from jobkit.sharing import hosting  # takes 20 MB
+        from jobkit.features.sharing import hosting  # takes 20 MB
 
         home = Home.at(settings.home)
         if engine == "local" or not hosting.is_shared(home):
@@ -138,7 +138,7 @@ def _environment(settings: Settings, served: Settings) -> Callable[[str], Mappin
 
 def _revoke_workers(settings: Settings) -> None:
     """Refuse the credentials of the workers of all pools, which are gone."""
-    from jobkit.sharing import hosting
+    from jobkit.features.sharing import hosting
 
     hosting.end_environment(settings, _MEMBER)
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import jobkit
+from jobkit.features.sharing import hosting
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from tests.sharing.conftest import environ_of, member_of, run, running
+from tests.features.sharing.conftest import environ_of, member_of, run, running
 
 
 def home_here() -> str:

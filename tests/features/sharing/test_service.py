@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from jobkit.embedded.home import Home
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.members import Members
+from jobkit.features.sharing.service import agent_text, unit_text
 from jobkit.joined import REVOKED, joined_places, membership_of
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from jobkit.sharing.members import Members
-from jobkit.sharing.service import agent_text, unit_text
-from tests.sharing.conftest import member_of, run
+from tests.features.sharing.conftest import member_of, run
 from tests.support import free_port
 
 ARGV = ["/opt/my python/bin/python", "-m", "jobkit", "worker", "--resources", "gpu=2"]

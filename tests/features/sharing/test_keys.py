@@ -12,17 +12,17 @@ import jobkit
 from jobkit.codec import Codec, Subject
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.members import Members
 from jobkit.http.auth.access import Tokens
 from jobkit.joined import Membership
 from jobkit.model import JobFailed, SignatureError
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from jobkit.sharing.members import Members
 from jobkit.store.connect import open_blocking
 from jobkit.store.library import current
 from tests.embedded.conftest import home_of_test
+from tests.features.sharing.conftest import member_of, run
 from tests.http.direct import Direct
-from tests.sharing.conftest import member_of, run
 from tests.support import free_port
 
 CALL = Subject("args", "0" * 20, "work")

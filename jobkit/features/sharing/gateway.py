@@ -1,4 +1,4 @@
-"""The gateway of a shared home: `python -m jobkit.sharing.gateway --home H`, kept alive by the home's supervisor.
+"""The gateway of a shared home, kept alive by its supervisor: `python -m jobkit.features.sharing.gateway --home H`.
 
 Its members' connections of Redis are forwarded to the home's server as bytes. Before the first byte, the gateway checks
 the credentials and logs the connection to the server in as this member, with the rights of its role. No command that a
@@ -31,16 +31,16 @@ from tornado.web import Application
 
 from jobkit.embedded.home import Home, say
 from jobkit.embedded.server import ServerReply, ask
+from jobkit.features.sharing.certificate import own_certificate, server_tls
+from jobkit.features.sharing.files import FILE_ROUTES
+from jobkit.features.sharing.members import Member, Members, folder_in
+from jobkit.features.sharing.rights import MemberRole, rights_of
+from jobkit.features.sharing.shared_files import SharedFiles
+from jobkit.features.sharing.web import ROUTES
 from jobkit.joined import address_of
 from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
 from jobkit.run.shortage import raise_file_limit
-from jobkit.sharing.certificate import own_certificate, server_tls
-from jobkit.sharing.files import FILE_ROUTES
-from jobkit.sharing.members import Member, Members
-from jobkit.sharing.rights import MemberRole, rights_of
-from jobkit.sharing.shared_files import SharedFiles
-from jobkit.sharing.web import ROUTES
 
 #: Seconds for the handshake, and again for the login of a connection.
 LOGIN_S = 10.0
@@ -246,7 +246,7 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *comm
 
 def status_file(home: Home) -> Path:
     """Return the path of the gateway's status."""
-    return home.sharing / "gateway.json"
+    return folder_in(home) / "gateway.json"
 
 
 def read_status(home: Home) -> dict[str, Any]:
@@ -294,7 +294,7 @@ async def _run(home: Home, stamp: str) -> None:
     shared = Members(home).read()
     listening = bind(shared.host, shared.port, _BIND_S)
     listening.setblocking(False)
-    gateway = Gateway(home, server_tls(own_certificate(home.sharing, shared.host)))
+    gateway = Gateway(home, server_tls(own_certificate(folder_in(home), shared.host)))
     gateway.add_sockets([listening])
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -312,7 +312,7 @@ def _write_status(home: Home, stamp: str, **status: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="jobkit.sharing.gateway")
+    parser = argparse.ArgumentParser(prog="jobkit.features.sharing.gateway")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--stamp", default="")
     options = parser.parse_args(argv)

@@ -20,6 +20,9 @@ from jobkit.client.loop import background
 from jobkit.client.moving import JobExport, JobImport
 from jobkit.codec import PICKLE, RAW, Codec, Subject
 from jobkit.embedded.home import Home
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.members import Members
+from jobkit.features.sharing.rights import MemberRole
 from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace
 from jobkit.files.file_store import FileStore, JobFolder
 from jobkit.files.places import place_of
@@ -28,12 +31,9 @@ from jobkit.keys import codec_of, proof_of
 from jobkit.model import ResultExpired, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from jobkit.sharing.members import Members
-from jobkit.sharing.rights import MemberRole
 from jobkit.store.export import Dump, read_dumps
 from tests.embedded.conftest import home_of_test
-from tests.sharing.conftest import member_of, run, running
+from tests.features.sharing.conftest import member_of, run, running
 from tests.store.server import Server
 from tests.support import free_port, wait_until
 from tests.worker import jobs

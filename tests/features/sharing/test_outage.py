@@ -16,15 +16,15 @@ import jobkit
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.gateway import read_status
+from jobkit.features.sharing.members import Members
 from jobkit.joined import REVOKED
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from jobkit.sharing.gateway import read_status
-from jobkit.sharing.members import Members
 from jobkit.store.connect import open_blocking
 from tests.embedded.conftest import home_of_test
-from tests.sharing.conftest import log_of, member_of, run, running
+from tests.features.sharing.conftest import log_of, member_of, run, running
 from tests.support import free_port, is_alive, wait_until
 
 

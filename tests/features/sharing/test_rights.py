@@ -22,18 +22,18 @@ import jobkit
 from jobkit.client.loop import background
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.certificate import own_certificate, server_tls
+from jobkit.features.sharing.gateway import CONNECTIONS, bind
+from jobkit.features.sharing.members import Members
+from jobkit.features.sharing.rights import MemberRole, rights_of
 from jobkit.joined import Membership
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from jobkit.sharing.certificate import own_certificate, server_tls
-from jobkit.sharing.gateway import CONNECTIONS, bind
-from jobkit.sharing.members import Members
-from jobkit.sharing.rights import MemberRole, rights_of
 from jobkit.store.binary import find_server
 from jobkit.store.connect import open_blocking, open_redis
 from jobkit.store.library import call, current, needed
 from jobkit.store.redis import RedisStore
-from tests.sharing.conftest import member_of, run
+from tests.features.sharing.conftest import member_of, run
 from tests.store.server import Server
 from tests.support import ROOT, wait_until
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import jobkit
-from jobkit.sharing import hosting
+from jobkit.features.sharing import hosting
 from tests.embedded.conftest import home_of_test
-from tests.sharing.conftest import environ_of, member_of
-from tests.sharing.hosts import far, run_ip
+from tests.features.sharing.conftest import environ_of, member_of
+from tests.features.sharing.hosts import far, run_ip
 from tests.support import free_port, wait_until
 
 __all__ = ["far"]  # the fixture

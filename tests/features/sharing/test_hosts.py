@@ -15,12 +15,12 @@ import pytest
 
 import jobkit
 from jobkit.embedded.home import Home
-from jobkit.sharing import hosting
-from jobkit.sharing.joining import join
-from jobkit.sharing.members import Members
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.joining import join
+from jobkit.features.sharing.members import Members
 from tests.embedded.conftest import home_of_test
-from tests.sharing.conftest import environ_of
-from tests.sharing.hosts import far, run_ip
+from tests.features.sharing.conftest import environ_of
+from tests.features.sharing.hosts import far, run_ip
 from tests.support import free_port, wait_until
 
 __all__ = ["far"]  # the fixture

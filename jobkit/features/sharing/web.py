@@ -14,10 +14,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from jobkit.codec import Codec
 from jobkit.embedded.home import Home, own_version, say
-from jobkit.joined import KEYS_PATH
-from jobkit.keys import proof_of
-from jobkit.model import JobkitError, SignatureError
-from jobkit.sharing.members import (
+from jobkit.features.sharing.members import (
     JOIN_PATH,
     LEAVE_PATH,
     JoinRefused,
@@ -27,7 +24,10 @@ from jobkit.sharing.members import (
     Members,
     remove_members,
 )
-from jobkit.sharing.rights import MemberRole
+from jobkit.features.sharing.rights import MemberRole
+from jobkit.joined import KEYS_PATH
+from jobkit.keys import proof_of
+from jobkit.model import JobkitError, SignatureError
 
 #: `(path, handler)`. All handlers but that of joining are `MemberHandler`s.
 Routes = list[tuple[str, type[RequestHandler]]]

@@ -14,12 +14,8 @@ from pathlib import Path
 import msgspec
 
 from jobkit.embedded.home import make_private, own_version
-from jobkit.joined import Membership, checked_place, folder_of, joined_places, membership_of
-from jobkit.model import InvalidParams, JobkitError
-from jobkit.own_machine import write_private
-from jobkit.settings import user_name
-from jobkit.sharing.certificate import fingerprint_of
-from jobkit.sharing.members import (
+from jobkit.features.sharing.certificate import fingerprint_of
+from jobkit.features.sharing.members import (
     JOIN_PATH,
     LEAVE_PATH,
     JoinRefused,
@@ -28,7 +24,11 @@ from jobkit.sharing.members import (
     free_name,
     plain_name,
 )
-from jobkit.sharing.words import Word
+from jobkit.features.sharing.words import Word
+from jobkit.joined import Membership, checked_place, folder_of, joined_places, membership_of
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.own_machine import write_private
+from jobkit.settings import user_name
 
 #: Seconds to wait for the sharing machine.
 _ANSWER_S = 15.0

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,9 +22,9 @@ from msgspec.structs import replace
 from jobkit.embedded.home import Home, holding, make_private
 from jobkit.embedded.launch import renew_functions
 from jobkit.embedded.server import ServerReply, ask
+from jobkit.features.sharing.rights import MemberRole
 from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
-from jobkit.sharing.rights import MemberRole
 
 T = TypeVar("T")
 
@@ -132,12 +133,17 @@ class Shared(msgspec.Struct, frozen=True):
         return found if found is not None and hmac.compare_digest(found.password, _digest(password)) else None
 
 
+def folder_in(home: Home) -> Path:
+    """Return the directory of certificate, members, words and users of the dashboard."""
+    return home.path / "sharing"
+
+
 class Members:
     """The file of a home."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._path = home.sharing / "members.json"
+        self._path = folder_in(home) / "members.json"
         self._seen: tuple[object, Shared] = (None, Shared())
 
     def read(self) -> Shared:
@@ -175,10 +181,10 @@ class Members:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of the home's members. Raises JobkitError if another process does not release it."""
-        make_private(self.home.sharing, "the jobkit home's directory")
-        with holding(self.home.sharing / "lock", patience_s=10.0) as is_mine:
+        make_private(folder_in(self.home), "the jobkit home's directory")
+        with holding(folder_in(self.home) / "lock", patience_s=10.0) as is_mine:
             if not is_mine:
-                raise JobkitError(f"another process keeps {self.home.sharing} locked: try again")
+                raise JobkitError(f"another process keeps {folder_in(self.home)} locked: try again")
             yield
 
     def set(self, **changes: Any) -> None:

@@ -12,12 +12,12 @@ import pytest
 
 import jobkit
 from jobkit.embedded.home import Home
+from jobkit.features.sharing.gateway import read_status
+from jobkit.features.sharing.rights import MemberRole
 from jobkit.joblib import mapped
 from jobkit.model import InvalidParams, JobFailed, SignatureError
 from jobkit.settings import Settings
-from jobkit.sharing.gateway import read_status
-from jobkit.sharing.rights import MemberRole
-from tests.sharing.conftest import member_of, running
+from tests.features.sharing.conftest import member_of, running
 from tests.support import wait_until
 from tests.worker import jobs, places
 

@@ -16,12 +16,12 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
+from jobkit.features.sharing.files import FILE_ROUTES
+from jobkit.features.sharing.members import Member
+from jobkit.features.sharing.rights import MemberRole
+from jobkit.features.sharing.shared_files import SharedFiles
 from jobkit.files.gateway import GatewayFiles, GatewayLink
 from jobkit.files.host_cache import HostCache
-from jobkit.sharing.files import FILE_ROUTES
-from jobkit.sharing.members import Member
-from jobkit.sharing.rights import MemberRole
-from jobkit.sharing.shared_files import SharedFiles
 
 BASE = "0123456789abcdef"
 FOLDER = f"{BASE}/ab/{'c' * 30}"

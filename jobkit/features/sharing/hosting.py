@@ -23,14 +23,14 @@ from jobkit.embedded.demand import (
 from jobkit.embedded.home import Home, signal_to
 from jobkit.embedded.launch import renew_functions
 from jobkit.embedded.server import ServerReply, ask
+from jobkit.features.sharing.certificate import certificate_in, fingerprint_of, own_certificate
+from jobkit.features.sharing.gateway import bind, read_status
+from jobkit.features.sharing.members import Member, Members, folder_in, remove_members
+from jobkit.features.sharing.rights import MemberRole
+from jobkit.features.sharing.words import Word
 from jobkit.joined import Membership
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
-from jobkit.sharing.certificate import certificate_in, fingerprint_of, own_certificate
-from jobkit.sharing.gateway import bind, read_status
-from jobkit.sharing.members import Member, Members, remove_members
-from jobkit.sharing.rights import MemberRole
-from jobkit.sharing.words import Word
 
 #: Name of the dashboard for colleagues among the services of a home.
 DASHBOARD = "shared-dashboard"
@@ -73,9 +73,9 @@ def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, 
     if not runs or at != (known.host, known.port):
         at = at[0], free_port(*at, DEFAULT_PORT, is_given=port is not None)
         members.set(host=at[0], port=at[1])
-        own_certificate(home.sharing, at[0])
+        own_certificate(folder_in(home), at[0])
         stamp = secrets.token_hex(8)
-        keep_service(home, GATEWAY, Service("jobkit.sharing.gateway", ("--stamp", stamp)))
+        keep_service(home, GATEWAY, Service("jobkit.features.sharing.gateway", ("--stamp", stamp)))
         _wait_until_ready(settings, home, stamp)
     return at
 
@@ -94,7 +94,7 @@ def new_word(
     members = Members(home)
     secret, ticket = members.new_ticket(role, settings.namespace, valid_s, uses)
     known = members.read()
-    fingerprint = fingerprint_of(certificate_in(own_certificate(home.sharing, known.host)))
+    fingerprint = fingerprint_of(certificate_in(own_certificate(folder_in(home), known.host)))
     return Word(known.host, known.port, fingerprint, secret, ticket.expires)
 
 
@@ -113,7 +113,7 @@ def environment_for(settings: Settings, name: str) -> Mapping[str, str]:
         machine=socket.gethostname(),
         host=known.host,
         port=known.port,
-        certificate=certificate_in(own_certificate(home.sharing, known.host)),
+        certificate=certificate_in(own_certificate(folder_in(home), known.host)),
         user=member.user,
         password=password,
         namespace=member.namespace,

@@ -22,13 +22,13 @@ from typing import Any
 
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ServerReply, ask
+from jobkit.features.sharing.members import Members
+from jobkit.features.sharing.rights import mark_key
+from jobkit.features.sharing.web import Refused
 from jobkit.files.host_cache import CHANGED
 from jobkit.files.storage import Directory, make_folders
 from jobkit.model.format import size as in_words
 from jobkit.settings import masked
-from jobkit.sharing.members import Members
-from jobkit.sharing.rights import mark_key
-from jobkit.sharing.web import Refused
 
 #: A file has at most so many bytes.
 FILE_BYTES = 100_000_000_000

@@ -10,15 +10,15 @@ from pathlib import Path
 from jobkit.embedded import ensure_running
 from jobkit.embedded.demand import Service, end_service, keep_service, read_services, service_log
 from jobkit.embedded.home import Home, lines_of, make_private
+from jobkit.features.sharing.certificate import certificate_in, fingerprint_of, own_certificate
+from jobkit.features.sharing.gateway import why_not
+from jobkit.features.sharing.hosting import DASHBOARD, free_port, own_address
+from jobkit.features.sharing.members import Members, folder_in
 from jobkit.joined import address_of
 from jobkit.login_links import drop_links
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.people import Account, read_login, write_login
 from jobkit.settings import Settings
-from jobkit.sharing.certificate import certificate_in, fingerprint_of, own_certificate
-from jobkit.sharing.gateway import why_not
-from jobkit.sharing.hosting import DASHBOARD, free_port, own_address
-from jobkit.sharing.members import Members
 
 #: Port of the dashboard, if it is free.
 _PORT = 5006
@@ -48,7 +48,7 @@ def share_dashboard(settings: Settings, host: str | None, port: int | None) -> s
     if at != known.page or DASHBOARD not in read_services(home) or not _is_open(*at):
         at = address, free_port(*at, _PORT, is_given=port is not None)
         members.set(page=at)
-        certificate = own_certificate(home.sharing, address)
+        certificate = own_certificate(folder_in(home), address)
         options = (
             "--host",
             address,
@@ -66,8 +66,8 @@ def share_dashboard(settings: Settings, host: str | None, port: int | None) -> s
 
 def login_file(home: Home) -> Path:
     """Return the login file of the shared dashboard."""
-    make_private(home.sharing, "the jobkit home's directory")
-    return home.sharing / "people.json"
+    make_private(folder_in(home), "the jobkit home's directory")
+    return folder_in(home) / "people.json"
 
 
 def people_of(home: Home) -> dict[str, Account]:
@@ -92,7 +92,7 @@ def remove_people(home: Home, names: Collection[str]) -> list[str]:
 
 def fingerprint_text(home: Home) -> str:
     """Return the fingerprint of the certificate as browsers show it: `5F:0C:...`."""
-    return fingerprint_of(certificate_in(home.sharing / "certificate.pem")).hex(":").upper()
+    return fingerprint_of(certificate_in(folder_in(home) / "certificate.pem")).hex(":").upper()
 
 
 def _wait_until_open(home: Home, host: str, port: int) -> None:

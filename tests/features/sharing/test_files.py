@@ -23,14 +23,14 @@ import pytest
 
 from jobkit.codec import Blob
 from jobkit.embedded.home import Home
+from jobkit.features.sharing import shared_files
+from jobkit.features.sharing.members import Members
+from jobkit.features.sharing.shared_files import SharedFiles
+from jobkit.features.sharing.web import Refused
 from jobkit.files import FileStore
 from jobkit.files.gateway import PART_BYTES, _in_parts
 from jobkit.files.host_cache import HostCache
-from jobkit.sharing import shared_files
-from jobkit.sharing.members import Members
-from jobkit.sharing.shared_files import SharedFiles
-from jobkit.sharing.web import Refused
-from tests.sharing.serving import BASE, FOLDER, FileServer, cutting, login
+from tests.features.sharing.serving import BASE, FOLDER, FileServer, cutting, login
 from tests.support import wait_until
 
 PATH = f"{FOLDER}/result.1"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.joining import join
+from jobkit.features.sharing.rights import MemberRole
 from jobkit.joined import Membership
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from jobkit.sharing.joining import join
-from jobkit.sharing.rights import MemberRole
 from tests.embedded.conftest import home_of_test
 from tests.support import free_port
 

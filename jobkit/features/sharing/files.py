@@ -21,10 +21,10 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, stream_request_body
 
+from jobkit.features.sharing.rights import MemberRole
+from jobkit.features.sharing.shared_files import SharedFiles, Upload, refusal_of
+from jobkit.features.sharing.web import MemberHandler, Refused, Routes
 from jobkit.files.file_store import ARRAY_FILE, BLOB_FILE, BLOB_FOLDER, FOLDER, JOB_FILE
-from jobkit.sharing.rights import MemberRole
-from jobkit.sharing.shared_files import SharedFiles, Upload, refusal_of
-from jobkit.sharing.web import MemberHandler, Refused, Routes
 
 #: An upload comes in requests of at most this size.
 PART_BYTES = 64 << 20

@@ -12,16 +12,16 @@ from msgspec.structs import replace
 
 from jobkit.embedded import ensure_running
 from jobkit.embedded.home import Home
+from jobkit.features.sharing import hosting
+from jobkit.features.sharing.gateway import bind
+from jobkit.features.sharing.joining import join, leave
+from jobkit.features.sharing.members import JoinRefused, Members
+from jobkit.features.sharing.rights import MemberRole
+from jobkit.features.sharing.words import Word, read_word
 from jobkit.joined import joined_places
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
-from jobkit.sharing import hosting
-from jobkit.sharing.gateway import bind
-from jobkit.sharing.joining import join, leave
-from jobkit.sharing.members import JoinRefused, Members
-from jobkit.sharing.rights import MemberRole
-from jobkit.sharing.words import Word, read_word
-from tests.sharing.conftest import member_of, run
+from tests.features.sharing.conftest import member_of, run
 from tests.support import free_port
 
 WORD = Word("192.0.2.7", 7379, bytes(range(32)), bytes(16), 1_800_000_000)
