@@ -6,8 +6,8 @@ load a feature's modules by what they are for, when they are first used:
 - `lua/`: files of the store's library. `on('ended', ...)` in them acts at a moment of a job's life, inside of the call
   that brings it about; `lua/lib/call.lua` lists the moments.
 - `store.py`: verbs of the store, as a `StorePart`, which `store.part(...)` makes.
-- `kit.py`: the class of its noun, which `nouns.py` beside the list gives to the kit.
-- its verbs that submit stand in `kit.py`, too; `verbs.py` beside the list gives them to a kit and its `options(...)`.
+- `kit.py`: the class of its noun, and a class with the verbs that the kit itself has; `nouns.py` beside the list names
+  both. Its verbs that submit stand there, too; `verbs.py` beside the list gives them to a kit and its `options(...)`.
 - `named.py`: what a name at the command line stands for that is no task's: `call_of(name, pairs)`, a function with its
   arguments from `["n=5"]`, or None; `names()`, the names that complete, each with a word.
 - `routes.py`: `ROUTES` of the HTTP API.
@@ -39,7 +39,7 @@ load a feature's modules by what they are for, when they are first used:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -73,20 +73,17 @@ class Feature:
 
 
 class NounOf(Generic[N]):
-    """A noun as an attribute of a kit: made when it is first used, and kept with the kit.
+    """A noun as an attribute of a kit: loaded and made when it is first used, and kept with the kit.
 
     Args:
-        make: the class of the noun, which is made with the kit.
+        make: name of the noun's class in the `kit.py` of the feature that has the attribute's name.
     """
 
-    def __init__(self, make: Callable[[Any], N]) -> None:
+    def __init__(self, make: str) -> None:
         self._make = make
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
-        for verb, form in vars(self._make).items():
-            if hasattr(form, "coroutine"):  # as Python's own errors name it
-                form.__wrapped__.__qualname__ = f"kit.{name}" if verb == "__call__" else f"kit.{name}.{verb}"
 
     @overload
     def __get__(self, kit: None, owner: type) -> Self: ...
@@ -96,5 +93,38 @@ class NounOf(Generic[N]):
     def __get__(self, kit: object | None, owner: type) -> Self | N:
         if kit is None:
             return self
-        made: N = vars(kit).setdefault(self._name, self._make(kit))
-        return made
+        if (made := vars(kit).get(self._name)) is None:
+            made = vars(kit).setdefault(self._name, self._class()(kit))
+        noun: N = made
+        return noun
+
+    def _class(self) -> Any:
+        noun = getattr(kit_part(self._name), self._make)
+        for verb, form in vars(noun).items():
+            if hasattr(form, "coroutine"):  # as Python's own errors name it
+                form.__wrapped__.__qualname__ = f"kit.{self._name}{'' if verb == '__call__' else f'.{verb}'}"
+        return noun
+
+
+class VerbOf:
+    """A verb of a feature as an attribute of a kit, loaded when it is first used.
+
+    Args:
+        feature: name of the feature. owner: name of the class in its `kit.py` that has the verb under the same name.
+    """
+
+    def __init__(self, feature: str, owner: str) -> None:
+        self._feature, self._owner = feature, owner
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, kit: object | None, owner: type) -> Any:
+        form = getattr(getattr(kit_part(self._feature), self._owner), self._name)
+        return form if kit is None else form.__get__(kit, owner)
+
+
+def kit_part(feature: str) -> Any:
+    """Return the module `kit` of a feature. It imports the client, whose kit has the nouns and is loaded first."""
+    importlib.import_module("jobkit.client")
+    return importlib.import_module(f"jobkit.features.{feature}.kit")

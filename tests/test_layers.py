@@ -293,6 +293,15 @@ def test_an_import_loads_nothing_that_is_heavy_and_not_needed(module: str, heavy
     assert json.loads(done.stdout) == []
 
 
+def test_each_public_name_can_be_the_first_that_a_program_uses() -> None:
+    code = "import os, jobkit\nfor name in jobkit.__all__:\n if not os.fork(): getattr(jobkit, name); os._exit(0)\n"
+    code += "codes = [os.wait()[1] for _ in jobkit.__all__]\nassert not any(codes), codes"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_function_of_a_package_has_the_name_of_a_module_in_it() -> None:
     """The import of that module would replace it."""
     replaced = [

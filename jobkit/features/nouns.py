@@ -1,23 +1,45 @@
-"""`Nouns`: what a kit has under the names of features."""
+"""`Nouns`: what a kit has of the features, loaded when it is first used."""
 
 from __future__ import annotations
 
-from jobkit.client.forms import in_thread, on_loop
-from jobkit.feature import NounOf
-from jobkit.features.archive.kit import Archive
-from jobkit.features.failures.kit import Failures
-from jobkit.features.pools.kit import Pool, Pools, PoolVerbs
-from jobkit.features.schedules.kit import Schedule, Schedules, ScheduleVerbs
+from typing import TYPE_CHECKING, Any
+
+from jobkit.feature import NounOf, VerbOf, kit_part
 
 __all__ = ["Nouns", "Pool", "Schedule"]
 
+if TYPE_CHECKING:
+    from jobkit.features.archive.kit import Archive
+    from jobkit.features.failures.kit import Failures
+    from jobkit.features.pools.kit import KitPools, Pool, Pools
+    from jobkit.features.schedules.kit import KitSchedules, Schedule, Schedules
 
-class Nouns:
+    class _Verbs(KitPools, KitSchedules):
+        pass
+else:
+    _Verbs = object
+
+
+class Nouns(_Verbs):
     """Base of the kit, with a line for each feature that has a noun."""
 
-    archive = NounOf(Archive)
-    failures = NounOf(Failures)
-    pools = NounOf(Pools)
-    pool = on_loop("pools._verbs", PoolVerbs.pool)
-    schedules = NounOf(Schedules)
-    schedule = in_thread("schedules._verbs", ScheduleVerbs.schedule)
+    archive: NounOf[Archive] = NounOf("Archive")
+    failures: NounOf[Failures] = NounOf("Failures")
+    pools: NounOf[Pools] = NounOf("Pools")
+    schedules: NounOf[Schedules] = NounOf("Schedules")
+    if not TYPE_CHECKING:
+        pool = VerbOf("pools", "KitPools")
+        schedule = VerbOf("schedules", "KitSchedules")
+
+
+#: Public names by the feature whose `kit.py` has them.
+_PUBLIC = {
+    "Pool": "pools",
+    "Schedule": "schedules",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(kit_part(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -302,6 +302,12 @@ class PoolVerbs:
         return True
 
 
+class KitPools:
+    """The verbs about pools that the kit itself has."""
+
+    pool = on_loop("pools._verbs", PoolVerbs.pool)
+
+
 class Pools(Noun):
     """`kit.pools()` lists the pools; `kit.pools.scale("gpu", 4)` and others act on one. `kit.pool(...)` makes one.
 

@@ -385,6 +385,12 @@ class ScheduleVerbs:
         return [self._connection.job(job_id) for job_id in ids]
 
 
+class KitSchedules:
+    """The verbs about schedules that the kit itself has."""
+
+    schedule = in_thread("schedules._verbs", ScheduleVerbs.schedule)
+
+
 class Schedules(Noun):
     """`kit.schedules()` lists the schedules; `kit.schedules.pause("nightly")` and others act on one.
 
