@@ -10,6 +10,7 @@ load a feature's modules by what they are for, when they are first used:
   both. Its verbs that submit stand there, too; `verbs.py` beside the list gives them to a kit and its `options(...)`.
 - `named.py`: what a name at the command line stands for that is no task's: `call_of(name, pairs)`, a function with its
   arguments from `["n=5"]`, or None; `names()`, the names that complete, each with a word.
+- `joblib.py`: what `import jobkit.joblib` loads: a backend of joblib.
 - `routes.py`: `ROUTES` of the HTTP API.
 - `commands.py`: commands of the command line.
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
@@ -53,7 +54,7 @@ class Feature:
     Attributes:
         name: of its folder, and of its noun.
         parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
-            "named", "said", "older", "doctor", "fleet", "beside", "coded", "due", "options".
+            "named", "joblib", "said", "older", "doctor", "fleet", "beside", "coded", "due", "options".
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.

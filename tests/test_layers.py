@@ -46,7 +46,7 @@ KNOWN_TO = {
     "ipywidgets": {"ui"},
     "click": {"cli", FEATURE},
     "rich": {"cli", "run"},
-    "joblib": {"joblib"},
+    "joblib": {FEATURE},
     "opentelemetry": {FEATURE},
     "mlflow": {FEATURE},
     "apprise": {FEATURE},

@@ -14,7 +14,7 @@ from tests.touched import ELSEWHERE, paths_for
         (["jobkit/store/redis.py", "tests/store/test_once.py"], ["tests/store", "tests/test_layers.py"]),
         (["jobkit/codec.py"], ["tests/test_codec.py", "tests/test_layers.py"]),
         (["jobkit/features/notify/notifier.py"], ["tests/features/notify", "tests/test_layers.py"]),
-        (["jobkit/joblib.py"], ["tests/test_layers.py", "tests/worker/test_joblib.py"]),
+        (["jobkit/joblib.py"], ["tests/features/executors/test_joblib.py", "tests/test_layers.py"]),
         (["tests/ui/stage.py"], ["tests/ui"]),
         (["docs/dashboard.md", "README.md"], ["tests/docs", "tests/http/test_scripts.py", "tests/test_docs.py"]),
         (["tests/http/test_that_was_removed.py", "LICENSE"], []),

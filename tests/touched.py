@@ -23,7 +23,7 @@ ELSEWHERE = {
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
     "feature": ["tests/features"],
     "demo": ["tests/tasks/test_demo.py"],
-    "joblib": ["tests/worker/test_joblib.py"],
+    "joblib": ["tests/features/executors/test_joblib.py"],
     "joined": ["tests/features/sharing"],
     "keys": ["tests/features/sharing/test_revoked_keys.py"],
     "login_links": ["tests/features/sharing/test_dashboard.py"],

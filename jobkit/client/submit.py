@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from copy import copy
 from functools import partial
 from operator import attrgetter
@@ -21,7 +22,6 @@ from msgspec.structs import replace
 
 from jobkit.client.batch import Batch, Jobs, arguments, listed, named
 from jobkit.client.connection import Connection
-from jobkit.client.executor import JobFuture
 from jobkit.client.facts import FactsKeeper
 from jobkit.client.job import Job
 from jobkit.client.sent import Sent
@@ -471,8 +471,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
 
     def reference_of(self, value: Any) -> Reference | None:
         """Return the placeholder for a job, its future or a batch among arguments, None for any other value."""
-        if isinstance(value, JobFuture):
-            value = value.job
+        if isinstance(value, Future):
+            value = getattr(value, "job", value)
         if not isinstance(value, (Job, Batch, Jobs)):
             return None
         mine, its = self._connection.store.settings, value._kit.verbs.store.settings

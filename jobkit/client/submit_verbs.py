@@ -9,7 +9,6 @@ from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from jobkit.client.batch import Batch
-from jobkit.client.executor import JobExecutor
 from jobkit.client.job import Job
 from jobkit.client.studies import Study, begin_study
 from jobkit.client.sweep import MAX_LIMIT, Sweep, sweep_of
@@ -55,19 +54,6 @@ class SubmitVerbs(Submits, Listed):
         They replace those of the same name.
         """
         return self._submitter.with_options(options)
-
-    @takes(SubmitOptions)
-    def executor(self, /, *, max_workers: int | None = None, **options: Unpack[SubmitOptions]) -> JobExecutor:
-        """Return an executor of `concurrent.futures` whose calls are jobs, for `asyncio` and others that take one.
-
-        Args:
-            max_workers: maximum number of its jobs that run at once; None for as many as the workers have slots.
-            options: of its jobs, as for `options`.
-
-        Raises:
-            InvalidParams: an unknown option or an invalid value.
-        """
-        return JobExecutor(self._submitter.with_options(options), max_workers)
 
     @overload
     def submit(self, task: type[Task] | str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Feature
-from jobkit.features import archive, failures, mercure, notebooks, notify, pools, schedules, sharing
+from jobkit.features import archive, executors, failures, mercure, notebooks, notify, pools, schedules, sharing
 
 FEATURES: tuple[Feature, ...] = (
     failures.FEATURE,
@@ -18,6 +18,7 @@ FEATURES: tuple[Feature, ...] = (
     sharing.FEATURE,
     pools.FEATURE,
     notebooks.FEATURE,
+    executors.FEATURE,
     notify.FEATURE,
     mercure.FEATURE,
     archive.FEATURE,

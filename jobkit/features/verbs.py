@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobkit.features.executors import kit as executors
 from jobkit.features.notebooks import kit as notebooks
 from jobkit.features.notebooks.notebook_task import Notebook
 
@@ -11,6 +12,7 @@ __all__ = ["AioSubmits", "Notebook", "Submits"]
 class Submits:
     """Base of the submitting verbs, with a line for each of a feature."""
 
+    executor = executors.executor
     notebook = notebooks.notebook
 
 

@@ -51,7 +51,7 @@ FOLDER = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}")
 #: The folder of a large part of calls, and its file.
 BLOB_FOLDER = re.compile(r"[0-9a-f]{16}/blobs/([0-9a-f]{64})\.[0-9a-f]{16}")
 BLOB_FILE = re.compile(BLOB_FOLDER.pattern + "/content")
-#: A large array of joblib's calls, which is no job's.
+#: A large array of many calls, which is no job's.
 ARRAY_FILE = re.compile(r"[0-9a-f]{16}/arrays/[0-9a-f]{16}/[0-9]{1,9}\.npy")
 _CHUNK = 4 << 20
 

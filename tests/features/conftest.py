@@ -19,3 +19,4 @@ from tests.ui.conftest import url as url
 from tests.ui.conftest import window as window
 from tests.worker.conftest import bench as bench
 from tests.worker.conftest import shared_server as shared_server
+from tests.worker.conftest import sharing as sharing

@@ -12,9 +12,9 @@ import pytest
 
 import jobkit
 from jobkit.embedded.home import Home
+from jobkit.features.executors.joblib import mapped
 from jobkit.features.sharing.gateway import read_status
 from jobkit.features.sharing.rights import MemberRole
-from jobkit.joblib import mapped
 from jobkit.model import InvalidParams, JobFailed, SignatureError
 from jobkit.settings import Settings
 from tests.features.sharing.conftest import member_of, running

@@ -21,9 +21,8 @@ from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams, JobFailed, JobkitError
 from tests.client.calls import double, fail, hold, where
 from tests.support import PORTABLE, wait_until
-
-from . import jobs
-from .conftest import Bench
+from tests.worker import jobs
+from tests.worker.conftest import Bench
 
 
 @pytest.fixture

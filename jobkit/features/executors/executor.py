@@ -21,9 +21,9 @@ from jobkit.client.handle import slices
 from jobkit.client.job import Job
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.client.verbs import Verbs
+from jobkit.features.executors.chunk import Chunk
 from jobkit.model import InvalidParams, JobFailed, JobkitError, JobSnapshot, JobState
 from jobkit.run.inside import context
-from jobkit.tasks.chunk import Chunk
 from jobkit.tasks.task import TaskDef
 
 P = ParamSpec("P")
