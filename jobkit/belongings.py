@@ -1,10 +1,11 @@
-"""Contents that jobs have beside their own keys in the store: facts of what made them, large parts of calls, files.
+"""Contents that jobs have beside their own keys in the store: large parts of calls, files, contents of features.
 
 They are read here for an export or the archive, and put back for an import. Each content is a `Content`:
 
-    made  sealed facts, packages or a diff; the name is their hash
     part  a large part of a call; the name is its SHA-256
     file  a file in the folder of a job; the name is its path where results are
+
+and the kinds of features, see `jobkit/feature.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import Blob, digest
+from jobkit.features import modules
 from jobkit.files import FileStore
 from jobkit.files.file_store import JOB_FILE, JobFolder, owner_of
 from jobkit.files.storage import OWNER, Place
@@ -42,7 +44,7 @@ def _is_of_one_file(error: OSError, place: Place) -> bool:
 
 
 #: Names of each kind. They come from unsigned records and from files of others, and become parts of paths.
-_NAMES = {"made": re.compile(r"[0-9a-f]{32}"), "part": re.compile(r"[0-9a-f]{64}"), "file": JOB_FILE}
+_NAMES = {"part": re.compile(r"[0-9a-f]{64}"), "file": JOB_FILE}
 
 #: Words for files of a job, by the begin of their names.
 _WORDS = {"result": "result", "artifact": "artifact", "checkpoint": "checkpoint", "log": "whole log"}
@@ -50,7 +52,8 @@ _WORDS = {"result": "result", "artifact": "artifact", "checkpoint": "checkpoint"
 
 def is_name(kind: str, name: str) -> bool:
     """Return whether jobkit gives such a name to a content of this kind."""
-    return kind in _NAMES and _NAMES[kind].fullmatch(name) is not None
+    names = _NAMES | {module.KIND: module.NAME for module in modules("contents")}
+    return kind in names and names[kind].fullmatch(name) is not None
 
 
 class ContentGone(JobkitError):
@@ -112,12 +115,14 @@ class Belongings:
             most: size of the largest part or file, in bytes.
             may_lack: what is in a storage that is not reached now could not be had; else that raises OSError.
         """
-        names = [name for name in (dump.snapshot.spec.made, dump.ran) if name and name not in known]
-        found = [
-            Content("made", name, len(body), body)
-            for name, body in (await self._store.made.whole(names)).items()
-            if name not in known and is_name("made", name)
-        ]
+        found: list[Content] = []
+        for module in modules("contents"):
+            names = [name for name in module.names(dump) if name not in known]
+            found += [
+                Content(module.KIND, name, len(body), body)
+                for name, body in (await self._store.part(module.CONTENTS).whole(names)).items()
+                if name not in known and is_name(module.KIND, name)
+            ]
         missing: list[Missing] = []
         names = [name for name in dump.parts if name not in known and is_name("part", name)]
         for name, (count, folder) in zip(names, await self._store.blobs.where(names), strict=True):
@@ -174,9 +179,10 @@ class Belongings:
         """
         if not is_name(kind, name):
             return
-        if kind == "made":
-            await self._store.made.keep({name: b"".join(chunks)}, self._store.ttl_ms)
-        elif kind == "part" and self._parts is not None and await self._store.blobs.missing([name]):
+        for module in modules("contents"):
+            if kind == module.KIND:
+                await self._store.part(module.CONTENTS).keep({name: b"".join(chunks)}, self._store.ttl_ms)
+        if kind == "part" and self._parts is not None and await self._store.blobs.missing([name]):
             content = await asyncio.to_thread(b"".join, chunks)
             if digest(content) != name:
                 raise InvalidParams(f"a part of arguments is damaged: it is not {name}")
@@ -214,9 +220,10 @@ class Belongings:
         return replace(dump, folder=folder), True
 
     async def restored(self, dumps: Iterable[Dump]) -> None:
-        """Name the facts of the workers of jobs that are stored again."""
+        """Name again what is kept of the workers of jobs that are stored again."""
         for worker, ran in {(dump.record.get("worker", ""), dump.ran) for dump in dumps if dump.ran}:
-            await self._store.made.keep({}, self._store.ttl_ms, worker, ran)
+            for module in modules("contents"):
+                await self._store.part(module.CONTENTS).keep({}, self._store.ttl_ms, worker, ran)
 
 
 def _is_own(folder: str, dump: Dump) -> bool:

@@ -28,6 +28,15 @@ load a feature's modules by what they are for, when they are first used:
 - `doctor.py`: `findings(store)`, a coroutine that returns lines of `jobkit doctor`.
 - `beside.py`: `beside(store, codec, pause)`, which makes what runs beside each worker's loop: `name`; `keep()` goes on
   until cancelled; `look()` does once what is due; `wake()` is called when something may be due earlier.
+- `submitter.py`: `submitter(connection)`, which names what is kept of this process with each submit: `name()` is for
+  `JobSpec.made`, and blocks unless `is_ready`.
+- `attempts.py`: `around(settings, worker, store, codec)`, what acts around a worker's attempts: `begin(environment)`, a
+  coroutine, returns what the usage of one says; `note(spec, ending)` is told how it ended; `name`; `keep()` goes on
+  until cancelled; `store()`, a coroutine, is awaited when the worker ends.
+- `made.py`: `reader(store, codec)`: `of(snapshots)`, a coroutine that returns the `MadeBy` of each job.
+- `contents.py`: contents in the store that go with jobs to an export or the archive: their `KIND`; `NAME`, a pattern;
+  `names(dump)`, those that a job has, and `named_in(body)`, those that a content itself names; `CONTENTS`, the part of
+  the store with `whole`, `keep` and `of_workers`.
 - `coded.py`: `introduce(store, tasks, settings, codec)`, a coroutine that keeps what stands in the code of tasks.
 - `due.py`: `waiting(store)`, the number of jobs that come by themselves, and `submit_due(store, codec)`, which submits
   those that are due and returns their ids; for places without workers.
@@ -54,7 +63,8 @@ class Feature:
     Attributes:
         name: of its folder, and of its noun.
         parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
-            "named", "joblib", "said", "older", "doctor", "fleet", "beside", "coded", "due", "options".
+            "named", "joblib", "said", "older", "doctor", "fleet", "beside", "submitter", "attempts", "made",
+            "contents", "coded", "due", "options".
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.

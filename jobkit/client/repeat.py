@@ -289,7 +289,7 @@ class Repeater:
             once=None if old.once is not None and old.once.scope == "debounce" else old.once,
             is_fresh=bool(old.cache_key),
             traceparent=active_span(),
-            made=self._submitter.facts.name() if head is not None and head.ref else old.made,  # or it brings old code
+            made=self._submitter.made_by() if head is not None and head.ref else old.made,  # or it brings old code
         )
         return Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)), blobs)
 

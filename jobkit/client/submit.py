@@ -22,13 +22,13 @@ from msgspec.structs import replace
 
 from jobkit.client.batch import Batch, Jobs, arguments, listed, named
 from jobkit.client.connection import Connection
-from jobkit.client.facts import FactsKeeper
 from jobkit.client.job import Job
 from jobkit.client.sent import Sent
 from jobkit.client.stop_rules import StopRule, judge_of, rule_of, sends_rules
 from jobkit.client.submit_verbs import SUBMIT_VERBS, SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, RAW, Codec, Subject
+from jobkit.features import modules
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, StoreUnavailable
 from jobkit.model.batch import NO_BATCH, BatchInfo, BatchSpec, part_id
 from jobkit.model.neighbours import HasNeighbours
@@ -233,7 +233,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
     def __init__(self, kit: Any, connection: Connection, before_submit: Callable[[], None] | None) -> None:
         self._kit, self._connection = kit, connection
         self._before_submit = [before_submit] if before_submit else []
-        self.facts = FactsKeeper(connection)
+        self._submitters = [module.submitter(connection) for module in modules("submitter")]
         self.over = JobOptions()
         ships = partial(getattr, connection, "is_shared")
         self.origin = SubmitOrigin(connection.settings, connection.codec, connection.owner, ships=ships)
@@ -273,8 +273,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         self._connection.ensure_open()
         if isinstance(task, str) or self._connection.inline is not None or not self._connection.hub.is_live:
             return await asyncio.to_thread(self.submit_one, task, args, kwargs)
-        if not self.facts.is_ready:
-            await asyncio.to_thread(self.facts.name)
+        if not all(each.is_ready for each in self._submitters):
+            await asyncio.to_thread(self.made_by)
         again = partial(self.prepared, task, args, kwargs)
         prepared = again()
         spec = prepared.spec
@@ -461,13 +461,17 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         owner = owner or self._connection.owner
         origin = self.origin if owner == self.origin.owner else replace(self.origin, owner=owner)
         made = prepare(
-            task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, made_by=self.facts.name, large=large,
+            task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, made_by=self.made_by, large=large,
             batch=batch,
         )  # fmt: skip
         if self._before_submit:
             self._before_submit[0]()
             self._before_submit.clear()
         return made
+
+    def made_by(self) -> str:
+        """Return the name of what is kept of this process, "" for nothing. Blocks if that has changed."""
+        return next((each.name() for each in self._submitters), "")
 
     def reference_of(self, value: Any) -> Reference | None:
         """Return the placeholder for a job, its future or a batch among arguments, None for any other value."""

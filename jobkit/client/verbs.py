@@ -21,7 +21,6 @@ from jobkit.attempts import read_preview
 from jobkit.belongings import Belongings
 from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
-from jobkit.client.made import MadeReader
 from jobkit.client.starts import expected_starts
 from jobkit.client.tables import AuditEntries, Queues, Stats, Workers
 from jobkit.client.waits import QueueReason, level_of, read_queue_reasons, waits_for
@@ -82,7 +81,7 @@ class Verbs:
 
     Attributes:
         sender: submits jobs that were prepared elsewhere. parts: keeps large parts of calls. logs: reads logs.
-        trail: writes acts into the audit trail. made: reads what made jobs.
+        trail: writes acts into the audit trail.
     """
 
     def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
@@ -90,7 +89,7 @@ class Verbs:
         self.sender = Sender(store, hub.client_id)
         self._index: Index | None = None
         self.trail = Trail(store)
-        self.made = MadeReader(store, codec)
+        self._made = [module.reader(store, codec) for module in modules("made")]
         self.logs = LogVerbs(store, lambda: self.file_store)
         self.refused_tasks: dict[str, str] = {}
         self._said_only_reads = self._is_introduced = False
@@ -368,8 +367,15 @@ class Verbs:
         Raises:
             JobNotFound: the job is not kept.
         """
-        (made,) = await self.made.of([await self.snapshot(job_id)])
+        (made,) = await self.made_all([await self.snapshot(job_id)])
         return made
+
+    async def made_all(self, snapshots: Sequence[JobSnapshot]) -> list[MadeBy]:
+        """Return what made each of these jobs; of a job with a cached result, what made that."""
+        for reader in self._made:
+            found: list[MadeBy] = await reader.of(snapshots)
+            return found
+        return [MadeBy(job.spec.seed) for job in snapshots]
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         """Return the preview of a job's result that pages may show, JSON only; None if no result is kept."""

@@ -10,13 +10,25 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Feature
-from jobkit.features import archive, executors, failures, mercure, notebooks, notify, pools, schedules, sharing
+from jobkit.features import (
+    archive,
+    executors,
+    failures,
+    mercure,
+    notebooks,
+    notify,
+    pools,
+    provenance,
+    schedules,
+    sharing,
+)
 
 FEATURES: tuple[Feature, ...] = (
     failures.FEATURE,
     schedules.FEATURE,
     sharing.FEATURE,
     pools.FEATURE,
+    provenance.FEATURE,
     notebooks.FEATURE,
     executors.FEATURE,
     notify.FEATURE,

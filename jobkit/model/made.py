@@ -1,6 +1,6 @@
 """Origin of a result: facts of the process that submitted the job and of the worker that ran it; their differences.
 
-Pure. `jobkit.made` gathers the facts; the store keeps them by the hash of their content.
+Pure. What gathers, keeps and reads the facts is a feature.
 """
 
 from __future__ import annotations

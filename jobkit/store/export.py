@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.features import modules
 from jobkit.model import InvalidParams, JobSnapshot, LogLine
 from jobkit.model.plain import dumps, now_ms
 from jobkit.settings import checked_name
 from jobkit.store import wire
-from jobkit.store.contents import MadeStore
 from jobkit.store.namespace import RedisNamespace, in_slices
 
 #: Version of the lines of an export; others are rejected.
@@ -167,10 +167,11 @@ async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[
 
 
 async def with_facts(namespace: RedisNamespace, dumps: Sequence[T]) -> list[T]:
-    """Return dumps with the names of their workers' facts."""
-    by_worker = {dump.record["worker"] for dump in dumps if dump is not None and dump.record.get("worker")}
-    workers = sorted(by_worker)
-    ran = dict(zip(workers, await MadeStore(namespace).of_workers(workers), strict=True))
+    """Return dumps with the names of what is kept of their workers."""
+    workers = sorted({dump.record["worker"] for dump in dumps if dump is not None and dump.record.get("worker")})
+    ran: dict[str, str] = {}
+    for module in modules("contents"):
+        ran |= zip(workers, await module.CONTENTS(namespace).of_workers(workers), strict=True)
     return [dump if dump is None else replace(dump, ran=ran.get(dump.record.get("worker", ""), "")) for dump in dumps]
 
 

@@ -22,7 +22,7 @@ from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.settings import Settings
 from jobkit.store import wire
 from jobkit.store.batches import BatchStore
-from jobkit.store.contents import BlobStore, MadeStore
+from jobkit.store.contents import BlobStore
 from jobkit.store.finding import JobFinder
 from jobkit.store.logs import LogRecords
 from jobkit.store.namespace import StorePart, in_slices
@@ -63,7 +63,6 @@ class RedisStore(QueueRecords, LogRecords):
         finder: pages of jobs. batches: batches.
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
-            made: what made results.
             selections: of jobs, under short names. views: saved views of users.
         serves_arq: its worker runs jobs of arq's client, which others do not claim.
         runs_any_python: its worker runs each job in the Python of its submitter.
@@ -80,7 +79,6 @@ class RedisStore(QueueRecords, LogRecords):
         self.questions = QuestionStore(self)
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
-        self.made = MadeStore(self)
         self.blobs = BlobStore(self)
         self.selections = SelectionStore(self)
         self.views = ViewStore(self)

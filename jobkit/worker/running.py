@@ -28,6 +28,7 @@ from jobkit.attempts import (
     refused,
 )
 from jobkit.codec import Codec
+from jobkit.features import modules
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import ErrorKind, SignatureError, StoreUnavailable
 from jobkit.parts import PartStore, PartUnavailable
@@ -42,7 +43,6 @@ from jobkit.worker.attempt import Asker, RunningAttempt, Syncs
 from jobkit.worker.capacity import Capacity
 from jobkit.worker.environments import Environments, NotBuilt
 from jobkit.worker.job_files import JobFiles, note
-from jobkit.worker.made import WorkerFacts
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class RunningJobs:
         self.asker = Asker(store, codec, pause)
         self.syncs = Syncs(self._hurry)
         self.durations = Durations(store)
-        self.facts = WorkerFacts(settings, info.id, store, codec)
+        self.around = [module.around(settings, info.id, store, codec) for module in modules("attempts")]
         self.runner = runner
         self.capacity = Capacity(info.slots, runner.room)
         self._devices = DeviceAllocator(info.resources)
@@ -208,7 +208,7 @@ class RunningJobs:
                 [lines] = await self._once_reachable(self._store.metrics, [spec.id])
                 attempt.measured_before(lines)
             given = located = environment = None
-            made = ""
+            said: dict[str, Any] = {}
             if spec.needs:
                 files = self.job_files.file_store
                 given = await self._once_reachable(needed, self._store, spec, self._codec, files)
@@ -219,9 +219,8 @@ class RunningJobs:
                 if (built := await attempt.building) is not None:
                     environment, notes = built
                     attempt.lines([note(sentence) for sentence in notes])
-                    made = await self._once_reachable(self.facts.of_environment, environment)
-            if environment is None:
-                made = await self._once_reachable(self.facts.of_packages)
+            for each in self.around:
+                said |= await self._once_reachable(each.begin, environment)
             places: tuple[CheckpointPlace, ...] = ()
             if claimed.attempt > 1 or spec.retry_of:
                 given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
@@ -243,8 +242,8 @@ class RunningJobs:
                 )
                 began = time.monotonic()
                 outcome = await self.runner.run(assigned, attempt)
-            if made:
-                outcome = replace(outcome, usage={**outcome.usage, "made": made})
+            if said:
+                outcome = replace(outcome, usage={**outcome.usage, **said})
             if outcome.outcome == "succeeded" and "resumed" not in attempt._more:
                 self.durations.add(spec.timed_as, ran_s := time.monotonic() - began)
                 if not attempt.uses_checkpoints:
@@ -330,7 +329,8 @@ class RunningJobs:
         """Return what is stored of an attempt that ended so. Blocks if `is_large(outcome)`."""
         claimed = attempt.claimed
         ended = ending(claimed, outcome, self._codec, self._settings, self.job_files.folder(claimed))
-        self.facts.note(claimed.spec, ended)
+        for each in self.around:
+            each.note(claimed.spec, ended)
         return ended
 
     def give_back(self) -> None:

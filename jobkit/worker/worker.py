@@ -157,9 +157,8 @@ class JobWorker(arq.worker.Worker):
             helpers = [
                 self.helpers.run("inbox", self.inbox.read()),
                 self.helpers.run("removal of files", self.running.job_files.tidy()),
-                self.helpers.run("facts", self.running.facts.keep()),
                 self.helpers.run("durations", self.running.durations.keep(self.settings.heartbeat)),
-                *(self.helpers.run(each.name, each.keep()) for each in self._beside),
+                *(self.helpers.run(each.name, each.keep()) for each in (*self._beside, *self.running.around)),
                 self.helpers.run("introduction", self._introduce_later()),
                 self.helpers.run("walltime", self.walltime.keep(self.running, self.stop_gently)),
             ]
@@ -178,7 +177,8 @@ class JobWorker(arq.worker.Worker):
             await self.loop.run_in_executor(None, keeper.stop)
             with contextlib.suppress(StoreUnavailable):
                 await self.running.durations.store()
-                await self.running.facts.store()
+                for around in self.running.around:
+                    await around.store()
                 await self.store.leave(self.info.id)
 
     async def _begin(self, keeper: LeaseKeeper) -> None:

@@ -33,6 +33,7 @@ PROGRAM = textwrap.dedent("""
         again = job.retry()
         again.wait()
         assert [job.state, again.state] == ["failed", "failed"]
+        str(job.made_by)
         assert kit.delete(job.id) and kit.submit(int, "1").result() == 1
         for word in (name, name.removesuffix("s")):  # its noun, and its verb
             assert not hasattr(kit, word) and word not in dir(kit)

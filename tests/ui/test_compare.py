@@ -151,7 +151,7 @@ def test_the_page_of_a_batch_names_what_made_its_jobs_differ(stage: Stage, monke
     async def made(found: Sequence[JobSnapshot]) -> list[MadeBy]:
         return [MadeBy(None, None, Origin(ProcessFacts(host=job.worker), {})) for job in found]
 
-    monkeypatch.setattr(stage.kit.verbs.made, "of", made)
+    monkeypatch.setattr(stage.kit.verbs, "made_all", made)
 
     session, page = shown_by(stage, Person("ada", Role.VIEW), BatchPage, id=batch)
 

@@ -22,13 +22,14 @@ import redis
 import jobkit
 from jobkit.client.loop import background
 from jobkit.codec import Codec, digest
-from jobkit.made.facts import Made, name_of, sealed
+from jobkit.features.provenance.attempts import WorkerFacts
+from jobkit.features.provenance.contents import MadeStore
+from jobkit.features.provenance.facts import Made, name_of, sealed
 from jobkit.model.made import ProcessFacts
 from jobkit.settings import Settings
 from jobkit.tasks import code
 from jobkit.tasks.call import Environment
 from jobkit.worker.environments import Environments, NotBuilt
-from jobkit.worker.made import WorkerFacts
 from tests.support import wait_until
 
 from .conftest import Bench
@@ -103,10 +104,10 @@ async def test_facts_of_an_environment_are_stored_also_soon_after_the_machine_ha
     async def keep(sealed: dict[str, bytes], *_: object) -> None:
         kept.extend(sealed)
 
-    store: Any = SimpleNamespace(made=SimpleNamespace(keep=keep))
+    store: Any = SimpleNamespace(part=lambda _: SimpleNamespace(keep=keep))
     facts = WorkerFacts(Settings(), "w", store, Codec.from_secret("of these tests"))
     (tmp_path / "lib" / "python3" / "site-packages").mkdir(parents=True)
-    monkeypatch.setattr("jobkit.worker.made.time", SimpleNamespace(monotonic=lambda: 60.0))
+    monkeypatch.setattr("jobkit.features.provenance.attempts.time", SimpleNamespace(monotonic=lambda: 60.0))
     environment = Environment(str(tmp_path), sys.executable, "3.13.0")
 
     name = await facts.of_environment(environment)
@@ -123,7 +124,7 @@ def put_facts(bench: Bench, worker: str, packages: str, local: tuple[str, ...] =
     facts = ProcessFacts(python=platform.python_version(), packages=name_of(text), local=local)
     content = msgspec.json.encode(facts)
     made = Made(name_of(content), {name_of(text): text, name_of(content): content})
-    store = bench.kit.verbs.store.made
+    store = bench.kit.verbs.store.part(MadeStore)
     background.call(store.keep(sealed(made, bench.kit.codec), 60_000))
     with redis.Redis.from_url(bench.server.url) as server:
         server.set(f"jk:{bench.place['namespace']}:made-on:{worker}", made.name, px=60_000)

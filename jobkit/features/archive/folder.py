@@ -27,8 +27,8 @@ _SMALL_BYTES = 64_000
 #: Files from this size on are not merged with others.
 WHOLE_BYTES = 32_000_000
 
-#: Folder of the copies of each kind.
-_COPIES = {"made": "made", "part": "parts", "file": "files"}
+#: Folders of the copies of a kind; the others have its name.
+_COPIES = {"part": "parts", "file": "files"}
 
 Entry = tuple[int, int]
 
@@ -58,7 +58,7 @@ def path_of(namespace: str, place: str, first: str, last: str) -> str:
 
 def copy_path(namespace: str, kind: str, name: str) -> str:
     """Return the path of the copy of a content, see `jobkit.belongings`."""
-    return f"namespace={namespace}/{_COPIES[kind]}/{name}"
+    return f"namespace={namespace}/{_COPIES.get(kind, kind)}/{name}"
 
 
 def files_of(storage: Place, namespace: str, place: str = "") -> list[ArchiveFile]:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from jobkit.belongings import Content, ContentGone, is_name
 from jobkit.codec import digest
+from jobkit.features import modules
 from jobkit.features.archive.filters import after_cursor, columns_of, in_order, matching, order_column
 from jobkit.features.archive.folder import ArchiveFile, copy_path, covering, files_of
 from jobkit.features.archive.table import COLUMNS, arrow, schema
@@ -22,7 +23,6 @@ from jobkit.files.places import place_of
 from jobkit.files.storage import Directory, Place
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
-from jobkit.store.contents import named_in
 from jobkit.store.export import Dump
 from jobkit.store.query import Query, QueryPage, submit_bounds, write_cursor
 
@@ -162,14 +162,16 @@ class ArchiveReader:
             return Content(kind, name, 0, place=self.storage, path=copy_path(self.namespace, kind, name))
 
         def read() -> list[Content]:
-            found, names, seen = list[Content](), {dump.snapshot.spec.made, dump.ran}, set[str]()
-            while names := {name for name in names - seen if is_name("made", name)}:
-                seen |= names
-                some, names = [copied("made", name) for name in names], set()
-                for one in some:
-                    with contextlib.suppress(ContentGone):
-                        names |= {*named_in(b"".join(one.chunks()))}
-                        found.append(one)
+            found = list[Content]()
+            for module in modules("contents"):
+                names, seen = module.names(dump), set[str]()
+                while names := {name for name in names - seen if is_name(module.KIND, name)}:
+                    seen |= names
+                    some, names = [copied(module.KIND, name) for name in names], set()
+                    for one in some:
+                        with contextlib.suppress(ContentGone):
+                            names |= {*module.named_in(b"".join(one.chunks()))}
+                            found.append(one)
             found += [copied("part", name) for name in dump.parts if is_name("part", name)]
             if dump.folder:
                 folder = dump.folder.removeprefix("=")

@@ -129,7 +129,7 @@ class JobFeed(SharedFeed[Subscriber]):
     async def _read_outputs(self, view: CardModel) -> None:
         """Read the artifacts, and what made them."""
         view.keep([each.to_json() for each in await self.kit.aio.artifacts(self.job_id)])
-        (made,) = await self.kit.verbs.made.of([view.snapshot])
+        (made,) = await self.kit.verbs.made_all([view.snapshot])
         view.made_by(made.lines())
 
     async def _read_chain(self, view: CardModel) -> None:

@@ -188,7 +188,7 @@ class ComparePage(CardPage):
     async def differences(self, batch: Batch) -> list[str]:
         jobs = [job.snapshot for job in batch.jobs[:MOST_IDS]]
         with contextlib.suppress(JobkitError):
-            return differences(jobs, await self._session.kit.verbs.made.of(jobs))
+            return differences(jobs, await self._session.kit.verbs.made_all(jobs))
         return []
 
 
@@ -218,7 +218,7 @@ class BatchPage(CardPage):
         for job in jobs:
             firsts.setdefault((job.spec.made, job.worker), job)
         with contextlib.suppress(JobkitError):
-            made = await self._session.kit.verbs.made.of(list(firsts.values())[:MOST_IDS])
+            made = await self._session.kit.verbs.made_all(list(firsts.values())[:MOST_IDS])
             by_origin = dict(zip(firsts, made, strict=False))
             shown = [job for job in jobs if (job.spec.made, job.worker) in by_origin]
             return differences(shown, [by_origin[job.spec.made, job.worker] for job in shown])

@@ -52,7 +52,7 @@ class PairFeed(TextFeed):
         verbs = self.kit.verbs
         wanted = self._curves.wanting(jobs)
         made, previews, sources, lines = await asyncio.gather(
-            verbs.made.of(jobs),
+            verbs.made_all(jobs),
             asyncio.gather(*(self.kit.aio.preview(job.id) for job in jobs)),
             self._sources(jobs),
             verbs.store.metrics(list(wanted)),

@@ -24,7 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
-from jobkit.made import git, machine
+from jobkit.features.provenance import git, machine
 from jobkit.model import SignatureError
 from jobkit.model.made import GitFacts, ProcessFacts
 from jobkit.settings import Settings

@@ -6,8 +6,9 @@ import time
 
 from jobkit.client.connection import Connection
 from jobkit.client.loop import background
-from jobkit.made.facts import gatherer, sealed
-from jobkit.made.machine import is_users
+from jobkit.features.provenance.contents import MadeStore
+from jobkit.features.provenance.facts import gatherer, sealed
+from jobkit.features.provenance.machine import is_users
 from jobkit.model import StoreUnavailable
 from jobkit.store.silence import Silent
 
@@ -51,7 +52,7 @@ class FactsKeeper:
             ttl_ms = int(connection.settings.result_ttl * 1000)
             try:
                 contents = sealed(made, connection.codec)
-                connection.call(connection.store.made.keep, contents, ttl_ms, worker, made.name)
+                connection.call(connection.store.part(MadeStore).keep, contents, ttl_ms, worker, made.name)
             except StoreUnavailable as error:
                 if isinstance(error.__cause__, Silent):  # each job of a batch would wait as long again
                     raise
@@ -59,3 +60,6 @@ class FactsKeeper:
             self._stored[made.name] = time.monotonic()
         self._last = made.name
         return made.name
+
+
+submitter = FactsKeeper

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from jobkit.client.made import MadeReader
 from jobkit.codec import Codec
-from jobkit.made.facts import _gatherer
+from jobkit.features.provenance.attempts import WorkerFacts
+from jobkit.features.provenance.facts import _gatherer
+from jobkit.features.provenance.made import MadeReader
 from jobkit.model import JobSnapshot, JobSpec, JobState, StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.worker.made import WorkerFacts
 from tests.support import wait_until
-
-from .conftest import Bench
+from tests.worker.conftest import Bench
 
 
 class Kept:
@@ -64,9 +63,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_a_job_names_packages_that_were_installed_while_the_worker_runs(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.worker.made._LOOK_S", 0.0)
+    monkeypatch.setattr("jobkit.features.provenance.attempts._LOOK_S", 0.0)
     kept, codec = Kept(), Codec.from_secret("of these tests")
-    store: Any = SimpleNamespace(made=kept)
+    store: Any = SimpleNamespace(part=lambda _: kept)
     facts = WorkerFacts(Settings(), "w", store, codec)
     install(folder, "old", "1.0")
 
@@ -101,7 +100,7 @@ async def test_a_job_names_packages_that_were_installed_while_the_worker_runs(
 
 async def test_a_folder_that_changed_without_another_package_gives_no_other_facts(folder: Path) -> None:
     kept = Kept()
-    facts = WorkerFacts(Settings(), "w", SimpleNamespace(made=kept), Codec.from_secret("s"))  # type: ignore[arg-type]
+    facts = WorkerFacts(Settings(), "w", SimpleNamespace(part=lambda _: kept), Codec.from_secret("s"))  # type: ignore[arg-type]
     await facts._gathered()
 
     (folder / "module").mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.made import git
+from jobkit.features.provenance import git
 
 
 def run(root: Path, *arguments: str) -> str:

@@ -13,8 +13,9 @@ import sys
 import time
 
 from jobkit.codec import Codec
-from jobkit.made.facts import Made, gatherer, in_environment, package_times, sealed
-from jobkit.made.git import LIMIT_S
+from jobkit.features.provenance.contents import MadeStore
+from jobkit.features.provenance.facts import Made, gatherer, in_environment, package_times, sealed
+from jobkit.features.provenance.git import LIMIT_S
 from jobkit.model import JobSpec, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
@@ -35,9 +36,11 @@ _TOUCH_S = 600.0
 class WorkerFacts:
     """Facts of one worker, and those that its jobs name."""
 
+    name = "facts"
+
     def __init__(self, settings: Settings, worker: str, store: RedisStore, codec: Codec) -> None:
         self._gatherer, self._worker = gatherer(settings), worker
-        self._store, self._codec = store, codec
+        self._store, self._codec = store.part(MadeStore), codec
         self._ttl_ms = int(settings.result_ttl * 1000)
         self._used: dict[str, int] = {}
         self._made: Made | None = None
@@ -46,6 +49,14 @@ class WorkerFacts:
         self._latest: Made | None = None  # None while the packages are those of `_made`
         self._latest_at = self._looked_at = -math.inf  # when it was stored, and the packages compared
         self._comparing = asyncio.Lock()
+
+    async def begin(self, environment: Environment | None) -> dict[str, str]:
+        """Return what the usage of an attempt says that begins, in an environment that was built for it or in this one.
+
+        Raises StoreUnavailable.
+        """
+        name = await (self.of_packages() if environment is None else self.of_environment(environment))
+        return {"made": name} if name else {}
 
     async def of_environment(self, environment: Environment) -> str:
         """Store the facts of jobs in an environment that was built for them; return their name, "" if there are none.
@@ -57,7 +68,7 @@ class WorkerFacts:
             folders = await asyncio.to_thread(folders_of, environment)
             made = in_environment(own, environment.prefix, environment.version, folders)
         if made is not None and time.monotonic() - stored_at > _AGAIN_S:
-            await self._store.made.keep(sealed(made, self._codec), self._ttl_ms)
+            await self._store.keep(sealed(made, self._codec), self._ttl_ms)
             self._built[environment.prefix] = made, time.monotonic()
         return "" if made is None else made.name
 
@@ -76,7 +87,7 @@ class WorkerFacts:
                 self._latest = None if made.name == self._made.name else made
                 self._latest_at = -math.inf
             if self._latest is not None and time.monotonic() - self._latest_at > _AGAIN_S:
-                await self._store.made.keep(sealed(self._latest, self._codec), self._ttl_ms)
+                await self._store.keep(sealed(self._latest, self._codec), self._ttl_ms)
                 self._latest_at = time.monotonic()
             self._looked_at = now
             return "" if self._latest is None else self._latest.name
@@ -107,5 +118,8 @@ class WorkerFacts:
         """Raises StoreUnavailable."""
         used, self._used = self._used, {}
         if self._made is not None:
-            await self._store.made.keep(sealed(self._made, self._codec), self._ttl_ms, self._worker, self._made.name)
-        await self._store.made.touch(used)
+            await self._store.keep(sealed(self._made, self._codec), self._ttl_ms, self._worker, self._made.name)
+        await self._store.touch(used)
+
+
+around = WorkerFacts

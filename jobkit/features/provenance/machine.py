@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from jobkit.tasks.masking import MASK, is_secret_name, masked
 
@@ -79,7 +80,7 @@ def package_folders() -> Iterator[str]:
 
 
 #: Of commands that an environment has installed, and of this package.
-_NO_PROGRAMS = tuple(os.path.join(folder, "") for folder in (sys.prefix, os.path.dirname(os.path.dirname(__file__))))
+_NO_PROGRAMS = tuple(os.path.join(folder, "") for folder in (sys.prefix, Path(__file__).parents[2]))
 
 
 def program() -> str:

@@ -8,7 +8,8 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import Codec
-from jobkit.made.facts import opened
+from jobkit.features.provenance.contents import MadeStore
+from jobkit.features.provenance.facts import opened
 from jobkit.model import JobSnapshot, SignatureError
 from jobkit.model.made import MadeBy, Origin, ProcessFacts
 from jobkit.store.redis import RedisStore
@@ -22,13 +23,14 @@ class MadeReader:
 
     def __init__(self, store: RedisStore, codec: Codec) -> None:
         self._store, self._codec = store, codec
+        self._made = store.part(MadeStore)
         self._known: dict[str, bytes] = {}
 
     async def of(self, snapshots: Sequence[JobSnapshot]) -> list[MadeBy]:
         """Return what made each of these jobs; of a job with a cached result, what made that."""
         origins = await self._computed(snapshots)
         workers = list(dict.fromkeys(job.worker for job in origins if job.worker))
-        of_workers = dict(zip(workers, await self._store.made.of_workers(workers), strict=True))
+        of_workers = dict(zip(workers, await self._made.of_workers(workers), strict=True))
         # Of the environment that was built for it, else of its worker.
         ran = {job.id: str(job.usage.get("made") or of_workers.get(job.worker, "")) for job in origins}
         names = {job.spec.made for job in origins} | set(ran.values())
@@ -50,7 +52,7 @@ class MadeReader:
         """Return contents by name, without those that are not kept or were not sealed with one of our keys."""
         found = {name: self._known[name] for name in names if name in self._known}
         lacking = [name for name in names if name and name not in found]
-        for name, envelope in zip(lacking, await self._store.made.read(lacking), strict=True):
+        for name, envelope in zip(lacking, await self._made.read(lacking), strict=True):
             try:
                 content = opened(envelope, name, self._codec) if envelope else None
             except SignatureError:
@@ -88,3 +90,6 @@ def _origin(facts: ProcessFacts | None, contents: Mapping[str, bytes], *, is_oth
 def _named(facts: ProcessFacts | None) -> tuple[str, ...]:
     """Return the names of the list of packages and of the diff."""
     return () if facts is None else (facts.packages, facts.git.diff if facts.git is not None else "")
+
+
+reader = MadeReader

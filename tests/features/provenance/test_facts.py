@@ -16,8 +16,8 @@ import pytest
 
 import jobkit.__main__
 from jobkit.codec import Codec
-from jobkit.made import facts, git, machine
-from jobkit.made.facts import Gatherer, Made, name_of, opened, sealed
+from jobkit.features.provenance import facts, git, machine
+from jobkit.features.provenance.facts import Gatherer, Made, name_of, opened, sealed
 from jobkit.model import SignatureError
 from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
 from tests.support import environment, is_alive, wait_until
@@ -147,7 +147,7 @@ def test_git_ends_with_the_program_that_has_started_it(tmp_path: Path, has_submo
     (tmp_path / "script.py").write_text(
         "import atexit, os, time\n"
         "atexit.register(time.sleep, 0.3)\n"  # after what jobkit does at the end
-        "from jobkit.made.facts import Gatherer\n"
+        "from jobkit.features.provenance.facts import Gatherer\n"
         "Gatherer().begin()\n"
         f"while not os.path.exists({str(pid)!r}): time.sleep(0.01)\n"
     )

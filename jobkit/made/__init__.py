@@ -1,1 +1,0 @@
-"""Facts of this process that may explain a result: git, packages, machine and program."""
