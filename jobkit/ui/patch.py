@@ -32,6 +32,7 @@ import panel as pn
 from bokeh.document import Document
 from bokeh.document.events import DocumentPatchedEvent, ModelChangedEvent
 from bokeh.models import CustomJS, ImportedStyleSheet
+from bokeh.server.session import ServerSession
 from bokeh.server.views.static_handler import StaticHandler
 from bokeh.server.views.ws import WSHandler
 from panel.io import document as panel_document
@@ -222,6 +223,46 @@ def _send(document: Any, connection: Any, message: Any) -> None:
     kept = getattr(panel_document, "_WRITE_MSGS", {}).get(document, {}).pop(connection, [])
     for each in (*kept, message):
         _sendings.run(connection._socket.send_message(each))
+
+
+#: Documents that a browser has.
+_pulled: WeakSet[Document] = WeakSet()
+
+
+async def _pull(old: Callable[..., Any], self: ServerSession, *args: Any) -> Any:
+    """Give a browser the document of a session. It brings the definitions of all component classes: models that name
+    one in `_defs`, too, would break a page that has reconnected."""
+    await self.with_document_locked(_drop_definitions, self.document)  # type: ignore[misc]  # Bokeh makes it a coroutine
+    reply = await old(self, *args)
+    if self.document in _pulled and reply.buffers:  # a page that has reconnected takes no arrays beside the document
+        whole = await self.with_document_locked(self.document.to_json, deferred=False)  # type: ignore[misc]
+        reply = type(reply)(reply.create_header(args[0].header["msgid"]), {}, {"doc": whole})
+    _pulled.add(self.document)
+    return reply
+
+
+def _drop_definitions(document: Document) -> None:
+    for model in document.models:
+        if getattr(model, "_defs", None):
+            model._defs = []  # type: ignore[attr-defined]  # Panel's
+
+
+def _keep_events(old: Callable[..., Any], document: Document, lock: Any) -> list[Any]:
+    """Return the events of a document to send. Panel drops changes until the browser says that it is ready, which
+    is right only until the browser has pulled the document: what a click before that moment adds would stay unseen."""
+    if document not in _pulled:
+        return list(old(document, lock))
+    with lock:
+        events, document.callbacks._held_events = list(document.callbacks._held_events), []
+        document.callbacks._hold = None
+    return events
+
+
+#: What is replaced in Bokeh's session and Panel's document; without, clicks on a page that loads may have no effect.
+SESSION_HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
+    (ServerSession, "_handle_pull", _pull),
+    (panel_document, "_drain_unconnected_events", _keep_events),
+]
 
 
 def _is_on_loop() -> bool:
@@ -585,4 +626,4 @@ def page_sources(contexts: Iterable[Any]) -> list[str]:
     return [str(getattr(getattr(main, "_runner", None), "source", "")) for main in mains]
 
 
-replace_methods([hook for hook in NOTEBOOK_HOOKS if hasattr(*hook[:2])])
+replace_methods([hook for hook in (*NOTEBOOK_HOOKS, *SESSION_HOOKS) if hasattr(*hook[:2])])

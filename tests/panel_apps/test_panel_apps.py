@@ -1,6 +1,7 @@
-"""Panel apps as their users write them, each in two windows that are open before the first click.
+"""Panel apps as their users write them: two windows that are open before the first click, of which one is not ready at
+that moment; a reload; a wire that is cut while a job runs.
 
-By default three of them run; all run nightly. Each app uses its own home, as on a user's machine.
+By default three of them run, with an unharmed wire; all run nightly. Each uses its own home, as on a user's machine.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import answers, environment, free_port, processes_of, wait_until
-from tests.ui.conftest import Window, browser, window
+import jobkit
+from tests.support import NIGHTLY, answers, environment, free_port, processes_of, wait_until
+from tests.ui.conftest import Window, browser, wait_for, window
+from tests.ui.wire import Wire
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -43,6 +46,8 @@ class App:
         file: in `apps`. options: of `panel serve`. is_program: whether the file is run with Python, with its port.
         shown: selector of the job's result. needs: module that must be installed.
         asks: host from which Panel itself loads something; the app must also work if this host does not answer.
+        keeps: whether the app has its jobs, and so shows them again after a reload.
+        outlives: whether a session outlives its websocket for a while; else the page has to be loaded again.
     """
 
     file: str
@@ -51,6 +56,8 @@ class App:
     shown: str = ".jk-card .chip:has-text('Succeeded')"
     needs: str = "panel"
     asks: str = ""
+    keeps: bool = False
+    outlives: bool = True
 
     def __str__(self) -> str:
         return f"{self.file} {self.options}".strip()
@@ -71,12 +78,13 @@ SUITE = [
     App("template", asks="fonts.googleapis.com"),
     App("tabs"),
     App("modal"),
-    App("cache"),
+    App("cache", keeps=True),
     App("result_pane", shown="text=Drawn: 144"),
     App("result_plotly", shown=".js-plotly-plot .gtitle:has-text('Drawn: 144')", needs="plotly"),
     App("result_holoviews", shown=".bk-Figure canvas", needs="holoviews"),
-    App("job_list", shown=".jk-table .row[data-face=succeeded]"),
-    App("bind", "--num-procs 2", shown=RESULT, asks="cdn.holoviz.org"),
+    App("job_list", shown=".jk-table .row[data-face=succeeded]", keeps=True),
+    # The websocket of a page that reconnects may reach the process that does not have the session.
+    App("bind", "--num-procs 2", shown=RESULT, asks="cdn.holoviz.org", outlives=False),
     App("bind", "--num-threads 4", shown=RESULT),
     App("column", "--num-threads 4"),
     App("bind", "--dev", shown=RESULT),
@@ -135,29 +143,84 @@ def running(argv: list[str], place: Path, log: Path, address: str, **variables: 
                 process.wait(60)
 
 
-def click_and_wait(pages: list[Page], app: App) -> None:
-    for page in pages:
-        page.wait_for_selector("button:has-text('Run')", timeout=PATIENCE_MS)
-    for page in reversed(pages):
-        page.click("button:has-text('Run')", timeout=PATIENCE_MS)
-    for page in pages:
-        page.wait_for_selector(app.shown, timeout=PATIENCE_MS)
+def click(page: Page) -> None:
+    page.click("button:has-text('Run')", timeout=PATIENCE_MS)
+
+
+def shows(page: Page, app: App, before: int = 0) -> None:
+    """Wait until a page shows the result of a job, beside those that it showed `before`."""
+    page.locator(app.shown).nth(before).wait_for(timeout=PATIENCE_MS)
+
+
+def click_in_two_windows(window: Window, app: App, address: str) -> tuple[Page, Page]:
+    """Open two windows, and click in the one whose session does not know yet that the page is ready; then in both."""
+    first, second = window.open(address), window.open("about:blank")
+    wire = Wire(second, is_late=True)
+    second.goto(address)
+    first.wait_for_selector("button:has-text('Run')", timeout=PATIENCE_MS)
+    click(second)
+    wire.release()
+    click(first)
+    for page in (first, second):
+        shows(page, app)
+    return first, second
+
+
+def cut_the_wire(window: Window, app: App, address: str, home: Path) -> None:
+    """Cut the wire of a page while its job runs: the page notices, and shows the result when it is whole again."""
+    page = window.open("about:blank")
+    wire = Wire(page)
+    page.goto(address)
+    page.wait_for_selector("button:has-text('Run')", timeout=PATIENCE_MS)
+    if app.keeps:
+        shows(page, app)
+    before = page.locator(app.shown).count()
+    page.evaluate("() => Bokeh.documents[0].on_event('connection_lost', () => { window.isLost = true; })")
+    (home / "held").touch()
+    click(page)
+    wire.wait_until((home / "working").exists, what="the job to run")
+    away = page.locator(".away:has-text('The server does not answer')").first  # each card may say so
+    if has_card := page.locator(".jk-card, .jk-table").count() > 0:
+        wait_for(page, "() => globalThis.jobkitPulse?.isExpected")  # from then on, silence is a sign
+
+    wire.cut()
+    wait_for(page, "() => window.isLost")
+    if has_card:
+        away.wait_for(timeout=PATIENCE_MS)
+    (home / "held").unlink()
+    with jobkit.connect(home=home) as kit:
+        wire.wait_until(lambda: all(job.is_terminal for job in kit.jobs()), what="the job to end")
+    wire.restore()
+
+    if app.outlives:
+        shows(page, app, before)
+        away.wait_for(state="hidden", timeout=PATIENCE_MS)
+    else:
+        page.reload()
+        click(page)
+        shows(page, app)
+    window.errors[:] = [each for each in window.errors if "ERR_INTERNET_DISCONNECTED" not in each]
 
 
 def marked(app: App, place: int) -> Any:
-    return pytest.param(app, marks=pytest.mark.nightly if place > 2 else (), id=str(app))
+    is_nightly = place > 2
+    return pytest.param(app, is_nightly or NIGHTLY, marks=pytest.mark.nightly if is_nightly else (), id=str(app))
 
 
-@pytest.mark.parametrize("app", [marked(app, place) for place, app in enumerate(SUITE)])
-def test_two_windows_show_the_job_of_their_click_and_again_after_a_reload(
-    app: App, home: Path, window: Window, tmp_path: Path
+@pytest.mark.parametrize(("app", "is_cut"), [marked(app, place) for place, app in enumerate(SUITE)])
+def test_each_window_shows_the_jobs_of_its_clicks(
+    app: App, is_cut: bool, home: Path, window: Window, tmp_path: Path
 ) -> None:
     pytest.importorskip(app.needs)
     with served(app, home, tmp_path) as address:
-        pages = [window.open(address), window.open(address)]
-        click_and_wait(pages, app)
-        pages[0].reload()
-        click_and_wait(pages[:1], app)
+        page, _ = click_in_two_windows(window, app, address)
+        page.reload()
+        if app.keeps:
+            shows(page, app)
+        click(page)
+        shows(page, app)
+        if is_cut:
+            cut_the_wire(window, app, address, home)
         written = (tmp_path / "log").read_text()
         assert "Traceback" not in written, written
         window.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import panel as pn
@@ -15,16 +14,16 @@ from tests.support import PATIENCE_S, wait_until
 from tests.ui.conftest import Serve, Window, wait_for
 from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
+from tests.ui.wire import Wire
 
 pytestmark = pytest.mark.browser
 
 
 class LatePage:
-    """A window whose message that its document is ready comes late, as on a busy machine: with `release`."""
+    """A window whose message that its document is ready comes late, and the requests that its session has."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, window: Window, url: str) -> None:
-        self._held: list[Callable[[], None]] = []
-        self._is_held, self._actions = True, list[str]()
+        self._actions = list[str]()
 
         def heard(requests: Requests, text: str, of: Any = Requests.of) -> Any:
             found = of(requests, text)
@@ -33,44 +32,17 @@ class LatePage:
 
         monkeypatch.setattr(Requests, "of", heard)
         self.page: Any = window.open("about:blank")
-        self.page.route_web_socket("**/ws*", self._between)
+        self._wire = Wire(self.page, is_late=True)
+        self.release = self._wire.release
         self.page.goto(url)
 
     def click(self, selector: str, action: str) -> None:
         """Click, and wait until the session has the request."""
         self.page.locator(selector).click()
-        wait_until(lambda: self.page.wait_for_timeout(10) or action in self._actions, what=f"the request {action}")
-
-    def release(self) -> None:
-        wait_until(lambda: self.page.wait_for_timeout(10) or self._held, what="the browser's message")
-        self._is_held = False
-        for send in self._held:
-            send()
+        self._wire.wait_until(lambda: action in self._actions, what=f"the request {action}")
 
     def count(self, action: str) -> int:
         return self._actions.count(action)
-
-    def _between(self, browser: Any) -> None:
-        server, message = browser.connect_to_server(), list[str]()
-
-        def take(fragment: str) -> None:
-            message.append(fragment)
-            if len(message) < 3:  # header, metadata, content
-                return
-            whole = list(message)
-            message.clear()
-
-            def send() -> None:
-                for each in whole:
-                    server.send(each)
-
-            if self._is_held and '"document_ready"' in whole[-1]:
-                self._held.append(send)
-            else:
-                send()
-
-        browser.on_message(take)
-        server.on_message(browser.send)
 
 
 def test_a_row_and_a_tab_of_a_dashboard(

@@ -265,6 +265,10 @@ class Pulse {
   constructor(limitMs, isPage) {
     Object.assign(this, {limit: limitMs / CHECK_MS, isPage, silent: 0, isAway: false, isExpected: false, refused: false, listeners: new Set(), holds: new Set(), heardAt: isPage ? Date.now() : null});
     this.timer = setInterval(() => this.check(), CHECK_MS);
+    for (const page of isPage && globalThis.Bokeh?.documents || []) {
+      page.on_event("connection_lost", (_, lost) => { this.lost = lost; });
+      page.on_event("client_reconnected", () => this.reconnected());
+    }
   }
 
   beat() {
@@ -299,15 +303,25 @@ class Pulse {
     this.notify();
   }
 
-  /** Check whether the server answers again. A session that then stays silent is lost: reload the page, unless something
-   *  is typed in it. */
+  /** Check whether the server answers again. A page of a user's app then gets its session back. A session that stays
+   *  silent is lost: reload the page, unless something is typed in it. */
   async probe() {
     const asset = [...document.scripts].find(({src}) => src.startsWith(location.origin) && src.includes("/static/"));
     const answers = await isAnswered(asset ? asset.src : location.href);
     if (!this.isAway || !answers) this.answeredAt = null;
-    else if ((this.answeredAt ??= Date.now()) + RELOAD_MS > Date.now()) return;
+    else if ((this.answeredAt ??= Date.now()) + RELOAD_MS > Date.now()) {
+      if (!this.isSaid && !this.holdsInput()) this.lost?.reconnect();
+    }
     else if (this.holdsInput()) this.notify();
     else if (await isAnswered(location.href) && this.isAway) location.reload();
+  }
+
+  /** The page shows what its session has now; components that beat say so again. */
+  reconnected() {
+    this.lost = this.answeredAt = null;
+    if (this.isSaid) return;  // a dashboard is reloaded instead, at its address
+    Object.assign(this, {silent: 0, isExpected: false});
+    if (this.isAway) this.turn(false);
   }
 
   holdsInput() { return [...this.holds].some((holds) => holds()); }

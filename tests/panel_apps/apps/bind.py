@@ -3,7 +3,7 @@ from functions import square
 
 import jobkit
 
-pn.extension()
+pn.extension(reconnect=True)
 kit = jobkit.connect()
 button = pn.widgets.Button(name="Run", button_type="primary")
 

@@ -8,6 +8,7 @@ from panel.io.fastapi import add_application
 
 import jobkit
 
+pn.extension(reconnect=True)
 app = FastAPI()
 kit = jobkit.connect()
 

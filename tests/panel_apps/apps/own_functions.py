@@ -1,14 +1,16 @@
 import panel as pn
+from functions import work
 
 import jobkit
 
-pn.extension()
+pn.extension(reconnect=True)
 kit = jobkit.connect()
 button = pn.widgets.Button(name="Run", button_type="primary")
 shown = pn.pane.Markdown("Nothing yet")
 
 
 def double(x):
+    work()
     return 2 * x
 
 

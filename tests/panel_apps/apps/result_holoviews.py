@@ -3,7 +3,7 @@ from functions import line
 
 import jobkit
 
-pn.extension()
+pn.extension(reconnect=True)
 kit = jobkit.connect()
 button = pn.widgets.Button(name="Run", button_type="primary")
 figure = pn.pane.HoloViews(height=200, width=300)

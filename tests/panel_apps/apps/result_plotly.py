@@ -3,7 +3,7 @@ from functions import bars
 
 import jobkit
 
-pn.extension("plotly")
+pn.extension("plotly", reconnect=True)
 kit = jobkit.connect()
 button = pn.widgets.Button(name="Run", button_type="primary")
 figure = pn.pane.Plotly(height=200, width=300)

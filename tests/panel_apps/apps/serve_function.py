@@ -5,6 +5,7 @@ from functions import square
 
 import jobkit
 
+pn.extension(reconnect=True)
 kit = jobkit.connect()
 
 
