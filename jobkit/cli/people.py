@@ -121,7 +121,7 @@ def token(
     kit = jobkit.connect()
     tokens = Tokens(kit.settings.login_secret, kit.settings.namespace)
     if mercure_key:
-        from jobkit.http.mercure.grants import hub_keys
+        from jobkit.features.mercure.grants import hub_keys
 
         keys = hub_keys(kit.settings)
         if not keys:

@@ -1,12 +1,12 @@
-"""HTTP and push: REST, Server-Sent Events and Mercure, in one implementation.
+"""HTTP and push: REST and Server-Sent Events, in one implementation; features add routes.
 
     panel serve dashboard.py --plugins jobkit.http      in the dashboard's process
     app.mount("/jobkit", jobkit.http.asgi_app())        inside a Starlette or FastAPI app
     tornado.web.Application(jobkit.http.tornado_routes(kit) + ...)
 
 `docs/http.md` shows how to use it. Imports run down this list: `asgi` and `tornado_app` connect the API to a server,
-`table` has all routes, `api` and `mercure` their handlers, `core` takes a request to its response, `auth` has tokens
-and logins, `messages` requests and responses.
+`table` has all routes, `api` handlers, `core` takes a request to its response, `auth` has tokens and logins, `messages`
+requests and responses.
 """
 
 from __future__ import annotations

@@ -38,6 +38,9 @@ MAX_DEPTH = 32
 #: Other names of `last_event_id` in a query, of older clients and polyfills.
 OLD_CURSORS = ("lastEventID", "lastEventId", "Last-Event-ID")
 
+#: JSON schema of any text in a path.
+ANY = {"type": "string", "minLength": 1}
+
 #: Answers a `core.handling.ApiCall`, which is built on this module: with a `Response`, or a value for its JSON.
 Handler = Callable[[Any], Awaitable[Any]]
 
@@ -189,6 +192,10 @@ class Route:
     asks_itself: bool = False  #: the handler identifies the caller itself
     on: str = "job"  #: object of the action, for the audit trail
     about: Literal["", "all", "owners"] = ""  #: jobs that it concerns; "" if it checks what it returns
+    tag: str = ""  #: its heading in the document, if that does not follow from the path
+    rel: str = ""  #: relation of a job to it, for the header `Link` of answers about jobs
+    exposes: tuple[str, ...] = ()  #: headers of its answers that pages of other sites read, beside the usual ones
+    schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  #: of parameters in the path, if not names
 
     @property
     def summary(self) -> str:

@@ -1,4 +1,4 @@
-"""All routes: of the API, and of Mercure's hub.
+"""All routes: of jobs and what they share, and those of features.
 
 Requests are checked, and the OpenAPI document is made, from this table. A route's summary in the document is the first
 line of its handler's docstring.
@@ -7,27 +7,13 @@ line of its handler's docstring.
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any
 
 from jobkit.features import modules
 from jobkit.http.api import events, jobs, namespace, openapi, shapes
 from jobkit.http.api.routing import act, delete, see
-from jobkit.http.mercure import hub, subscriptions
-from jobkit.http.messages import EVENT_STREAM, Handler, Route
-
-
-def _hub(method: str, path: str, handler: Handler, *answers: Any, others: tuple[int, ...]) -> Route:
-    """A route of the hub, which identifies the caller itself: it accepts more kinds of tokens than the API."""
-    return Route(method, f"/.well-known/mercure{path}", handler, answers, others=others, asks_itself=True)
-
-
-def _subscriptions(path: str, handler: Handler) -> Route:
-    return _hub("GET", f"/subscriptions{path}", handler, None, subscriptions.LD_JSON, others=(401, 403, 404))
-
+from jobkit.http.messages import ANY, EVENT_STREAM, Route
 
 _RESULT = (None, "image/png", "text/plain", "text/html", jobs.PREVIEW)
-
-_METADATA = "/.well-known/oauth-protected-resource/.well-known/mercure"
 
 #: In the order of the document.
 ROUTES = (
@@ -45,7 +31,13 @@ ROUTES = (
     see("/api/jobs/{id}/metrics", jobs.metrics, shapes.MetricsJson),
     see("/api/jobs/{id}/made-by", jobs.made_by, shapes.MadeByJson),
     see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson),
-    see("/api/jobs/{id}/artifacts/{name}", jobs.artifact, "application/octet-stream", others=(410, 502)),
+    see(
+        "/api/jobs/{id}/artifacts/{name}",
+        jobs.artifact,
+        "application/octet-stream",
+        others=(410, 502),
+        schemas={"name": ANY},
+    ),
     see("/api/jobs/{id}/events", events.job_events, EVENT_STREAM, query=shapes.JobStreamQuery, others=(204,)),
     see("/api/batches", namespace.batches, shapes.BatchesJson, query=shapes.BatchList),
     see("/api/batches/{id}", namespace.batch, shapes.BatchJson),
@@ -70,12 +62,4 @@ ROUTES = (
     see("/api/openapi.json", openapi.document, None, scope=""),
     Route("GET", "/api/docs", openapi.page, ("text/html",)),
     Route("GET", "/api/docs.js", openapi.script, ("text/javascript",)),
-    _hub("GET", "", hub.subscribe, EVENT_STREAM, others=(401, 429)),
-    _hub("POST", "", hub.publish, "text/plain", others=(401, 403, 413, 415)),
-    _hub("QUERY", "", hub.subscribe, EVENT_STREAM, others=(401, 415, 429)),
-    _subscriptions("", subscriptions.subscriptions),
-    _subscriptions("/{topic}", subscriptions.of_topic),
-    _subscriptions("/{match_type}/{match}", subscriptions.of_match),
-    _subscriptions("/{match_type}/{match}/{subscriber}", subscriptions.one_of_match),
-    Route("GET", _METADATA, subscriptions.metadata, (None,)),
 )

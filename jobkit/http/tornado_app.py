@@ -30,9 +30,6 @@ from jobkit.people import LoginState
 from jobkit.settings import Settings
 from jobkit.system.death import end_forks_with
 
-#: Paths of the API.
-PATTERN = r"(?:/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-known/)?mercure(?:/.*)?)"
-
 #: `jobkit dashboard --web` passes the folder to its server in this variable: `PATH=FOLDER`.
 WEB_VARIABLE = "_JOBKIT_WEB"
 
@@ -44,7 +41,10 @@ _Routes = list[tuple[str, Any, dict[str, Any]]]
 
 def routes(api: Api) -> _Routes:
     """Return routes for `tornado.web.Application`, or for Panel's `extra_patterns`."""
-    return [(PATTERN, ApiHandler, {"api": api})]
+    others = [route.path for route in api.routes if not route.path.startswith("/api/")]
+    tops = [path for path in others if not any(path.startswith(f"{other}/") for other in others)]
+    pattern = "|".join(map(re.escape, ("/api", *dict.fromkeys(tops))))
+    return [(rf"(?:{pattern})(?:/.*)?", ApiHandler, {"api": api})]
 
 
 class _RequestReader(tornado.web.RequestHandler):

@@ -144,7 +144,7 @@ def test_the_page_to_try_the_api_works(web: Site, window: Window) -> None:
 
 @pytest.mark.nightly
 def test_urlpattern_agrees_with_the_browsers(web: Site, window: Window) -> None:
-    from jobkit.http.mercure.topics import BadSelector, new
+    from jobkit.features.mercure.topics import BadSelector, new
 
     page = window.open(f"{web.url}/examples/web/")
     base = f"{web.url}/.well-known/mercure"

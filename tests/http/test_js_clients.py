@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from jobkit.client.kit import Kit
+from tests.features.mercure.test_mercure import HUB, old_token
 from tests.http.site import Site
-from tests.http.test_mercure import HUB, old_token
 from tests.support import ROOT, wait_until
 from tests.ui.stage import Stage
 

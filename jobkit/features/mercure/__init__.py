@@ -1,12 +1,22 @@
-"""Updates of jobs for an external Mercure hub: `MERCURE_URL` and `MERCURE_JWT`.
+"""Mercure's hub at `/.well-known/mercure`, and updates of jobs for an external hub (`MERCURE_URL`, `MERCURE_JWT`).
 
-For: sites whose pages already hear a hub. jobkit's own hub is a part of `jobkit/http/`.
-In Redis: `forwarded` marks the last update that the hub has accepted.
-Promise: the hub gets each change of state at least once, in order.
+For: pages and services that are written for a Mercure hub, of protocol 0.x or 1.0. The topic of a job is its URL, and
+each of its updates the job's JSON; publishers send other topics by HTTP or `jobkit.publish` (`hub`). Tokens of
+publishers and subscribers are read by `grants`, topics matched by `topics`; `subscriptions` tells who listens. `server`
+sends updates of jobs to a hub that a site has already.
+In Redis: the streams `updates` and `presence` keep the newest updates of publishers, and those about subscribers;
+`subs` has open subscriptions, with their ends in `subs:ends`; `forwarded` marks what an external hub has accepted last.
+Promise: updates of jobs and publishers have one order, so a subscriber resumes both from one id, while they are kept.
+No topic of a publisher is taken for that of a job. An external hub gets each change of state at least once, in order.
 """
 
 from __future__ import annotations
 
 from jobkit.feature import Feature
 
-FEATURE = Feature(name="mercure", after=("notify",), services={"server": ("mercure_url",)})
+FEATURE = Feature(
+    name="mercure",
+    parts=frozenset({"routes"}),
+    after=("notify",),
+    services={"server": ("mercure_url",)},
+)

@@ -76,7 +76,8 @@ def accepted(call: ApiCall, job_id: str, since: str) -> Response:
 
 
 def _links(call: ApiCall, url: str) -> str:
-    return f'<{call.hub_url}>; rel="mercure", <{url}>; rel="self"'
+    links = [(f"{call.base}{route.path}", route.rel) for route in call.api.routes if route.rel]
+    return ", ".join(f'<{target}>; rel="{rel}"' for target, rel in (*links, (url, "self")))
 
 
 async def list_jobs(call: ApiCall) -> Any:

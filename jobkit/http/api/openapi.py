@@ -14,8 +14,8 @@ import msgspec
 from jobkit.features import modules
 from jobkit.http.api import shapes
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.mercure.topics import MATCH_TYPES
 from jobkit.http.messages import (
+    ANY,
     FORM,
     JSON,
     PROBLEM,
@@ -54,8 +54,10 @@ _TAGS = {
     "/api/metrics": "service",
     "/api/openapi": "service",
     "/api/docs": "service",
-    "/.well-known": "mercure",
 }
+
+#: Schema of a name in a path.
+_NAME = {**ANY, "pattern": shapes.ID}
 
 
 async def document(call: ApiCall) -> Response:
@@ -169,12 +171,12 @@ def _content(body: type) -> dict[str, Any]:
 
 
 def _tag(route: Route) -> str:
-    return next((tag for start, tag in _TAGS.items() if route.path.startswith(start)), "all")
+    return route.tag or next((tag for start, tag in _TAGS.items() if route.path.startswith(start)), "all")
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": _schema_of_name(route, name)}
+        {"name": name, "in": "path", "required": True, "schema": route.schemas.get(name, _NAME)}
         for name in re.findall(r"{(\w+)}", route.path)
     ]
     if route.query is None:
@@ -187,14 +189,6 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         text = {"description": "Id of the last received event; a browser sends it by itself."}
         made.append({"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}, **text})
     return made
-
-
-def _schema_of_name(route: Route, name: str) -> dict[str, Any]:
-    """Return the schema of a path's parameter."""
-    if name == "match_type" and "{subscriber}" in route.path:  # without it, it may be a topic
-        return {"type": "string", "enum": list(MATCH_TYPES)}
-    is_free = _tag(route) == "mercure" or (name == "name" and "/artifacts/" in route.path)
-    return {"type": "string", "minLength": 1, **({} if is_free else {"pattern": shapes.ID})}
 
 
 def _responses(route: Route) -> dict[str, Any]:

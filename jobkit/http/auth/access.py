@@ -74,7 +74,7 @@ class Grant:
     tasks: tuple[str, ...] = ()  #: patterns of task names (`"train_*"`) that it covers; empty for all
     token_id: str = ""  #: "" without a token
     expires_at: float = math.inf  #: seconds since the epoch
-    publish: tuple[Any, ...] = ()  #: Mercure's topic selectors, see `jobkit.http.mercure.topics`
+    publish: tuple[Any, ...] = ()  #: Mercure's topic selectors, see `jobkit.features.mercure.topics`
     subscribe: tuple[Any, ...] = ()
     payload: Any = None  #: of a Mercure token, for the list of subscriptions
     is_open: bool = False  #: granted without authentication: the server is open on this machine

@@ -66,7 +66,7 @@ T = TypeVar("T")
 _READS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 
 _ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, X-XSRFToken"
-_EXPOSED_HEADERS = "ETag, Last-Event-ID, Link, Location, Mercure-Last-Event-ID, Retry-After, X-Jobkit-Type"
+_EXPOSED_HEADERS = ("ETag", "Last-Event-ID", "Link", "Location", "Retry-After", "X-Jobkit-Type")
 
 #: Headers of every response, unless its handler sets others.
 _HEADERS = {
@@ -159,10 +159,6 @@ class ApiCall:
     def job_url(self, job_id: str) -> str:
         return f"{self.base}/api/jobs/{job_id}"
 
-    @property
-    def hub_url(self) -> str:
-        return f"{self.base}/.well-known/mercure"
-
     async def find(
         self,
         field: str,
@@ -213,6 +209,8 @@ class Api:
         self.origins = frozenset(origin.rstrip("/") for origin in self.origins)
         self.public_url = self.public_url.rstrip("/")
         self.hosts = frozenset(filter(None, [*self.hosts, urlsplit(self.public_url).netloc]))
+        exposed = {*_EXPOSED_HEADERS, *(name for route in self.routes for name in route.exposes)}
+        self._exposed = ", ".join(sorted(exposed))
         self._kit: Kit | None = None
         self._opening: asyncio.Task[Kit] | None = None
         self._rate = Rate(self.limits.per_s, self.limits.burst)
@@ -401,7 +399,7 @@ class Api:
         if self._is_allowed_origin(request):
             headers["Access-Control-Allow-Origin"] = request.headers["origin"]
             headers["Access-Control-Allow-Credentials"] = "true"
-            headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+            headers["Access-Control-Expose-Headers"] = self._exposed
         if response.status == 200 and response.stream is None and request.method in ("GET", "HEAD"):
             tag = headers.setdefault("ETag", f'"{hashlib.sha256(response.body).hexdigest()[:24]}"')
             known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]

@@ -21,12 +21,12 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from jobkit.client import Kit
+from jobkit.features.mercure.grants import DETAIL, bad, hub_url, identify, sees_subscriptions
+from jobkit.features.mercure.topics import MATCH_TYPES
+from jobkit.features.mercure.updates import NEW, OLD, Updates, id_of
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
-from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
-from jobkit.http.mercure.topics import MATCH_TYPES
-from jobkit.http.mercure.updates import NEW, OLD, Updates, id_of
 from jobkit.http.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobkitError
 from jobkit.model.update import Update
@@ -138,7 +138,7 @@ def _read(records: Mapping[str, bytes]) -> list[Subscription]:
 
 
 def root_of(call: ApiCall) -> str:
-    return f"{urlsplit(call.hub_url).path}/subscriptions"
+    return f"{urlsplit(hub_url(call)).path}/subscriptions"
 
 
 # -- as resources ------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ async def metadata(call: ApiCall) -> Response:
     """Read what the hub supports (RFC 9728)."""
     return json_response(
         {
-            "resource": call.hub_url,
+            "resource": hub_url(call),
             "authorization_details_types_supported": [DETAIL],
             "bearer_methods_supported": ["header"],
             "mercure_cookie": "__Secure-mercure_access_token",
@@ -181,7 +181,7 @@ async def metadata(call: ApiCall) -> Response:
 async def _form_of(call: ApiCall) -> str:
     """Return the protocol of the response. Raises Problem: 401, or 403 if the token does not cover this address."""
     await identify(call, "this hub asks for a token")
-    whole = f"{call.hub_url.removesuffix('/.well-known/mercure')}{call.request.path}"
+    whole = f"{call.base}{call.request.path}"
     if not sees_subscriptions(call.grant, _path(call), whole):
         raise access.insufficient("this token may not subscribe to this address, so it may not read it")
     return OLD if call.grant.is_old or call.request.accepts(LD_JSON) else NEW
@@ -221,5 +221,5 @@ async def _selected(call: ApiCall) -> Response:
     headers = {"Cache-Control": "private, must-revalidate, max-age=0"}
     if form == OLD:
         return Response(200, to_json(body | {"lastEventID": cursor}), {**headers, "Content-Type": LD_JSON})
-    link = f'<{call.hub_url}>; rel="mercure"; last-event-id="{cursor}"; type="mercure"; content-type="{JSON}"'
+    link = f'<{hub_url(call)}>; rel="mercure"; last-event-id="{cursor}"; type="mercure"; content-type="{JSON}"'
     return Response(200, to_json(body), {**headers, "Content-Type": JSON, "Link": link})

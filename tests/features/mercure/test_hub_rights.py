@@ -13,9 +13,9 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from jobkit.features.mercure.grants import hub_keys
+from jobkit.features.mercure.topics import reserved_for
 from jobkit.http.core.handling import Limits
-from jobkit.http.mercure.grants import hub_keys
-from jobkit.http.mercure.topics import reserved_for
 from jobkit.model.update import HUB, JOBS
 from tests.http.direct import Answer, Direct
 from tests.ui.stage import Stage

@@ -16,10 +16,10 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from jobkit.features.mercure.grants import hub_keys
+from jobkit.features.mercure.updates import UPDATES_PAGE
 from jobkit.http.core import tail
 from jobkit.http.core.handling import Limits
-from jobkit.http.mercure.grants import hub_keys
-from jobkit.http.mercure.updates import UPDATES_PAGE
 from jobkit.model import InvalidParams, JobSpec
 from jobkit.store.values import Submission
 from tests.http.site import Site

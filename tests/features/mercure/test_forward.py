@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from tests.features.mercure.test_mercure import old_token, subscription, take
 from tests.http.site import Site
-from tests.http.test_mercure import old_token, subscription, take
 from tests.support import wait_until
 from tests.ui.stage import Stage
 

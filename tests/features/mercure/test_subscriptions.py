@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from jobkit.client.loop import background
+from tests.features.mercure.test_mercure import HUB, new_token, old_token, publish, subscription, take
 from tests.http.site import Site
-from tests.http.test_mercure import HUB, new_token, old_token, publish, subscription, take
 from tests.support import wait_until
 
 ROOT = f"{HUB}/subscriptions"

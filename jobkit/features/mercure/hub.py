@@ -14,13 +14,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from jobkit.http.auth import access
-from jobkit.http.core.handling import ApiCall, is_trusted
-from jobkit.http.core.streams import Frames, enter, streamed
-from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
-from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
-from jobkit.http.mercure.subscriptions import Presence, Subscription, root_of
-from jobkit.http.mercure.topics import (
+from jobkit.features.mercure.grants import bad, hub_url, identify, sees_subscriptions
+from jobkit.features.mercure.subscriptions import Presence, Subscription, root_of
+from jobkit.features.mercure.topics import (
     ALL,
     EXACT,
     BadSelector,
@@ -31,7 +27,11 @@ from jobkit.http.mercure.topics import (
     reserved_for,
     together,
 )
-from jobkit.http.mercure.updates import NEW, OLD, Updates, id_of, place_in
+from jobkit.features.mercure.updates import NEW, OLD, Updates, id_of, place_in
+from jobkit.http.auth import access
+from jobkit.http.core.handling import ApiCall, is_trusted
+from jobkit.http.core.streams import Frames, enter, streamed
+from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
 from jobkit.http.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
 from jobkit.model import EventsExpired
 from jobkit.model.update import HUB, JOBS, Place, Update, has_control_characters
@@ -104,7 +104,7 @@ def _read_query(call: ApiCall) -> SubscriptionQuery:
         raise bad(f"at most {MAX_MATCHERS} matchers", "match")
     try:
         selectors = together(
-            map(old, topics) if topics else (new(_KINDS[name], value, call.hub_url) for name, value in matchers)
+            map(old, topics) if topics else (new(_KINDS[name], value, hub_url(call)) for name, value in matchers)
         )
     except BadSelector as error:
         raise bad(str(error), "topic" if topics else "match") from None
@@ -222,7 +222,7 @@ async def publish(call: ApiCall) -> Response:
     for topic in update.topics:
         if not any(selector.matches(topic) for selector in call.grant.publish):
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
-        if reserved_for(topic, call.hub_url, names) == JOBS:
+        if reserved_for(topic, hub_url(call), names) == JOBS:
             raise access.insufficient("updates of jobs come from the store only; publish to another topic")
     id = await (await call.api.tail()).shared(Updates).publish(update)
     return Response(200, id.encode(), {"Content-Type": TEXT, "Cache-Control": "no-store"})
@@ -245,7 +245,7 @@ def _read_update(call: ApiCall, pairs: Sequence[tuple[str, str]]) -> Update:
             raise bad(str(error), "topic") from None
         if topic == "*":
             raise bad("* is not a topic to publish to", "topic")
-        if reserved_for(topic, call.hub_url) == HUB:
+        if reserved_for(topic, hub_url(call)) == HUB:
             raise bad("addresses of the hub are not topics to publish to", "topic")
     id, kind, retry = values.get("id", ""), values.get("type", ""), values.get("retry", "")
     for name, value in (("id", id), ("type", kind)):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobkit.http.mercure.topics import BadSelector, new, old, together
+from jobkit.features.mercure.topics import BadSelector, new, old, together
 from jobkit.model.update import MAX_TOPIC_BYTES
 
 HUB = "https://hub.example/.well-known/mercure"

@@ -12,16 +12,24 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from jobkit.features.mercure.topics import ALL, BadSelector, Selector, new, old, together
 from jobkit.http.auth import access
 from jobkit.http.auth.access import Grant, InvalidToken, derived_keys, header_of, is_access_token
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.mercure.topics import ALL, BadSelector, Selector, new, old, together
 from jobkit.http.messages import Problem, printable
 from jobkit.own_machine import LOOPBACK_NAMES, is_host_among
 from jobkit.settings import Settings
 
+#: Address of the hub, from the API's root.
+PATH = "/.well-known/mercure"
+
 DETAIL = "https://mercure.rocks/authorization-detail"
 _NAMESPACED = "https://mercure.rocks/"
+
+
+def hub_url(call: ApiCall) -> str:
+    """Return the URL of the hub."""
+    return f"{call.base}{PATH}"
 
 
 def hub_keys(settings: Settings) -> list[str]:
@@ -109,7 +117,7 @@ async def _identified(call: ApiCall, in_query: str | None, is_old: bool) -> Gran
         return replace(grant, publish=(Selector(ALL, "*"),)) if grant and grant.is_open else grant
     settings = call.kit.settings
     try:
-        grant = read(text, hub_keys(settings), call.hub_url)
+        grant = read(text, hub_keys(settings), hub_url(call))
     except InvalidToken as refused:
         try:  # a token of `jobkit token`, whose topics are written as in 0.x
             grant = await call.api.grant(request, text)

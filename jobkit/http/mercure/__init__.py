@@ -1,1 +1,0 @@
-"""Mercure's hub at `/.well-known/mercure`, and the client of an external hub."""
