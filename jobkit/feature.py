@@ -13,6 +13,7 @@ load a feature's modules by what they are for, when they are first used:
 - `joblib.py`: what `import jobkit.joblib` loads: a backend of joblib.
 - `routes.py`: `ROUTES` of the HTTP API.
 - `commands.py`: commands of the command line.
+- `token.py`: `OPTIONS` of `jobkit token`; `claims(given)` takes them out of the given options, and returns claims.
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
 - `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.
 - `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
@@ -64,7 +65,7 @@ class Feature:
         name: of its folder, and of its noun.
         parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
             "named", "joblib", "said", "older", "doctor", "fleet", "beside", "submitter", "attempts", "made",
-            "contents", "coded", "due", "options".
+            "contents", "coded", "due", "options", "token".
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import BadInput, age, as_json_option, limit_option, out
+from jobkit.cli import BadInput, age, as_json_option, limit_option, options, out
+from jobkit.features import modules
 from jobkit.model.people import Role
 from jobkit.people import Account, hashed, read_login, write_login
 
@@ -106,27 +107,16 @@ def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> Non
 )
 @click.option("--name", "subject", default="", metavar="NAME", help="Name of its user, who owns the submitted jobs.")
 @click.option("--own", "only_own", is_flag=True, help="Only jobs that --name owns.")
-@click.option("--subscribe", multiple=True, metavar="TOPIC", help="Mercure topic to subscribe to; may be repeated.")
-@click.option("--publish", multiple=True, metavar="TOPIC", help="Mercure topic to publish to; may be repeated.")
+@options(*(module.OPTIONS for module in modules("token")))
 @click.option("--revoke", metavar="TOKEN", help="Revoke this token.")
-@click.option("--mercure-key", is_flag=True, help="Print the key for an app that signs Mercure tokens itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with id and expiry.")
-def token(
-    scope: str, tasks: str, expires: float, revoke: str | None, mercure_key: bool, as_json: bool, **rights: Any
-) -> None:
+def token(scope: str, tasks: str, expires: float, revoke: str | None, as_json: bool, **rights: Any) -> None:
     """Create a token for the HTTP API and print it. It cannot be shown again, only revoked."""
     from jobkit.client.loop import background
     from jobkit.http.auth.access import InvalidToken, Tokens
 
     kit = jobkit.connect()
     tokens = Tokens(kit.settings.login_secret, kit.settings.namespace)
-    if mercure_key:
-        from jobkit.features.mercure.grants import hub_keys
-
-        keys = hub_keys(kit.settings)
-        if not keys:
-            raise BadInput("JOBKIT_SECRET is not set; set it here and for the server, since the key is derived from it")
-        return out.echo(keys[0])
     if revoke is not None:
         try:
             grant = tokens.read(revoke.strip())
@@ -134,8 +124,9 @@ def token(
             raise BadInput(f"{error}; it is not valid here") from None
         background.call(kit.verbs.store.web.revoke(grant.token_id, grant.expires_at))
         return out.echo(f"revoked {grant.token_id}", err=True)
-    scopes = _parts(scope) or ([] if rights["subscribe"] or rights["publish"] else ["view"])
-    made, grant = tokens.make(scopes, lifetime_s=expires, tasks=_parts(tasks), **rights)
+    claims = {name: claim for module in modules("token") for name, claim in module.claims(rights).items()}
+    scopes = _parts(scope) or ([] if claims else ["view"])
+    made, grant = tokens.make(scopes, lifetime_s=expires, tasks=_parts(tasks), claims=claims, **rights)
     if as_json:
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(grant.expires_at))
         out.echo_json({"token": made, "id": grant.token_id, "scopes": scopes, "expires_at": ends})

@@ -16,7 +16,7 @@ from jobkit.feature import Feature
 
 FEATURE = Feature(
     name="mercure",
-    parts=frozenset({"routes"}),
+    parts=frozenset({"routes", "token"}),
     after=("notify",),
     services={"server": ("mercure_url",)},
 )

@@ -8,7 +8,7 @@ valid for the other.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,8 +23,35 @@ from jobkit.settings import Settings
 #: Address of the hub, from the API's root.
 PATH = "/.well-known/mercure"
 
+#: Claim of tokens of protocol 0.x, and of API tokens: {"publish": [...], "subscribe": [...]}.
+CLAIM = "mercure"
+
 DETAIL = "https://mercure.rocks/authorization-detail"
 _NAMESPACED = "https://mercure.rocks/"
+
+
+@dataclass(frozen=True, slots=True)
+class HubGrant(Grant):
+    """Rights of a caller at the hub."""
+
+    publish: tuple[Selector, ...] = ()
+    subscribe: tuple[Selector, ...] = ()
+    payload: Any = None  #: of its token, for the list of subscriptions
+    is_old: bool = False  #: granted by a token of protocol 0.x
+
+    @classmethod
+    def of(cls, grant: Grant, **more: Any) -> HubGrant:
+        """Return a grant of the API with rights at the hub."""
+        return cls(**{each.name: getattr(grant, each.name) for each in fields(grant)}, **more)
+
+    def may_subscribe(self, *topics: str) -> bool:
+        """Return whether the token's selectors cover a publisher's private update to any of these topics.
+
+        A token that covers only some jobs (`--own`, `--tasks`) must name the topic exactly: its `*`, templates and
+        patterns select among its jobs, since updates of publishers have no owner.
+        """
+        selectors = self.subscribe if self.sees_all else [s for s in self.subscribe if s.kind == "exact"]
+        return any(selector.matches(topic) for selector in selectors for topic in topics)
 
 
 def hub_url(call: ApiCall) -> str:
@@ -39,7 +66,7 @@ def hub_keys(settings: Settings) -> list[str]:
     return [key.hex() for key in derived_keys(settings.login_secret, "mercure", settings.namespace)]
 
 
-def read(text: str, keys: list[str], hub: str) -> Grant:
+def read(text: str, keys: list[str], hub: str) -> HubGrant:
     """Return what a token grants at the hub with this URL. Raises InvalidToken: forged, expired or not understood."""
     if not is_access_token(header_of(text)):
         return _old_grant(access.verified_claims(text, keys, [], audience=None))
@@ -52,8 +79,8 @@ def _audiences(hub: str) -> list[str]:
     return [hub, f"https://localhost{parts.path}"] if is_host_among(parts.netloc, LOOPBACK_NAMES) else [hub]
 
 
-def _old_grant(claims: dict[str, Any]) -> Grant:
-    found = claims.get("mercure", claims.get(_NAMESPACED))
+def _old_grant(claims: dict[str, Any]) -> HubGrant:
+    found = claims.get(CLAIM, claims.get(_NAMESPACED))
     if not isinstance(found, dict):
         raise InvalidToken("the token has no claim mercure")
     try:
@@ -63,7 +90,7 @@ def _old_grant(claims: dict[str, Any]) -> Grant:
     return replace(_grant(claims, publish, subscribe, found.get("payload")), is_old=True)
 
 
-def _new_grant(claims: dict[str, Any], hub: str) -> Grant:
+def _new_grant(claims: dict[str, Any], hub: str) -> HubGrant:
     publish: list[Selector] = []
     subscribe: list[Selector] = []
     payload = None
@@ -82,9 +109,9 @@ def _new_grant(claims: dict[str, Any], hub: str) -> Grant:
 
 def _grant(
     claims: dict[str, Any], publish: tuple[Selector, ...], subscribe: tuple[Selector, ...], payload: Any
-) -> Grant:
+) -> HubGrant:
     ends = claims.get("exp")
-    return Grant(
+    return HubGrant(
         subject=str(claims.get("sub", ""))[:200],
         token_id=str(claims.get("jti", ""))[:200],
         expires_at=float(ends) if isinstance(ends, (int, float)) else math.inf,
@@ -94,8 +121,8 @@ def _grant(
     )
 
 
-async def identify(call: ApiCall, refusal: str, *, in_query: str | None = None, is_old: bool = True) -> None:
-    """Set the rights of the caller: by the header, the query (0.x only), the cookie, or the open server.
+async def identify(call: ApiCall, refusal: str, *, in_query: str | None = None, is_old: bool = True) -> HubGrant:
+    """Set and return the rights of the caller: by the header, the query (0.x only), the cookie, or the open server.
 
     Raises Problem (401) if the token is not accepted, or with `refusal` if there is none.
     """
@@ -103,28 +130,29 @@ async def identify(call: ApiCall, refusal: str, *, in_query: str | None = None, 
     if grant is None:
         raise access.unauthorized("", refusal)
     call.grant = grant
+    return grant
 
 
-async def _identified(call: ApiCall, in_query: str | None, is_old: bool) -> Grant | None:
+async def _identified(call: ApiCall, in_query: str | None, is_old: bool) -> HubGrant | None:
     request = call.request
     text = access.bearer(request) or in_query
     if text is None:
         cookies = request.cookies()
         text = cookies.get("__Secure-mercure_access_token") or (cookies.get("mercureAuthorization") if is_old else None)
     if text is None:
-        grant = await call.api.grant(request)
+        own = await call.api.grant(request)
         # The server's own user publishes and sees all jobs; seeing private updates of publishers takes a token.
-        return replace(grant, publish=(Selector(ALL, "*"),)) if grant and grant.is_open else grant
+        return HubGrant.of(own, publish=(Selector(ALL, "*"),) if own.is_open else ()) if own else None
     settings = call.kit.settings
     try:
         grant = read(text, hub_keys(settings), hub_url(call))
     except InvalidToken as refused:
         try:  # a token of `jobkit token`, whose topics are written as in 0.x
-            grant = await call.api.grant(request, text)
-            assert grant is not None  # there is a token
-            return replace(
-                grant, publish=together(map(old, grant.publish)), subscribe=together(map(old, grant.subscribe))
-            )
+            known = await call.api.grant(request, text)
+            assert known is not None  # there is a token
+            topics = known.claims.get(CLAIM, {})
+            publish, subscribe = (together(map(old, topics.get(action, ()))) for action in ("publish", "subscribe"))
+            return HubGrant.of(known, publish=publish, subscribe=subscribe)
         except (Problem, BadSelector):
             call.api.count_failure(request)
             raise access.unauthorized("invalid_token", str(refused)) from None
@@ -133,7 +161,7 @@ async def _identified(call: ApiCall, in_query: str | None, is_old: bool) -> Gran
     return grant
 
 
-def sees_subscriptions(grant: Grant, *addresses: str) -> bool:
+def sees_subscriptions(grant: HubGrant, *addresses: str) -> bool:
     """Return whether a caller may see subscriptions, which are about all users."""
     return grant.is_open or (grant.sees_all and grant.may_subscribe(*addresses))
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from jobkit.features.mercure.grants import bad, hub_url, identify, sees_subscriptions
+from jobkit.features.mercure.grants import HubGrant, bad, hub_url, identify, sees_subscriptions
 from jobkit.features.mercure.subscriptions import Presence, Subscription, root_of
 from jobkit.features.mercure.topics import (
     ALL,
@@ -66,11 +66,11 @@ class SubscriptionQuery:
 async def subscribe(call: ApiCall) -> Response:
     """Subscribe to topics, by Mercure's protocols 0.x (topic=) and 1.0 (match=)."""
     asked = _read_query(call)
-    await identify(call, "this hub asks subscribers for a token", in_query=asked.token, is_old=asked.is_old)
+    grant = await identify(call, "this hub asks subscribers for a token", in_query=asked.token, is_old=asked.is_old)
     call.api.count_request(call, len(asked.selectors))
     subscriber = uuid.uuid4().urn
     kinds = [(EXACT if one.kind == ALL else one.kind, one.value) for one in asked.selectors]
-    entering = [Subscription(subscriber, kind, value, call.grant.payload) for kind, value in kinds]
+    entering = [Subscription(subscriber, kind, value, grant.payload) for kind, value in kinds]
     with ExitStack() as ends:
         tail = await enter(call, ends, len(asked.selectors))
         presence = tail.shared(Presence, tail.shared(Updates), root_of(call))
@@ -79,7 +79,7 @@ async def subscribe(call: ApiCall) -> Response:
         ends.callback(presence.leave, await presence.enter(entering))
         news = tail.newest_news
         place, known = await _begin(tail, asked.cursor)
-        frames = HubView(call, tail, asked).frames(place, news)
+        frames = HubView(call, grant, tail, asked).frames(place, news)
         response = await streamed(call, tail, frames, ends, retry_ms=0)
         if asked.cursor is not None:
             response.headers["Last-Event-ID" if asked.is_old else "Mercure-Last-Event-ID"] = known
@@ -135,8 +135,8 @@ async def _begin(tail: Tail, cursor: str | None) -> tuple[Place, str]:
 class HubView:
     """The updates that one subscriber sees: of jobs and publishers, as far as its token and query cover them."""
 
-    def __init__(self, call: ApiCall, tail: Tail, asked: SubscriptionQuery) -> None:
-        self._kit, self._base, self._grant, self._tail = call.kit, call.base, call.grant, tail
+    def __init__(self, call: ApiCall, grant: HubGrant, tail: Tail, asked: SubscriptionQuery) -> None:
+        self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
         self._selectors = asked.selectors
         self._form = OLD if asked.is_old else NEW
 
@@ -216,11 +216,11 @@ async def publish(call: ApiCall) -> Response:
         page = request.headers.get("origin") or request.headers.get("referer", "")
         if not is_trusted(page, request, call.api.origins):
             raise access.unauthorized("invalid_request", "a cookie needs an allowed Origin or Referer", status=400)
-    await identify(call, "this hub asks publishers for a token")
+    grant = await identify(call, "this hub asks publishers for a token")
     update = _read_update(call, pairs)
     names = [*call.api.hosts, *request.server.names, request.host, urlsplit(call.kit.settings.public_url).netloc]
     for topic in update.topics:
-        if not any(selector.matches(topic) for selector in call.grant.publish):
+        if not any(selector.matches(topic) for selector in grant.publish):
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
         if reserved_for(topic, hub_url(call), names) == JOBS:
             raise access.insufficient("updates of jobs come from the store only; publish to another topic")

@@ -180,11 +180,11 @@ async def metadata(call: ApiCall) -> Response:
 
 async def _form_of(call: ApiCall) -> str:
     """Return the protocol of the response. Raises Problem: 401, or 403 if the token does not cover this address."""
-    await identify(call, "this hub asks for a token")
+    grant = await identify(call, "this hub asks for a token")
     whole = f"{call.base}{call.request.path}"
-    if not sees_subscriptions(call.grant, _path(call), whole):
+    if not sees_subscriptions(grant, _path(call), whole):
         raise access.insufficient("this token may not subscribe to this address, so it may not read it")
-    return OLD if call.grant.is_old or call.request.accepts(LD_JSON) else NEW
+    return OLD if grant.is_old or call.request.accepts(LD_JSON) else NEW
 
 
 def _path(call: ApiCall) -> str:

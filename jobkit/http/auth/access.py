@@ -14,7 +14,7 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -74,14 +74,11 @@ class Grant:
     tasks: tuple[str, ...] = ()  #: patterns of task names (`"train_*"`) that it covers; empty for all
     token_id: str = ""  #: "" without a token
     expires_at: float = math.inf  #: seconds since the epoch
-    publish: tuple[Any, ...] = ()  #: Mercure's topic selectors, see `jobkit.features.mercure.topics`
-    subscribe: tuple[Any, ...] = ()
-    payload: Any = None  #: of a Mercure token, for the list of subscriptions
     is_open: bool = False  #: granted without authentication: the server is open on this machine
-    is_old: bool = False  #: granted by a token of Mercure's protocol 0.x
     owner: str | None = None  #: the only owner whose jobs it covers; None for all
     role: str = ""  #: of a login, for the audit trail
     login: LoginState | None = field(default=None, repr=False, compare=False)  #: to check whether it still holds
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  #: of a token, for features
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes
@@ -93,15 +90,6 @@ class Grant:
     def sees(self, spec: JobSpec | BatchSpec) -> bool:
         """Return whether it covers this job or batch."""
         return self.owner in (None, spec.owner) and self.covers(spec.task)
-
-    def may_subscribe(self, *topics: str) -> bool:
-        """Return whether the token's selectors cover a publisher's private update to any of these topics.
-
-        A token that covers only some jobs (`--own`, `--tasks`) must name the topic exactly: its `*`, templates and
-        patterns select among its jobs, since updates of publishers have no owner.
-        """
-        selectors = self.subscribe if self.sees_all else [s for s in self.subscribe if s.kind == "exact"]
-        return any(selector.matches(topic) for selector in selectors for topic in topics)
 
     @property
     def sees_all(self) -> bool:
@@ -215,12 +203,13 @@ class Tokens:
         lifetime_s: float,
         tasks: Sequence[str] = (),
         subject: str = "",
-        publish: Sequence[Any] = (),
-        subscribe: Sequence[Any] = (),
+        claims: Mapping[str, Any] | None = None,
         only_own: bool = False,
         now: float | None = None,
     ) -> tuple[str, Grant]:
         """Return a new token, and what it grants; see `Grant`. `only_own`: it covers only the jobs of `subject`.
+
+        With further `claims`, of features, it needs no scope.
 
         Raises InvalidParams: an argument is not allowed, or there is no secret to sign with.
         """
@@ -229,7 +218,7 @@ class Tokens:
         for scope in scopes:
             if scope not in SCOPES:
                 raise InvalidParams(f"scope must be some of {', '.join(SCOPES)}, not {scope!r}", "scope")
-        if not scopes and not publish and not subscribe:
+        if not scopes and not claims:
             raise InvalidParams(f"a token needs a scope: some of {', '.join(SCOPES)}", "scope")
         if not 0 < lifetime_s <= _LONGEST_S:
             raise InvalidParams(
@@ -239,7 +228,8 @@ class Tokens:
             if not pattern or len(pattern) > 200:
                 raise InvalidParams(f"tasks must be patterns of 1 to 200 characters, not {pattern!r}", "tasks")
         issued = time.time() if now is None else now
-        claims: dict[str, Any] = {
+        claims = {
+            **(claims or {}),
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": subject or NAMELESS,
@@ -256,8 +246,6 @@ class Tokens:
             if not subject:
                 raise InvalidParams("a token for only its owner's jobs needs a name: --name", "name")
             claims["own"] = True
-        if publish or subscribe:
-            claims["mercure"] = {"publish": list(publish), "subscribe": list(subscribe)}
         key_id, key = next(iter(self._keys.items()))
         text = jwt.encode(claims, key, algorithm=ALGORITHM, headers={"typ": _TYPE, "kid": key_id})
         return text, _grant(claims)
@@ -321,8 +309,7 @@ def is_access_token(header: dict[str, Any]) -> bool:
 
 
 def _grant(claims: dict[str, Any]) -> Grant:
-    tasks, topics = claims.get("tasks"), claims.get("mercure")
-    topics = topics if isinstance(topics, dict) else {}
+    tasks = claims.get("tasks")
     return Grant(
         subject=str(claims["sub"])[:200],
         scopes=frozenset(str(claims.get("scope", "")).split()) & frozenset(SCOPES),
@@ -330,15 +317,9 @@ def _grant(claims: dict[str, Any]) -> Grant:
         tasks=tuple(map(str, tasks)) if isinstance(tasks, list) else () if tasks is None else ("\x00",),
         token_id=str(claims["jti"]),
         expires_at=float(claims["exp"]),
-        publish=_selectors(topics.get("publish")),
-        subscribe=_selectors(topics.get("subscribe")),
-        payload=topics.get("payload"),
         owner=str(claims["sub"])[:200] if claims.get("own") else None,
+        claims=claims,
     )
-
-
-def _selectors(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list) else ()
 
 
 def _key_id(key: bytes) -> str:
