@@ -231,11 +231,13 @@ _pulled: WeakSet[Document] = WeakSet()
 
 async def _pull(old: Callable[..., Any], self: ServerSession, *args: Any) -> Any:
     """Give a browser the document of a session. It brings the definitions of all component classes: models that name
-    one in `_defs`, too, would break a page that has reconnected."""
+    one in `_defs`, too, would break a page that has reconnected. For that page its first root has the tag "kept"."""
     await self.with_document_locked(_drop_definitions, self.document)  # type: ignore[misc]  # Bokeh makes it a coroutine
     reply = await old(self, *args)
-    if self.document in _pulled and reply.buffers:  # a page that has reconnected takes no arrays beside the document
+    if self.document in _pulled:  # by a page that has reconnected; it takes no arrays beside the document
         whole = await self.with_document_locked(self.document.to_json, deferred=False)  # type: ignore[misc]
+        for root in whole["roots"][:1]:
+            root["attributes"]["tags"] = [*root["attributes"].get("tags", []), "kept"]
         reply = type(reply)(reply.create_header(args[0].header["msgid"]), {}, {"doc": whole})
     _pulled.add(self.document)
     return reply

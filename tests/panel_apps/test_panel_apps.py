@@ -110,10 +110,10 @@ def home() -> Iterator[Path]:
 
 
 @contextmanager
-def served(app: App, home: Path, folder: Path) -> Iterator[str]:
+def served(app: App, home: Path, folder: Path, port: int = 0) -> Iterator[str]:
     """Serve an app from a copy of its folder; the value is its address."""
-    place, port = folder / "apps", free_port()
-    shutil.copytree(APPS, place, ignore=shutil.ignore_patterns("__pycache__"))
+    place, port = folder / "apps", port or free_port()
+    shutil.copytree(APPS, place, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     argv = [f"{app.file}.py", str(port)]
     if not app.is_program:
         argv = ["-m", "panel", "serve", f"{app.file}.py", "--port", str(port), *app.options.split()]
@@ -202,6 +202,13 @@ def cut_the_wire(window: Window, app: App, address: str, home: Path) -> None:
     window.errors[:] = [each for each in window.errors if "ERR_INTERNET_DISCONNECTED" not in each]
 
 
+def forgive(window: Window, app: App, *others: str) -> None:
+    """Forget the requests to the host that the app asks, and errors with one of the `others`."""
+    window.hosts.discard(app.asks)
+    ignored = [each for each in (app.asks, *others) if each]
+    window.errors[:] = [error for error in window.errors if not any(each in error for each in ignored)]
+
+
 def marked(app: App, place: int) -> Any:
     is_nightly = place > 2
     return pytest.param(app, is_nightly or NIGHTLY, marks=pytest.mark.nightly if is_nightly else (), id=str(app))
@@ -224,6 +231,24 @@ def test_each_window_shows_the_jobs_of_its_clicks(
         written = (tmp_path / "log").read_text()
         assert "Traceback" not in written, written
         window.close()
-    if app.asks:
-        window.hosts.discard(app.asks)
-        window.errors[:] = [error for error in window.errors if app.asks not in error]
+    forgive(window, app)
+
+
+@pytest.mark.nightly
+def test_a_window_is_loaded_again_after_its_server_was_started_again(
+    home: Path, window: Window, tmp_path: Path
+) -> None:
+    app, port = App("column", asks="cdn.holoviz.org"), free_port()  # a session without a page takes styles from there
+    with served(app, home, tmp_path, port) as address:
+        page = window.open(address)
+        click(page)
+        shows(page, app)
+        page.evaluate("() => { window.isOld = true; }")
+        wait_for(page, "() => globalThis.jobkitPulse?.isExpected")
+    page.locator(".away:has-text('The server does not answer')").wait_for(timeout=PATIENCE_MS)
+    with served(app, home, tmp_path, port):
+        wait_for(page, "() => !window.isOld")
+        click(page)
+        shows(page, app)
+        window.close()
+    forgive(window, app, "ERR_CONNECTION_REFUSED")

@@ -267,7 +267,7 @@ class Pulse {
     this.timer = setInterval(() => this.check(), CHECK_MS);
     for (const page of isPage && globalThis.Bokeh?.documents || []) {
       page.on_event("connection_lost", (_, lost) => { this.lost = lost; });
-      page.on_event("client_reconnected", () => this.reconnected());
+      page.on_event("client_reconnected", () => this.reconnected(page));
     }
   }
 
@@ -316,10 +316,12 @@ class Pulse {
     else if (await isAnswered(location.href) && this.isAway) location.reload();
   }
 
-  /** The page shows what its session has now; components that beat say so again. */
-  reconnected() {
+  /** The page shows what its session has now, and components that beat say so again. If the session is a new one, the
+   *  page lacks what its server adds to a page (`_pull` in patch.py): reload. */
+  reconnected(page) {
     this.lost = this.answeredAt = null;
     if (this.isSaid) return;  // a dashboard is reloaded instead, at its address
+    if (!page.roots()[0]?.tags.includes("kept")) return void location.reload();
     Object.assign(this, {silent: 0, isExpected: false});
     if (this.isAway) this.turn(false);
   }
