@@ -19,11 +19,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobkit.client import Batch, Job, Kit, Study, as_completed, wait
+    from jobkit.client import Batch, Job, Kit, as_completed, wait
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
-    from jobkit.features.nouns import Schedule
+    from jobkit.features.nouns import Pool, Schedule, Study
     from jobkit.features.verbs import Notebook
     from jobkit.model import (
         Backoff,
@@ -124,8 +124,8 @@ _MODULES = {
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",
     "publish": "jobkit.connecting",
-    **dict.fromkeys(("Batch", "Job", "Kit", "Study", "as_completed", "wait"), "jobkit.client"),
-    **dict.fromkeys(("Pool", "Schedule"), "jobkit.features.nouns"),
+    **dict.fromkeys(("Batch", "Job", "Kit", "as_completed", "wait"), "jobkit.client"),
+    **dict.fromkeys(("Pool", "Schedule", "Study"), "jobkit.features.nouns"),
 }
 
 

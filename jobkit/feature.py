@@ -11,6 +11,8 @@ load a feature's modules by what they are for, when they are first used:
 - `named.py`: what a name at the command line stands for that is no task's: `call_of(name, pairs)`, a function with its
   arguments from `["n=5"]`, or None; `names()`, the names that complete, each with a word.
 - `joblib.py`: what `import jobkit.joblib` loads: a backend of joblib.
+- `led.py`: of batches that its jobs lead: `title(spec)`, `NOUN` for one of the jobs, and `unbegun(job)`, the batch of
+  such a job that has submitted none yet, or None; `led_card.py`: `MODEL`, a `BatchModel`.
 - `routes.py`: `ROUTES` of the HTTP API.
 - `commands.py`: commands of the command line.
 - `token.py`: `OPTIONS` of `jobkit token`; `claims(given)` takes them out of the given options, and returns claims.
@@ -50,8 +52,10 @@ load a feature's modules by what they are for, when they are first used:
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Generic, Self, TypeVar, overload
 
 N = TypeVar("N")
@@ -69,6 +73,7 @@ class Feature:
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.
+        leads: kind of the batches that its jobs lead: such a job has the id of the batch, and submits the others.
         scripts: scripts of the pages, each with the shared ones that it builds on.
     """
 
@@ -77,6 +82,7 @@ class Feature:
     services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
+    leads: str = ""
     scripts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def load(self, part: str) -> Any:
@@ -119,20 +125,22 @@ class NounOf(Generic[N]):
 
 
 class VerbOf:
-    """A verb of a feature as an attribute of a kit, loaded when it is first used.
+    """A verb of a feature as an attribute of a kit, or of what submits for one; loaded when it is first used.
 
     Args:
-        feature: name of the feature. owner: name of the class in its `kit.py` that has the verb under the same name.
+        feature: name of the feature. path: of the function in its `kit.py`.
+        shown: what has the verb, as Python's own errors and warnings name it.
     """
 
-    def __init__(self, feature: str, owner: str) -> None:
-        self._feature, self._owner = feature, owner
+    def __init__(self, feature: str, path: str, shown: str = "kit") -> None:
+        self._feature, self._path, self._shown = feature, path, shown
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
     def __get__(self, kit: object | None, owner: type) -> Any:
-        form = getattr(getattr(kit_part(self._feature), self._owner), self._name)
+        form = attrgetter(self._path)(kit_part(self._feature))
+        inspect.unwrap(form).__qualname__ = f"{self._shown}.{self._name}"
         return form if kit is None else form.__get__(kit, owner)
 
 

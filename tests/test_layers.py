@@ -50,7 +50,7 @@ KNOWN_TO = {
     "opentelemetry": {FEATURE},
     "mlflow": {FEATURE},
     "apprise": {FEATURE},
-    "optuna": {"client"},
+    "optuna": {FEATURE},
     "dask": {FEATURE},
     "distributed": {FEATURE},
     "ray": {FEATURE},

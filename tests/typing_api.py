@@ -16,7 +16,7 @@ import param
 
 import jobkit
 from jobkit import Batch, Job, JobState
-from jobkit.client.studies import BestTrial
+from jobkit.features.studies.study import BestTrial
 
 
 @jobkit.task

@@ -116,7 +116,7 @@ def rm(which: str) -> int:
     kit = jobkit.connect()
     found = find_batch(kit, which)
     if found.open or found.state in OPEN:
-        of_it = f"{out.count(found.open)} of batch {found.id} have" if found.open else f"study {found.id} has"
+        of_it = f"{out.count(found.open)} of batch {found.id} have" if found.open else f"job {found.id} has"
         out.echo(f"{of_it} not ended; cancel it first", err=True)
         return FAILED
     gone = kit.delete_batch(found.id)

@@ -1,10 +1,9 @@
-"""The client: `Kit` submits and finds jobs; `Job`, `Batch` and `Study` are live handles."""
+"""The client: `Kit` submits and finds jobs; `Job` and `Batch` are live handles."""
 
 from jobkit.client.batch import Batch
 from jobkit.client.completion import as_completed, wait
 from jobkit.client.job import Job
 from jobkit.client.kit import AioKit, Kit
-from jobkit.client.studies import Study
 from jobkit.client.submit import BoundKit
 
-__all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "Study", "as_completed", "wait"]
+__all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "as_completed", "wait"]

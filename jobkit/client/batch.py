@@ -204,8 +204,8 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
     def cancel(self, reason: str = "") -> int:
         """Ask every job that has not ended to stop; how many were asked."""
         open_jobs = [job.id for job in self.jobs if not job.is_terminal]
-        of_study = [self.id] if self._spec.study else []  # first: the job that begins further trials
-        self._kit.cancel_many([*of_study, *open_jobs], reason)
+        leader = [self.id] if self._spec.kind else []  # first: it submits further ones
+        self._kit.cancel_many([*leader, *open_jobs], reason)
         return len(open_jobs)
 
     def retry_failed(self, *, replace: bool = False) -> Batch[R]:
@@ -242,7 +242,7 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
     @property
     def stopped_by(self) -> Job[R] | None:
         """The job for which the `stop_when` rule held, or None; also None if nothing was left to cancel."""
-        if self._stopped_by is None and self.id and not self._spec.study and self.counts.get("cancelled"):
+        if self._stopped_by is None and self.id and not self._spec.kind and self.counts.get("cancelled"):
             with contextlib.suppress(JobkitError):
                 found = self._kit.batch_info(self.id).stopped_by
                 self._stopped_by = next((job for job in self.jobs if job.id == found), None)
@@ -251,7 +251,7 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
     @property
     def rule_problem(self) -> str:
         """The error of its `stop_when` rule, which raised: "TypeError: ..."; "" if it did not."""
-        if self.problem is None and self.id and not self._spec.study:
+        if self.problem is None and self.id and not self._spec.kind:
             with contextlib.suppress(JobkitError):
                 return str(self._kit.batch_info(self.id).rule_problem)
         return "" if self.problem is None else f"{type(self.problem).__name__}: {self.problem}"

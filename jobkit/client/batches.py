@@ -14,7 +14,7 @@ from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
 from jobkit.client.stop_rules import FUNCTION_RULE, StopRule, judge_of, sends_rules
-from jobkit.client.studies import STUDY_TASK, unbegun
+from jobkit.features import modules
 from jobkit.model import TERMINAL, InvalidParams, JobEvent, JobkitError, JobNotFound, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, RULE_FAILED, BatchInfo
 from jobkit.model.format import shortened
@@ -71,7 +71,7 @@ class BatchVerbs:
         self._connection.call(followed.read)
 
     async def batch_info(self, batch_id: str) -> BatchInfo:
-        """A batch without its jobs; of a study also before it has trials.
+        """A batch without its jobs; of a led one also before it has jobs.
 
         Raises:
             JobNotFound: it is not kept.
@@ -81,9 +81,11 @@ class BatchVerbs:
         if found is not None:
             return found
         (job,) = await store.snapshots([batch_id])
-        if job is None or job.spec.task != STUDY_TASK:
-            raise checks.unknown_batch(batch_id)
-        return unbegun(job)
+        if job is not None:
+            for led in modules("led"):
+                if (begun := led.unbegun(job)) is not None:
+                    return begun  # type: ignore[no-any-return]
+        raise checks.unknown_batch(batch_id)
 
     async def find_batch(self, prefix: str, *, owner: str | None = None) -> BatchInfo:
         """`batch_info` of the batch whose id is `prefix`, or the only one of the newest 10,000 that begins with it.
@@ -121,15 +123,15 @@ class BatchVerbs:
     async def cancel_batch(self, batch_id: str, reason: str = "", by: str | None = None) -> int:
         """Ask every job of a batch that has not ended to stop; return how many were asked.
 
-        Of a study, also the job that runs it.
+        Also the job that leads it.
 
         Raises:
             JobNotFound: it is not kept.
         """
         checks.reason(reason)
         by = user_name() if by is None else by
-        open_jobs, of_study = await self._in_states(batch_id, *map(str, OPEN))
-        await self._connection.store.cancel([*of_study, *open_jobs], reason, by=by)  # first what begins others
+        open_jobs, leader = await self._in_states(batch_id, *map(str, OPEN))
+        await self._connection.store.cancel([*leader, *open_jobs], reason, by=by)  # first what submits others
         return len(open_jobs)
 
     def give_rule(self, batch: Batch, rule: StopRule) -> bool:
@@ -158,13 +160,13 @@ class BatchVerbs:
     def delete_batch(self, batch_id: str) -> int:
         """Delete the ended jobs of a batch, and with the last one the batch; return how many are gone.
 
-        Of a study, also the job that runs it.
+        Also the job that leads it.
 
         Raises:
             JobNotFound: it is not kept.
         """
-        ended_jobs, of_study = self._connection.call(self._in_states, batch_id, *map(str, TERMINAL))
-        return self._repeater.delete_many([*ended_jobs, *of_study])
+        ended_jobs, leader = self._connection.call(self._in_states, batch_id, *map(str, TERMINAL))
+        return self._repeater.delete_many([*ended_jobs, *leader])
 
     def retry_batch(self, batch_id: str, *, owner: str = "") -> Repeated:
         """Run the failed jobs of a batch once more; the new jobs take their places.
@@ -176,7 +178,7 @@ class BatchVerbs:
         return self._repeater.retry_many(failed, owner=owner)
 
     async def _in_states(self, batch_id: str, *states: str) -> tuple[list[str], list[str]]:
-        """Return the ids of jobs of a batch in any of these states, and that of the job that runs it if it is a study.
+        """Return the ids of jobs of a batch in any of these states, and that of the job that leads it.
 
         Raises:
             JobNotFound: it is not kept.
@@ -185,7 +187,7 @@ class BatchVerbs:
         ids = [job_id for job_id, _ in await self._connection.store.batches.members(batch_id)]
         fields = await self._connection.store.fields(("state",), ids)
         found = [job_id for job_id, raw in zip(ids, fields, strict=True) if raw and raw[0].decode() in states]
-        return found, [batch_id] if info.spec.study else []
+        return found, [batch_id] if info.spec.kind else []
 
 
 class _Followed:

@@ -29,7 +29,6 @@ from jobkit.client.limits import LimitVerbs
 from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
-from jobkit.client.studies import StudyVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AIO_SUBMIT_VERBS, AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
@@ -69,7 +68,7 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
             "expected_starts", "handle", "hub", "log_hits", "log_slice", "map_info", "metric_lines", "metrics_of",
             "outcome", "page", "queue_reasons",
             "retry_all", "retry_batch", "retry_many", "runs_other_code",
-            "snapshot", "stop_batch", "submit_info", "submit_trial", "verbs", "waits_for_many"
+            "snapshot", "stop_batch", "submit_info", "verbs", "waits_for_many"
         }
     )  # fmt: skip
 
@@ -92,7 +91,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         self._limits = LimitVerbs(connection)
         self._repeater = Repeater(connection, self._submitter, self._reader)
         self._batches = BatchVerbs(self, connection, self._repeater)
-        self._studies = StudyVerbs(self, connection)
         self._asked = asked
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
@@ -139,8 +137,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     delete_batch = in_thread("_batches", BatchVerbs.delete_batch)
     stop_batch = on_loop("_batches", BatchVerbs.stop_batch)
     retry_batch = submitting("_batches", BatchVerbs.retry_batch)
-    studies = in_thread("_studies", StudyVerbs.studies)
-    submit_trial = in_thread("_studies", StudyVerbs.submit_trial)
 
     # -- outputs of a job ---------------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ class JobExport:
                 continue
             yield dump.to_line() + b"\n"
             self.count += 1
-            batches = (dump.snapshot.spec.batch, dump.id if dump.is_study else "")
+            batches = (dump.snapshot.spec.batch, dump.id if dump.has_journal else "")
             self._batches |= dict.fromkeys(filter(None, batches))
             contents, missing = self._call(self._verbs.belongings.of, dump, self._most, self._known)
             self.missing += missing

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from functools import partial, wraps
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from jobkit.client.batch import Batch
 from jobkit.client.job import Job
-from jobkit.client.studies import Study, begin_study
 from jobkit.client.sweep import MAX_LIMIT, Sweep, sweep_of
 from jobkit.features.verbs import AioSubmits, Submits
-from jobkit.model import InvalidParams
 from jobkit.tasks.options import SubmitOptions, takes
 from jobkit.tasks.shown import Listed
-from jobkit.tasks.signature import close_names
 from jobkit.tasks.task_class import Task
 
 P = ParamSpec("P")
@@ -24,22 +20,6 @@ R = TypeVar("R")
 
 #: A rule after which the rest of a batch is cancelled, see `Batch.stop_when`.
 StopWhen = Callable[[Job[Any]], object] | str | None
-
-
-def _names_options(verb: Callable[P, R]) -> Callable[P, R]:
-    """Make a verb refuse an option that it does not have with InvalidParams instead of a TypeError."""
-    known = [*inspect.signature(verb).parameters][1:]
-
-    @wraps(verb)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name in kwargs:
-            if name == "directions":
-                raise InvalidParams("a study has one objective: give direction= and return one number", name)
-            if name not in known:
-                raise InvalidParams(f"unknown option {name!r}{close_names(name, known)}", name)
-        return verb(*args, **kwargs)
-
-    return checked
 
 
 class SubmitVerbs(Submits, Listed):
@@ -125,45 +105,6 @@ class SubmitVerbs(Submits, Listed):
         """
         return self._submitter.submit_all(task, sweep_of(axes), MAX_LIMIT)
 
-    @_names_options
-    def study(
-        self,
-        objective: Callable[..., Any] | str | None = None,
-        *,
-        trials: int = 200,
-        parallel: int = 8,
-        space: Mapping[str, Any] | Callable[..., Any] | None = None,
-        pruner: Any = None,
-        direction: str = "minimize",
-        sampler: Any = None,
-        metric: str | None = None,
-        name: str = "",
-        id: str | None = None,
-    ) -> Study:
-        """Search for the best arguments of an objective; returns a live `Study` at once. Needs Optuna.
-
-        Args:
-            objective: a task or another callable that returns a number. Each trial is a job with these options.
-            trials: number of trials, from 1 to 100,000. parallel: of them at once, at most; to 1,000.
-            space: where its arguments come from: for each name `(low, high)`, `(low, high, "log")`, a list to choose
-                from or a distribution of Optuna; or a function of an Optuna trial that returns the arguments.
-            pruner: stops trials early, by the metrics that they log: one of Optuna's, or None.
-            direction: "minimize" or "maximize".
-            sampler: proposes the arguments: one of Optuna's; None for TPE.
-            metric: name of the metric that the pruner looks at; None for the only one that is logged.
-            name: for people; names may repeat.
-            id: of the study. If there is one of this id, it is returned: also without an objective, and then its first
-                characters (at least 4) are enough.
-
-        Raises:
-            InvalidParams: an argument is refused; nothing was stored. JobNotFound: no study of this id.
-            JobkitError: Optuna or a signing key is missing.
-        """
-        return begin_study(
-            self._submitter, objective, trials=trials, parallel=parallel, space=space, pruner=pruner,
-            direction=direction, sampler=sampler, metric=metric, name=name, id=id,
-        )  # fmt: skip
-
 
 class AioSubmitVerbs(AioSubmits, Listed):
     """The submitting verbs as coroutines, of `kit.aio` and of its `options(...)`; see `SubmitVerbs`."""
@@ -225,17 +166,13 @@ class AioSubmitVerbs(AioSubmits, Listed):
         """Submit a task once for each combination of the axes' values; returns a live `Batch`. See `Kit.sweep`."""
         return await asyncio.to_thread(self._submitter.submit_all, task, sweep_of(axes), MAX_LIMIT)
 
-    async def study(self, objective: Callable[..., Any] | str | None = None, **definition: Any) -> Study:
-        """Search for the best arguments of an objective; returns a live `Study`. See `Kit.study`."""
-        return await asyncio.to_thread(partial(SubmitVerbs.study, self, objective, **definition))  # type: ignore[arg-type]
-
 
 #: Names of the submitting verbs of a kit, and of those of `kit.aio`.
 SUBMIT_VERBS, AIO_SUBMIT_VERBS = (
     [name for name in dir(each) if name[0] != "_"] for each in (SubmitVerbs, AioSubmitVerbs)
 )
 
-for _name in SUBMIT_VERBS:
-    inspect.unwrap(getattr(SubmitVerbs, _name)).__qualname__ = f"kit.{_name}"  # as Python's own errors name it
-for _name in AIO_SUBMIT_VERBS:
-    getattr(AioSubmitVerbs, _name).__qualname__ = f"kit.aio.{_name}"  # as Python's warning names it if never awaited
+for _owner, _shown in ((SubmitVerbs, "kit"), (AioSubmitVerbs, "kit.aio")):
+    for _name, _verb in vars(_owner).items():
+        if _name[0] != "_" and callable(_verb):  # as Python's own errors and warnings name it
+            inspect.unwrap(_verb).__qualname__ = f"{_shown}.{_name}"

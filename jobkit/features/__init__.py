@@ -21,6 +21,7 @@ from jobkit.features import (
     provenance,
     schedules,
     sharing,
+    studies,
 )
 
 FEATURES: tuple[Feature, ...] = (
@@ -34,6 +35,7 @@ FEATURES: tuple[Feature, ...] = (
     notify.FEATURE,
     mercure.FEATURE,
     archive.FEATURE,
+    studies.FEATURE,
 )  # fmt: skip
 
 
@@ -42,6 +44,11 @@ def modules(part: str) -> Iterator[Any]:
     for feature in FEATURES:
         if part in feature.parts:
             yield feature.load(part)
+
+
+def leading(kind: str, part: str = "led") -> Any:
+    """Return a part of the feature whose jobs lead batches of a kind, or None."""
+    return next((feature.load(part) for feature in FEATURES if kind and feature.leads == kind), None)
 
 
 def services(place: str, settings: Any) -> Iterator[tuple[str, Any]]:

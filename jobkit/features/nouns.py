@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.feature import NounOf, VerbOf, kit_part
 
-__all__ = ["Nouns", "Pool", "Schedule"]
+__all__ = ["Nouns", "Pool", "Schedule", "Study"]
 
 if TYPE_CHECKING:
     from jobkit.features.archive.kit import Archive
     from jobkit.features.failures.kit import Failures
     from jobkit.features.pools.kit import KitPools, Pool, Pools
     from jobkit.features.schedules.kit import KitSchedules, Schedule, Schedules
+    from jobkit.features.studies.kit import Studies
+    from jobkit.features.studies.study import Study
 
     class _Verbs(KitPools, KitSchedules):
         pass
@@ -27,15 +29,17 @@ class Nouns(_Verbs):
     failures: NounOf[Failures] = NounOf("Failures")
     pools: NounOf[Pools] = NounOf("Pools")
     schedules: NounOf[Schedules] = NounOf("Schedules")
+    studies: NounOf[Studies] = NounOf("Studies")
     if not TYPE_CHECKING:
-        pool = VerbOf("pools", "KitPools")
-        schedule = VerbOf("schedules", "KitSchedules")
+        pool = VerbOf("pools", "KitPools.pool")
+        schedule = VerbOf("schedules", "KitSchedules.schedule")
 
 
 #: Public names by the feature whose `kit.py` has them.
 _PUBLIC = {
     "Pool": "pools",
     "Schedule": "schedules",
+    "Study": "studies",
 }
 
 

@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-from jobkit.features.executors import kit as executors
-from jobkit.features.notebooks import kit as notebooks
-from jobkit.features.notebooks.notebook_task import Notebook
+from typing import TYPE_CHECKING, Any
+
+from jobkit.feature import VerbOf
 
 __all__ = ["AioSubmits", "Notebook", "Submits"]
 
+if TYPE_CHECKING:
+    from jobkit.features.executors.kit import KitExecutors
+    from jobkit.features.notebooks import kit as notebooks
+    from jobkit.features.notebooks.notebook_task import Notebook
+    from jobkit.features.studies.kit import AioKitStudies, KitStudies
 
-class Submits:
+    class _Submits(KitExecutors, KitStudies):
+        """Types of the verbs."""
+
+        notebook = notebooks.notebook
+
+    class _AioSubmits(AioKitStudies):
+        """Types of the coroutines."""
+
+        notebook = notebooks.notebook_async
+else:
+    _Submits = _AioSubmits = object
+
+
+class Submits(_Submits):
     """Base of the submitting verbs, with a line for each of a feature."""
 
-    executor = executors.executor
-    notebook = notebooks.notebook
+    if not TYPE_CHECKING:
+        executor = VerbOf("executors", "KitExecutors.executor")
+        notebook = VerbOf("notebooks", "notebook")
+        study = VerbOf("studies", "KitStudies.study")
 
 
-class AioSubmits:
+class AioSubmits(_AioSubmits):
     """Base of the submitting coroutines, with a line for each of a feature."""
 
-    notebook = notebooks.notebook_async
+    if not TYPE_CHECKING:
+        notebook = VerbOf("notebooks", "notebook_async", "kit.aio")
+        study = VerbOf("studies", "AioKitStudies.study", "kit.aio")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Notebook":
+        from jobkit.features.notebooks.notebook_task import Notebook
+
+        return Notebook
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

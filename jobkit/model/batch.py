@@ -41,7 +41,8 @@ class BatchSpec(Record, frozen=True):
         size: number of jobs that it was submitted with.
         axes: names of the arguments that were swept; () for a map. seed: of a random sweep, or None.
         rule: its `stop_when` in words, or "". stop: what the store counts for it, "failed 3"; "" for nothing.
-        study: "minimize" or "maximize" if its jobs are the trials of the study of its id, else "".
+        kind: of a batch that a job leads: the job with its id submits the others. "study": they are trials of a study;
+            "" if a client submits them. direction: "minimize" or "maximize" the values of its jobs, or "".
     """
 
     id: str
@@ -54,7 +55,8 @@ class BatchSpec(Record, frozen=True):
     seed: int | None = None
     rule: str = ""
     stop: str = ""
-    study: str = ""
+    kind: str = ""
+    direction: str = ""
 
 
 #: That of jobs which belong to none.
@@ -68,13 +70,13 @@ class BatchInfo(msgspec.Struct, frozen=True):
         counts: number of its jobs by state, those of deleted and expired jobs too; states without a job are left out.
         came: number of submits so far; less than `spec.size` while they go on, or if their process died.
         made: number of its jobs; less than `came` if others do the same work. deleted: number of deleted ones.
-        submitted_at: time of its first submit. started_at: of its first start, of a study that of the job that runs it.
-        ended_at: time of the last end, of a study that of its job; None while a job is open.
+        submitted_at: time of its first submit. started_at: of its first start, of a led batch that of its leader.
+        ended_at: time of the last end, of a led batch that of its leader; None while a job is open.
         rule: that of `spec`, or a later one; or why it failed, see `RULE_FAILED`.
         is_stopped: it held, for the job `stopped_by` ("" if not known), and stopped others (see `was_stopped`); or
-            these are trials of a study, whose job `stopped_by` has not succeeded.
+            its leader is `stopped_by`, and has not succeeded.
         us, last_us: times of the submits of its first and of its newest job, in microseconds.
-        controller: state of the job that runs the study; None for other batches, and if it is not kept.
+        leader: state of the job that leads it; None for other batches, and if that job is not kept.
     """
 
     spec: BatchSpec
@@ -90,7 +92,7 @@ class BatchInfo(msgspec.Struct, frozen=True):
     stopped_by: str = ""
     us: int = 0
     last_us: int = 0
-    controller: JobState | None = None
+    leader: JobState | None = None
 
     @classmethod
     def from_wire(cls, batch_id: str, record: Mapping[str, str]) -> BatchInfo:
@@ -134,7 +136,7 @@ class BatchInfo(msgspec.Struct, frozen=True):
     @property
     def progress(self) -> float:
         """0..1: the share of its jobs that have ended."""
-        is_ended = self.controller is not None and self.controller.is_terminal  # then no further trials come
+        is_ended = self.leader is not None and self.leader.is_terminal  # then no further trials come
         size = self.made + (0 if is_ended else max(0, self.spec.size - self.came))
         return min(1.0, max(0.0, (self.made - self.open) / size)) if size else 1.0
 
@@ -142,10 +144,10 @@ class BatchInfo(msgspec.Struct, frozen=True):
     def state(self) -> JobState:
         """The state of the whole: running once one has started and while any is open, then its worst end.
 
-        A study has that of the job that runs it.
+        A led batch has that of its leader.
         """
-        if self.controller is not None:
-            return self.controller
+        if self.leader is not None:
+            return self.leader
         if self.open:
             waiting = JobState.QUEUED if self.counts.get(JobState.QUEUED) else JobState.SCHEDULED
             return JobState.RUNNING if self.started_at or self.counts.get(JobState.RUNNING) else waiting
@@ -156,6 +158,6 @@ class BatchInfo(msgspec.Struct, frozen=True):
         """Return the JSON for HTTP and the command line."""
         spec: dict[str, Any] = to_json(self.spec)
         mine: dict[str, Any] = to_json(self)
-        del mine["spec"], mine["us"], mine["last_us"], mine["controller"]
+        del mine["spec"], mine["us"], mine["last_us"], mine["leader"]
         del spec["stop"]
         return {**spec, "state": str(self.state), "progress": self.progress, **mine}

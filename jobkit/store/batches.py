@@ -1,4 +1,4 @@
-"""Batches in the store, see `lua/lib/batches.lua`; and journals of studies, see `lua/verbs/journal.lua`."""
+"""Batches in the store, see `lua/lib/batches.lua`; and journals of jobs, see `lua/verbs/journal.lua`."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class BatchStore(StorePart):
     async def infos(self, batch_ids: Sequence[str]) -> list[BatchInfo | None]:
         """Return each batch; None if it is not kept."""
         found = await self._ns.records("batch", batch_ids, _info)
-        studies = [info.id for info in found if info is not None and info.spec.study]
-        if not studies:
+        led = [info.id for info in found if info is not None and info.spec.kind]
+        if not led:
             return found
-        jobs = dict(zip(studies, await self._ns.fields(("state", "started", "finished"), studies), strict=True))
-        return [info and _run_by(info, jobs.get(info.id)) for info in found]
+        jobs = dict(zip(led, await self._ns.fields(("state", "started", "finished"), led), strict=True))
+        return [info and _led_by(info, jobs.get(info.id)) for info in found]
 
-    async def studies(self, job_ids: Sequence[str]) -> list[BatchInfo]:
-        """Return the batches of those jobs that run a study and have trials."""
+    async def led_by(self, job_ids: Sequence[str]) -> list[BatchInfo]:
+        """Return the batches that these jobs lead, if they have jobs."""
         found = await self.infos(job_ids)
-        return [info for info in found if info is not None and info.spec.study]
+        return [info for info in found if info is not None and info.spec.kind]
 
     async def newest(
         self,
@@ -90,7 +90,7 @@ class BatchStore(StorePart):
     async def folded(self, limit: int, below_us: int = 0) -> tuple[list[str | BatchInfo], str]:
         """Return jobs (ids) and batches below a time of submit (us; 0: all), newest first, and the next cursor.
 
-        A batch stands where its newest job does, in place of all of its jobs, and of the job that runs a study.
+        A batch stands where its newest job does, in place of all of its jobs, and of its leader.
         """
         infos = {info.id: info for info in await self.newest(limit + 1, below_us)}
         alone: list[tuple[int, str]] = []
@@ -99,7 +99,7 @@ class BatchStore(StorePart):
             jobs, cursor = await self.singles(size, cursor)
             size = min(2 * size, _SINGLES_MOST)
             homes = await self.homes([job_id for _, job_id in jobs])
-            unlisted = sorted({home for home in homes if home} - infos.keys())  # of a study
+            unlisted = sorted({home for home in homes if home} - infos.keys())  # led ones
             infos |= {info.id: info for info in await self.infos(unlisted) if info is not None}
             alone += [job for job, home in zip(jobs, homes, strict=True) if home is not None and home not in infos]
             rows, next_cursor = merged(alone, infos.values(), limit, below_us, cursor)
@@ -116,7 +116,7 @@ class BatchStore(StorePart):
         return jobs, wire.text(end)
 
     async def homes(self, job_ids: Sequence[str]) -> list[str | None]:
-        """Return the id of the batch that each job belongs to, or of the study that it runs.
+        """Return the id of the batch that each job belongs to, or may lead.
 
         "" for neither, None if the job is not kept.
         """
@@ -179,13 +179,13 @@ def subscription(batch_id: str) -> str:
     return f"batch {batch_id}"
 
 
-def _run_by(info: BatchInfo, raw: list[bytes] | None) -> BatchInfo:
-    """Return the batch of a study with state and times of the job that runs it; it has ended when both have."""
+def _led_by(info: BatchInfo, raw: list[bytes] | None) -> BatchInfo:
+    """Return a led batch with state and times of its leader; it has ended when both have."""
     if not raw:
         return info
     state, started, finished = map(wire.text, raw)
     ended = instant(finished) if info.ended_at and JobState(state).is_terminal else None
-    return replace(info, controller=JobState(state), started_at=instant(started), ended_at=ended)
+    return replace(info, leader=JobState(state), started_at=instant(started), ended_at=ended)
 
 
 def _info(batch_id: str, record: Mapping[bytes, bytes]) -> BatchInfo:
@@ -193,18 +193,18 @@ def _info(batch_id: str, record: Mapping[bytes, bytes]) -> BatchInfo:
 
 
 class JournalStore(StorePart):
-    """Verbs for journals: what the trials of a study are and how they ended. The entries are JSON text."""
+    """Verbs for journals: entries that a running job appends, for its next attempt. They are JSON text."""
 
-    async def entries(self, study_id: str, start: int = 0) -> list[bytes]:
+    async def entries(self, job_id: str, start: int = 0) -> list[bytes]:
         """Return the entries from the one numbered `start` on."""
-        found: list[bytes] = await self._ns.ask("LRANGE", f"journal:{study_id}", start, -1)
+        found: list[bytes] = await self._ns.ask("LRANGE", f"journal:{job_id}", start, -1)
         return found
 
-    async def append(self, study_id: str, token: str, known: int, entries: Sequence[str]) -> int:
+    async def append(self, job_id: str, token: str, known: int, entries: Sequence[str]) -> int:
         """Append entries behind the `known` ones; may be repeated.
 
         Return the number of entries that there are: fewer than `known` if the server has lost some, and then these
-        were not appended; -1 if the attempt of the study's job with this token has ended.
+        were not appended; -1 if the attempt with this token has ended.
         """
-        count: int = await self._ns.run("journal", [study_id, token, known, *entries])
+        count: int = await self._ns.run("journal", [job_id, token, known, *entries])
         return count

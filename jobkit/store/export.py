@@ -1,7 +1,7 @@
 """Export format: jobs as lines of JSON, for `jobkit export` and `jobkit import`.
 
 A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
-artifacts, metrics, checkpoints, questions, the journal of a study. The lines behind it have what it needs beside that
+artifacts, metrics, checkpoints, questions, the journal. The lines behind it have what it needs beside that
 (`ContentLine`): facts, large parts of its call, its files; what several jobs need is there once. Batches come at the
 end, see `moved_batches`; then a seal of all lines. Nothing is unsealed, so an imported job is
 still authentic, and runs or unpickles only with the same secret.
@@ -57,7 +57,7 @@ class Dump(_Head, frozen=True):
     """One exported job; the names are those of a line, which has bytes as base64. `jobkit` is `VERSION`.
 
     Attributes:
-        checkpoints, asks: as the store has them. journal: of a study, see `JournalStore`.
+        checkpoints, asks: as the store has them. journal: see `JournalStore`.
         parts: names of the large parts of its call.
         folder: of its files, see `JobFolder`; behind "=" if another server owns it.
         ran: name of the facts of its worker.
@@ -106,7 +106,7 @@ class Dump(_Head, frozen=True):
         return replace(self, record=kept | ended)
 
     @property
-    def is_study(self) -> bool:
+    def has_journal(self) -> bool:
         """True if the job has written a journal."""
         return self.record.get("kept") == "journal"
 
@@ -159,9 +159,9 @@ async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[
     """Return all data of each job; None if it does not exist or its record cannot be read."""
     found = await read_keys(namespace, job_ids)
     dumps = [dump_of(namespace, job_id, keys) for job_id, keys in zip(job_ids, found, strict=True)]
-    studies = [dump.id for dump in dumps if dump is not None and dump.is_study]
-    entries = await namespace.many([("LRANGE", f"journal:{study_id}", 0, -1) for study_id in studies])
-    journals = {study_id: list(map(wire.text, lines)) for study_id, lines in zip(studies, entries, strict=True)}
+    writers = [dump.id for dump in dumps if dump is not None and dump.has_journal]
+    entries = await namespace.many([("LRANGE", f"journal:{job_id}", 0, -1) for job_id in writers])
+    journals = {job_id: list(map(wire.text, lines)) for job_id, lines in zip(writers, entries, strict=True)}
     with_journals = [dump and replace(dump, journal=journals.get(dump.id, [])) for dump in dumps]
     return await with_facts(namespace, with_journals)
 

@@ -23,20 +23,18 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jobkit.client import Batch, Job, Kit, Study
+from jobkit.client import Batch, Job, Kit
 from jobkit.client.batch import Jobs
 from jobkit.client.loop import background
 from jobkit.client.tables import Table
 from jobkit.model import JobkitError, JobSnapshot
 from jobkit.run.inside.charts import PLOTLY, VEGA
 from jobkit.tasks.info import TaskInfo
-from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_html import batch_html
-from jobkit.ui.card.batch_model import BatchModel
+from jobkit.ui.card.batch_model import BatchModel, model_of
 from jobkit.ui.card.card_html import LINES, card_html, table_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.downloads import read_card
-from jobkit.ui.card.study_model import StudyModel, model_of
 from jobkit.ui.form.form_model import Filled, form_html
 
 logger = logging.getLogger("jobkit.ui")
@@ -68,10 +66,10 @@ class CellDisplay:
     Attributes:
         text: the line. is_empty: there is nothing else. heading: printed above.
         is_over: nothing changes any more, or the kit is closed.
-        handle: the job, batch or study, whose `result()` waits until its outputs are static.
+        handle: the job, or the batch or what it belongs to, whose `result()` waits until its outputs are static.
     """
 
-    handle: Job | Batch | Study | None = None
+    handle: Any = None
     text = heading = ""
     is_empty = is_over = False
 
@@ -216,25 +214,23 @@ def chart_bundle(preview: Mapping[str, Any] | None) -> dict[str, Any] | None:
 class BatchDisplay(CellDisplay):
     """The card of many jobs; `is_list` as of `BatchModel`. `shows`: what has displayed itself, if not the batch."""
 
-    def __init__(
-        self, batch: Batch, *, is_list: bool = False, heading: str = "", shows: Batch | Study | None = None
-    ) -> None:
+    def __init__(self, batch: Batch, *, is_list: bool = False, heading: str = "", shows: Any = None) -> None:
         self.batch, self.handle = batch, shows or batch
         self.is_list, self.heading = is_list, heading
         self.text = heading or (repr(Jobs(batch._kit, batch)) if is_list else repr(self.handle))
-        controller = self.controller()
-        is_over = batch.is_terminal and (controller is None or controller.is_terminal)
-        self.is_empty, self.is_over = not len(batch) and controller is None, is_over or batch._kit.is_closed
+        leader = self.leader()
+        is_over = batch.is_terminal and (leader is None or leader.is_terminal)
+        self.is_empty, self.is_over = not len(batch) and leader is None, is_over or batch._kit.is_closed
 
-    def controller(self) -> JobSnapshot | None:
-        """Return the job that submits the trials of a study, if it is one and the job is kept."""
+    def leader(self) -> JobSnapshot | None:
+        """Return the job that leads the batch, if one does and is kept."""
         with contextlib.suppress(JobkitError):
-            return self.batch._kit.snapshot(self.batch.id) if self.batch._spec.study else None
+            return self.batch._kit.snapshot(self.batch.id) if self.batch._spec.kind else None
         return None
 
     def model(self) -> BatchModel:
         batch = self.batch
-        model = model_of(batch._spec, [job.snapshot for job in batch], self.controller(), self.is_list)
+        model = model_of(batch._spec, [job.snapshot for job in batch], self.leader(), self.is_list)
         if self.is_over:
             model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
             model.rule_problem = batch.rule_problem
@@ -244,8 +240,7 @@ class BatchDisplay(CellDisplay):
                         model.show(i, batch[i].preview())
                 if wanted := model.curves.wanting(model.snapshots):
                     model.curves.learn(wanted, batch._kit.metric_lines(list(wanted)))
-                if isinstance(model, StudyModel):
-                    model.facts = study_facts(batch._kit, batch.id)
+                model.read_facts(batch._kit)
             except JobkitError:
                 logger.debug("results of a batch could not be read for its card", exc_info=True)
         return model
@@ -255,7 +250,7 @@ class BatchDisplay(CellDisplay):
 
     def static(self, model: BatchModel) -> dict[str, Any]:
         if self.handle is not self.batch:
-            self.text = repr(self.handle)  # it says how far the study is
+            self.text = repr(self.handle)  # it says how far it is
         return super().static(model)
 
     def live(self, **hooks: Any) -> Any:

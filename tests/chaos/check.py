@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from jobkit.client.studies import STUDY_TASK
+from jobkit.features.studies.led import STUDY_TASK
 from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSnapshot
 from jobkit.settings import Settings
 from jobkit.store.damage import damaged, discard

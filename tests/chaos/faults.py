@@ -316,7 +316,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # A later attempt of a study does not look for the trials of the one before.
     "no open trials": Fault(
-        patch=_every(1, "jobkit.client.controller", "Controller", "_resumed", lambda *_: ()),
+        patch=_every(1, "jobkit.features.studies.controller", "Controller", "_resumed", lambda *_: ()),
         case="studies",
         shows="search",
     ),

@@ -11,7 +11,7 @@ from jobkit.store.redis import RedisStore
 
 from .support import claim, ending, error_of, job, lapse, snapshot, started, submit, worker
 
-STUDY = BatchSpec("study", "train", 20, study="minimize")
+STUDY = BatchSpec("study", "train", 20, kind="study", direction="minimize")
 
 
 async def trials(store: RedisStore, count: int, first: int = 0) -> None:

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from jobkit.attempts import artifact_subject, preview_subject
-from jobkit.client.controller import FACTS
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.codec import RAW
+from jobkit.features.studies.controller import FACTS
 from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.batch import BatchSpec
 from jobkit.model.metrics import Curves, Point

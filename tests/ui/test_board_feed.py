@@ -149,7 +149,9 @@ def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage
     screen = look(Query())
     assert screen.order == [study]  # there is no trial yet
 
-    _, first, last = stage.batch({"x": 1}, {"x": 2}, id=study, size=3, name="tune", study="minimize", owner="ada")
+    _, first, last = stage.batch(
+        {"x": 1}, {"x": 2}, id=study, size=3, name="tune", kind="study", direction="minimize", owner="ada"
+    )
     wait_until(lambda: screen.left == [study], what="the row of the study in place of its job")
     assert screen.order[0] == f"batch {study}"
     for job in (first, last):
@@ -348,7 +350,7 @@ def test_a_study_is_deleted_with_its_trials_which_the_question_says(
 ) -> None:
     monkeypatch.setattr(job_table, "UNDO_S", 0.01)
     study = stage.study()
-    _, *trials = stage.batch({"x": 1}, {"x": 2}, id=study, size=2, study="minimize", owner="ada")
+    _, *trials = stage.batch({"x": 1}, {"x": 2}, id=study, size=2, kind="study", direction="minimize", owner="ada")
     for trial in trials[: 1 if state == "open" else 2]:
         stage.start(trial)
         stage.succeed(trial)
@@ -362,10 +364,10 @@ def test_a_study_is_deleted_with_its_trials_which_the_question_says(
     wait_until(lambda: states(told)[-1:] == ["ended"], what="the end")
 
     question = next(each for each in told if each.get("state") == "asking")
-    assert (question["total"], question["trials"]) == (1, 2)
+    assert (question["total"], question["led"]) == (1, 2)
     kept = [snapshot is not None for snapshot in background.call(stage.store.snapshots([study, *trials]))]
     assert kept == [state != "succeeded"] * 3
-    why = {"succeeded": "1 job deleted", "running": "is running; cancel it first", "open": "1 trial of study"}
+    why = {"succeeded": "1 job deleted", "running": "is running; cancel it first", "open": "1 job that"}
     assert why[state] in told[-1]["sentence"]
 
 

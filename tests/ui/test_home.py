@@ -152,7 +152,7 @@ def test_the_row_of_a_sweep_names_its_best_value(stage: Stage, watch: Watch, mon
     rates = [{"lr": rate} for rate in (0.1, 0.01, 0.001)]
     sweep, *jobs = stage.batch(*rates, axes=("lr",))
     plain, *others = stage.batch(*rates, axes=("lr",))
-    study, *trials = stage.batch(*rates, id=stage.study(), size=3, study="maximize")
+    study, *trials = stage.batch(*rates, id=stage.study(), size=3, kind="study", direction="maximize")
     screen = watch()
 
     def note(batch: str) -> str:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
+from jobkit.features.executors.executor import JobExecutor
 from jobkit.tasks.options import SubmitOptions, takes
 
-if TYPE_CHECKING:
-    from jobkit.features.executors.executor import JobExecutor
 
+class KitExecutors:
+    """The verb that makes an executor."""
 
-@takes(SubmitOptions)
-def executor(submits: Any, /, *, max_workers: int | None = None, **options: Unpack[SubmitOptions]) -> JobExecutor:
-    """Return an executor of `concurrent.futures` whose calls are jobs, for `asyncio` and others that take one.
+    _submitter: Any
 
-    Args:
-        max_workers: maximum number of its jobs that run at once; None for as many as the workers have slots.
-        options: of its jobs, as for `options`.
+    @takes(SubmitOptions)
+    def executor(self, /, *, max_workers: int | None = None, **options: Unpack[SubmitOptions]) -> JobExecutor:
+        """Return an executor of `concurrent.futures` whose calls are jobs, for `asyncio` and others that take one.
 
-    Raises:
-        InvalidParams: an unknown option or an invalid value.
-    """
-    from jobkit.features.executors.executor import JobExecutor  # loaded with the first one
+        Args:
+            max_workers: maximum number of its jobs that run at once; None for as many as the workers have slots.
+            options: of its jobs, as for `options`.
 
-    return JobExecutor(submits._submitter.with_options(options), max_workers)
+        Raises:
+            InvalidParams: an unknown option or an invalid value.
+        """
+        return JobExecutor(self._submitter.with_options(options), max_workers)

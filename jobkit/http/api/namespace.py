@@ -87,7 +87,7 @@ async def batch(call: ApiCall) -> Any:
 async def cancel_batch(call: ApiCall) -> Any:
     """Ask the open jobs of a batch to stop."""
     found = await _batch(call)
-    runs = [found.id] if found.controller in OPEN else []  # the job that runs a study
+    runs = [found.id] if found.leader in OPEN else []  # it submits others
     open_jobs = [*runs, *(job.id for job in await _jobs(call, found) if job.state in OPEN)]
     if not open_jobs:
         raise Problem(409, "ended", f"all jobs of batch {found.id} have ended; there is nothing to cancel", "id")

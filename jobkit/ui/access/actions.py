@@ -346,8 +346,8 @@ async def _answer_question(call: ActionCall, job_id: str) -> None:
 
 
 async def _delete(call: ActionCall) -> None:
-    if call.details.get("trials"):
-        await _delete_trials(call)
+    if call.details.get("led"):
+        await _delete_led(call)
     gone = await call.kit.aio.delete(list(call.targets))
     kept = [job_id for job_id, is_gone in zip(call.targets, gone, strict=True) if not is_gone]
     found = await background.call_async(call.kit.verbs.store.snapshots(kept))
@@ -358,14 +358,14 @@ async def _delete(call: ActionCall) -> None:
             call.refuse(job_id, f"job {_short(job_id)} is {snapshot.state}; cancel it first, then it can be deleted")
 
 
-async def _delete_trials(call: ActionCall) -> None:
-    """Delete the trials of studies among the targets; a study with open trials is kept."""
+async def _delete_led(call: ActionCall) -> None:
+    """Delete the jobs of the batches that targets lead; a leader of open jobs is kept."""
     batches = call.kit.verbs.store.batches
-    for info in await background.call_async(batches.studies(call.targets)):
+    for info in await background.call_async(batches.led_by(call.targets)):
         if not info.state.is_terminal:
             continue  # it is refused like any job that runs
         if info.open:
-            why = f"{many(info.open, 'trial')} of study {_short(info.id)} still wait or run"
+            why = f"{many(info.open, 'job')} that {_short(info.id)} has submitted still wait or run"
             call.refuse(info.id, JobkitError(f"{why}; cancel it first, then it can be deleted"))
         else:
             members = await background.call_async(batches.members(info.id))

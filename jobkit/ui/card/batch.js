@@ -40,7 +40,7 @@ class BatchCard extends LiveCard {
 
   get listeners() { return {head: () => this.show(), plot: () => this.draw(), curves: () => this.drawCurves(), file: () => this.takeFile()}; }
 
-  get elsewhere() { return this.job?.direction ? `\`jobkit.connect().study(id="${this.job.id}")\` in a new kernel shows it live.` : this.job?.id ? `\`jobkit.connect().batch("${this.job.id}")\` in a new kernel shows it live.` : "`jobkit.connect().jobs()` in a new kernel shows its jobs live."; }
+  get elsewhere() { return this.job?.led?.call ? `\`jobkit.connect().${this.job.led.call}\` in a new kernel shows it live.` : this.job?.id ? `\`jobkit.connect().batch("${this.job.id}")\` in a new kernel shows it live.` : "`jobkit.connect().jobs()` in a new kernel shows its jobs live."; }
 
   build() {
     const {n} = this;
@@ -80,7 +80,7 @@ class BatchCard extends LiveCard {
     const job = (this.job = parse(this.model.get("head"), null)), n = this.n;
     this.root.classList.toggle("empty", !job);
     if (!job) return;
-    this.root.classList.toggle("study", Boolean(job.direction));
+    this.root.classList.toggle("led", Boolean(job.led));
     const before = this.showHead(job, job.face, job.cancelling ? "Cancelling" : WORDS[job.face] || job.face);
     n.chip.hidden = job.is_list;
     put(n.title, job.title);
@@ -97,7 +97,7 @@ class BatchCard extends LiveCard {
       n.states.replaceChildren(...job.counts.map(([face, word, k]) => h("button", {class: "state", "data-face": face, "aria-pressed": String(this.state === face), title: `Show only these`,
         onclick: () => { this.state = this.state === face ? "" : face; this.show(); this.sorted(); }}, icon(face), `${number(k)} ${word.toLowerCase()}`)));
     }
-    put(n.jobs, job.direction ? "Trials" : "Jobs");
+    put(n.jobs, job.led ? job.led.jobs : "Jobs");
     if (isNew(n.table, [job.better, job.task]) && this.rows) this.columns();
     showImportance(n.shares, job.importance);
     this.showMeta(job.waits ? [job.waits] : []);
@@ -133,12 +133,12 @@ class BatchCard extends LiveCard {
     const {job, n} = this;
     if (!isNew(n.actions, [job.open, job.ended > 0, job.failed, this.asked, job.cancelling, this.model.get("told")])) return;
     const {button} = this, out = [];
-    const isStudy = Boolean(job.direction), isOpen = job.open && !job.cancelling;
+    const led = job.led, isOpen = job.open && !job.cancelling;
     const tell = job.open && !this.asked && this.tellButton();
     if (tell) out.push(tell);
-    if (job.failed && !job.is_list && !isStudy) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
-    if (isOpen && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(isStudy ? "Cancel the study" : `Cancel ${many(job.open, "job")}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
-    else if (isOpen) out.push(button(isStudy ? "Cancel" : job.ended ? "Cancel the rest" : "Cancel all", "", () => this.confirm("cancel")));
+    if (job.failed && !job.is_list && !led) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
+    if (isOpen && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(led ? `Cancel the ${led.word}` : `Cancel ${many(job.open, "job")}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
+    else if (isOpen) out.push(button(led ? "Cancel" : job.ended ? "Cancel the rest" : "Cancel all", "", () => this.confirm("cancel")));
     this.putActions(out);
   }
 

@@ -19,11 +19,10 @@ from jobkit.client.waits import reasons_of
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
-from jobkit.ui.card.batch_files import KINDS, answer, study_facts
-from jobkit.ui.card.batch_model import BatchModel
+from jobkit.ui.card.batch_files import KINDS, answer
+from jobkit.ui.card.batch_model import BatchModel, model_of
 from jobkit.ui.card.card_model import no_worker, waits
 from jobkit.ui.card.curves import charts_text
-from jobkit.ui.card.study_model import StudyModel, model_of
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, soon
 
@@ -52,7 +51,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
 
     def __init__(self, kit: Kit, batch: Batch, is_list: bool = False) -> None:
         super().__init__(kit)
-        self.CHANNELS = (batch.id,) if batch._spec.study else ()  # type: ignore[misc]  # the controller of this study
+        self.CHANNELS = (batch.id,) if batch._spec.kind else ()  # type: ignore[misc]  # events of the job that leads it
         self.batch = batch
         self.model: BatchModel | None = None
         self._is_list = is_list
@@ -79,12 +78,12 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
     # -- see `SharedFeed` ----------------------------------------------------------------------------------------------
 
     async def read(self) -> None:
-        (controller,) = await self.kit.verbs.store.snapshots([self.batch.id]) if self.CHANNELS else (None,)
+        (leader,) = await self.kit.verbs.store.snapshots([self.batch.id]) if self.CHANNELS else (None,)
         if self.model is None:
             snapshots = [job.snapshot for job in self.batch.jobs]
-            self.model = await asyncio.to_thread(model_of, self.batch._spec, snapshots, controller, self._is_list)
-        self.model.controller = controller
-        if controller is not None:
+            self.model = await asyncio.to_thread(model_of, self.batch._spec, snapshots, leader, self._is_list)
+        self.model.leader = leader
+        if leader is not None:
             self._want_facts()
 
     def loaded(self) -> None:
@@ -101,16 +100,16 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             self.poke()
 
     def take(self, event: JobEvent) -> None:
-        """An event of the controller of a study."""
-        if self.model is None or self.model.controller is None or event.type is EventType.DELETED:
+        """An event of the leader of a batch."""
+        if self.model is None or self.model.leader is None or event.type is EventType.DELETED:
             return
-        moved = apply(self.model.controller, event)
+        moved = apply(self.model.leader, event)
         if moved is None:
             return self.reload()
         if "kept" in event.data or event.type.is_end:
             self._want_facts()
-        if moved is not self.model.controller:
-            self.model.controller = moved
+        if moved is not self.model.leader:
+            self.model.leader = moved
             self.poke()
 
     def _want_facts(self) -> None:
@@ -118,10 +117,10 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         self._reader_of_facts.poke()
 
     async def _read_facts(self) -> None:
-        """Read what the controller says of the study."""
+        """Read what the leader says of the batch."""
         self._lacks_facts = False
-        if isinstance(self.model, StudyModel):
-            self.model.facts = await asyncio.to_thread(study_facts, self.kit, self.batch.id)
+        if self.model is not None:
+            await asyncio.to_thread(self.model.read_facts, self.kit)
         self.poke()
 
     def kit_closed(self, why: str) -> None:

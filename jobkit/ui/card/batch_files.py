@@ -5,16 +5,13 @@ Nothing is unpickled: rows are those that the card shows. Blocking.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobkit.client import Batch, Kit
-from jobkit.client.controller import FACTS
 from jobkit.model import JobkitError
 from jobkit.model.format import size
 from jobkit.ui.card.batch_model import BatchModel
@@ -23,28 +20,6 @@ from jobkit.ui.card.downloads import SAVED_BYTES, in_base64, reply_text
 
 #: What can be asked for: how the file's name ends, and its media type.
 KINDS = {"parquet": (".parquet", "application/vnd.apache.parquet"), "artifacts": (".zip", "application/zip")}
-
-#: Bytes of `FACTS` that are read, at most.
-_FACTS_BYTES = 1_000_000
-
-
-def study_facts(kit: Kit, study_id: str) -> dict[str, Any]:
-    """Return `best` and `importance` as the job that runs a study says them; {} for nothing.
-
-    A function of the user runs in that job, and may save any artifact of this name.
-    """
-    found: Any = None
-    with contextlib.suppress(JobkitError, OSError, ValueError, RecursionError):
-        artifact = kit.artifact(study_id, FACTS)
-        found = json.loads(artifact.read()) if artifact.size_bytes <= _FACTS_BYTES else None
-    if not isinstance(found, dict):
-        return {}
-    best, shares = found.get("best"), found.get("importance")
-    return {
-        "best": best if isinstance(best, dict) and is_number(best.get("value")) else None,
-        "importance": {name: share for name, share in shares.items() if is_number(share)}
-        if isinstance(shares, dict) else {},
-    }  # fmt: skip
 
 
 def answer(batch: Batch, model: BatchModel, what: str, n: str) -> str:

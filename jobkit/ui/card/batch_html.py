@@ -55,10 +55,10 @@ def _batch_head(model: BatchModel, head: Mapping[str, Any], now: datetime) -> st
         notes.append(f"stopped by the rule at job <code>{escape(model.stopped_by)}</code>")
     if finished and not model.is_list:
         notes.append(f"ended {local_time(finished)}")
-    if head["failed"] and not model.is_list and not model.spec.study:
+    if head["failed"] and not model.is_list and not model.led:
         notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
     if not model.is_terminal:
-        call = f'study(id="{model.spec.id}")' if model.spec.study else f'batch("{model.spec.id}")'
+        call = model.led.get("call") or f'batch("{model.spec.id}")'
         again = "run this cell again" if model.is_list else f"<code>jobkit.connect().{escape(call, quote=False)}</code>"
         again = again if model.is_list or model.spec.id else "<code>batch</code> in a cell, while this kernel lives,"
         notes.append(f"as of {local_time(now, seconds=True)}; {again} shows it live")
@@ -114,7 +114,7 @@ def _key(mark: Any) -> str:
 
 
 def _importance(shares: Sequence[tuple[str, float]]) -> str:
-    """Return a bar for each parameter of a study."""
+    """Return a bar for each parameter: its share in what makes the values differ."""
     if not shares:
         return ""
     fill = assets.tokens()[0]["fill"]

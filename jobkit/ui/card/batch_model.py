@@ -15,6 +15,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from jobkit.features import leading
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.batch import BatchSpec
 from jobkit.model.format import FACES, Eta, many, number, params_brief, shortened, value_brief
@@ -105,7 +106,8 @@ class BatchModel:
     """
 
     noun = "job"
-    controller: JobSnapshot | None = None
+    leader: JobSnapshot | None = None  # of a led batch
+    led: Mapping[str, str] = {}  # of a led one: `word` for the whole, its `jobs`, and the `call` of a kit that finds it
 
     def __init__(
         self,
@@ -205,14 +207,17 @@ class BatchModel:
 
     # -- out --------------------------------------------------------------------------------------------------------
 
+    def read_facts(self, kit: Any) -> None:
+        """Read what its leader says of it. Blocks."""
+
     @property
     def is_terminal(self) -> bool:
         return all(snapshot.is_terminal for snapshot in self.snapshots)
 
     @property
     def waiting(self) -> list[JobSnapshot]:
-        """The jobs that are queued; of a study without any trial, the job that runs it."""
-        jobs = self.snapshots or ([self.controller] if self.controller is not None else [])
+        """The jobs that are queued; of a led batch without any job, its leader."""
+        jobs = self.snapshots or ([self.leader] if self.leader is not None else [])
         return [job for job in jobs if job.state is JobState.QUEUED]
 
     def counts(self) -> dict[str, int]:
@@ -486,6 +491,16 @@ class BatchModel:
         best = (self.better() or [""])[0]
         names.sort(key=lambda name: name != best)
         return points, self.args, [*names, "duration (s)"] if names else []
+
+
+def model_of(
+    spec: BatchSpec, snapshots: Iterable[JobSnapshot], leader: JobSnapshot | None, is_list: bool = False
+) -> BatchModel:
+    """Return the model of a batch, by what leads it; arguments as of `BatchModel`."""
+    card = None if is_list else leading(spec.kind, "led_card")
+    if card is not None:
+        return card.MODEL(snapshots, leader, spec=spec)  # type: ignore[no-any-return]
+    return BatchModel(snapshots, axes=spec.axes, is_list=is_list, spec=spec)
 
 
 def direction_of(name: str) -> str:

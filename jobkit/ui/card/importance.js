@@ -1,4 +1,4 @@
-// The importance of a study's parameters: a bar for each. assets.py puts it in front of batch.js.
+// The importance of the parameters of a led batch: a bar for each. assets.py puts it in front of batch.js.
 
 function importance() {
   return h("section", {class: "importance", "aria-label": "Importance of parameters", hidden: true},

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from jobkit.client import Kit
+from jobkit.features import leading
 from jobkit.model import JobSnapshot, JobSpec
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import FACES, many
@@ -38,8 +39,8 @@ def snapshot_of(info: BatchInfo) -> JobSnapshot:
     spec = info.spec
     size = max(spec.size, info.made)
     title = spec.name or spec.title
-    if spec.study:
-        title = f"Study {spec.name}" if spec.name else f"Study of {spec.title or spec.task}"
+    if (led := leading(spec.kind)) is not None:
+        title = led.title(spec)
     return JobSnapshot(
         JobSpec(subscription(info.id), spec.task, title, owner=spec.owner, queue=""),
         1,
@@ -62,14 +63,15 @@ def cells(info: BatchInfo, best: str = "") -> dict[str, Any]:
     parts = [[face, info.counts[face] / size] for face in _BAR if info.counts.get(face)]
     words = ", ".join(f"{n:,} {FACES[face].lower()}" for face, n in info.counts.items())
     missing = info.spec.size - info.came
-    if missing > 0 and not info.open and info.controller is None:
+    if missing > 0 and not info.open and info.leader is None:
         words += f"; {missing:,} never submitted"
     words = f"{best} · {words}" if best else words
     if info.rule_problem:
         words = f"its stop rule failed; {words}"
-    elif info.is_stopped and not info.spec.study:
+    elif info.is_stopped and not info.spec.kind:
         words = f"stopped by its rule; {words}"
-    noun = "trial" if info.spec.study else "job"
+    led = leading(info.spec.kind)
+    noun = "job" if led is None else led.NOUN
     return {
         "batch": {"id": info.id, "size": size, "parts": parts},
         "args": many(info.spec.size, noun) + (f" over {', '.join(info.spec.axes)}" if info.spec.axes else ""),
@@ -98,8 +100,8 @@ async def _some(kit: Kit, query: Query) -> tuple[Sequence[JobSnapshot | BatchInf
     store, below_us = kit.verbs.store, int(query.cursor or 0)
     alone = await kit.verbs.page(msgspec.structs.replace(query, batch=("",)))
     ids = [job.id for job in alone.jobs]
-    studies = [home for home in await store.batches.homes(ids) if home]
-    begun = {info.id for info in await store.batches.infos(studies) if info is not None}
+    homes = [home for home in await store.batches.homes(ids) if home]
+    begun = {info.id for info in await store.batches.infos(homes) if info is not None}
     times = await store.fields(("us",), ids)
     jobs = [(int(raw[0]), job) for raw, job in zip(times, alone.jobs, strict=True) if raw and job.id not in begun]
     batches = await store.batches.newest(query.limit + 1, below_us, owner=query.owner, task=query.task)

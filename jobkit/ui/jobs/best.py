@@ -1,4 +1,4 @@
-"""The best values of the sweeps and studies of a page, which no event of theirs reports."""
+"""The best values of the sweeps and led batches of a page, which no event of theirs reports."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from jobkit.client import Kit
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import number
-from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.study_model import model_of
+from jobkit.ui.card.batch_model import BatchModel, model_of
 
 #: Jobs of a batch of which a row names the best one, at most; of larger ones, their cards do.
 MOST = 500
@@ -32,7 +31,7 @@ async def read_best(
     read = 0
     for row_id, info in [*batches.items()]:
         succeeded = info.counts.get("succeeded", 0)
-        if not succeeded or not (info.spec.study or info.spec.axes) or info.made > MOST:
+        if not succeeded or not (info.spec.kind or info.spec.axes) or info.made > MOST:
             continue
         found[row_id] = known.get(row_id, (0, ""))
         if found[row_id][0] == succeeded:

@@ -181,7 +181,7 @@ class Board:
         """Apply an event of any job."""
         known = self.jobs.get(event.job_id)
         if known is None and not event.type.is_news and subscription(event.job_id) in self.batches:
-            self.other_batches.add(event.job_id)  # the job that runs a study
+            self.other_batches.add(event.job_id)  # it may lead a batch
         elif event.type is EventType.DELETED:
             self.unknown.pop(event.job_id, None)
             self._reading.discard(event.job_id)
@@ -258,7 +258,7 @@ class Board:
             if not is_known and self._is_older(info.last_us // 1000):
                 continue
             self.batches[row_id] = info
-            if info.id in self.jobs:  # the job that runs a study, whose first trial has come
+            if info.id in self.jobs:  # its leader: its first job has come
                 self._leave(info.id)
             if is_known and info != before:
                 self._put(snapshot, now)

@@ -128,12 +128,12 @@ class Bulk {
   }
 
   working() {
-    const {state, action, total, done, until, sentence, is_ok: ok, trials} = this.work, words = WORDS_OF[action] || {};
+    const {state, action, total, done, until, sentence, is_ok: ok, led} = this.work, words = WORDS_OF[action] || {};
     const jobs = (count) => many(count, "job");
     const stop = (text) => h("button", {class: "btn small", text, onclick: () => ask(this.model, "stop")});
     if (state === "counting") return [h("span", {text: "Counting…"}), h("span", {class: "spring"}), stop("Never mind")];
     if (state === "asking") {
-      const kind = action === "retry" ? "primary" : "danger", what = `${words.ask} ${jobs(total)}`, more = trials ? `, and ${many(trials, "trial")} of the selected studies` : "";
+      const kind = action === "retry" ? "primary" : "danger", what = `${words.ask} ${jobs(total)}`, more = led ? `, and ${many(led, "job")} that they have submitted` : "";
       return [h("b", {text: `${what}${more}?`}), h("button", {class: `btn small ${kind}`, text: what, onclick: () => ask(this.model, "go")}), h("span", {class: "apart"}), stop("Keep")];
     }
     if (state === "undoable") {

@@ -206,7 +206,7 @@ class BatchPage(CardPage):
             return str(unknown_batch(batch_id))
         most = MOST_SHOWN if info.made > MOST_SHOWN else None
         batch: Batch = await kit.aio.batch(info.id, most)
-        if access.person.sees_all or info.spec.study:  # all trials are their owner's
+        if access.person.sees_all or info.spec.kind:  # all jobs of a led batch have its owner
             return batch
         return Batch(
             kit, [job for job in batch.jobs if access.sees(job.snapshot)], axes=batch.axes

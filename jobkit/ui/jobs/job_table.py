@@ -285,15 +285,14 @@ class Bulk:
     async def _ask(self, action: str, jobs: Sequence[str] | Query) -> None:
         self._asked = None
         self._tell("counting", action)
-        trials = 0
+        led = 0
         try:
             if isinstance(jobs, Query):
                 total = await self._access.kit.verbs.count(jobs, _COUNT_S)
             else:
                 total = len(jobs)
-                if action == "delete":  # a study goes with its trials, which the user must know
-                    studies = await self._access.kit.verbs.store.batches.studies(jobs)
-                    trials = sum(info.made for info in studies)
+                if action == "delete":  # a leader goes with the jobs of its batch, which the user must know
+                    led = sum(info.made for info in await self._access.kit.verbs.store.batches.led_by(jobs))
         except JobkitError as error:
             self._tell("ended", action, sentence=str(error))
             return
@@ -304,11 +303,11 @@ class Bulk:
             self._tell("ended", action, sentence=f"no job here can be {BULK[action][1]}")
         else:
             self._asked = action, jobs, total
-            self._tell("asking", action, total=total, **({"trials": trials} if trials else {}))
+            self._tell("asking", action, total=total, **({"led": led} if led else {}))
 
     async def _run(self, action: str, jobs: Sequence[str] | Query, total: int) -> None:
         done, problem = 0, ""
-        details = {"trials": True} if action == "delete" and not isinstance(jobs, Query) else {}
+        details = {"led": True} if action == "delete" and not isinstance(jobs, Query) else {}
         try:
             if action == "delete":
                 self._tell("undoable", action, total=total, until=int((time.time() + UNDO_S) * 1000))

@@ -3,7 +3,7 @@
 -- `batch:{id}` (hash) is the record: `spec` (JSON text of its definition), `us` (time of its first submit), numbers of jobs by
 -- state, `last` (that of its newest job), `until` (time at which the last of its ended jobs expires), `came` (submits so far), `n` (new jobs of these), `deleted` (those of them that were deleted), `first` and `ended` (time of
 -- the first start, and of the last end while no job is open), `rule` (words), `stop` ("failed 3": when the rest is cancelled) and
--- `stopped` (the job for which the rule held; that of the study if these are its trials). `batch-jobs:{id}` (sorted
+-- `stopped` (the job for which the rule held; the job that leads the batch, if one does). `batch-jobs:{id}` (sorted
 -- set) are its jobs by place, among them jobs of others that do the same work; `batches` (sorted set) all batches by `last`,
 -- and `batches-open` those with open jobs, by the time of the last look at them; `batched` (sorted set) all jobs of all batches by
 -- `us`, as they are in `jobs`.
@@ -165,7 +165,7 @@ end
 local function cancel(batch, ids, ttl_ms)
   local job = call('HGET', key_of(batch), 'stopped')
   if not job then return end -- it has another rule since
-  local why = job == batch and 'its study has ended' or 'stop_when held' .. (job ~= '' and ' for job ' .. job or '')
+  local why = job == batch and 'its ' .. tostring(object(call('HGET', key_of(batch), 'spec')).kind) .. ' has ended' or 'stop_when held' .. (job ~= '' and ' for job ' .. job or '')
   for _, id in ipairs(ids) do
     local rec = Records.read(id)
     if rec and rec.batch == batch then Damage.guard(id, Lifecycle.cancel, rec, why, ttl_ms) end
@@ -258,9 +258,8 @@ function Batches.stop(batch, job)
   Leftover.keep('batch', batch, 0)
 end
 
--- The job that submits the trials of a study has ended. Unless it has succeeded, open ones are cancelled.
-function Batches.study_ended(rec, state, ttl_ms)
-  call('PEXPIRE', P .. 'journal:' .. rec.id, ttl_ms)
+-- A job that leads the batch of its id has ended. Unless it has succeeded, the open ones are cancelled.
+function Batches.leader_ended(rec, state)
   if state ~= 'succeeded' and Batches.is_kept(rec.id) then Batches.stop(rec.id, rec.id) end
 end
 

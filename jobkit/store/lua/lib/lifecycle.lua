@@ -37,7 +37,10 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
     call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
     call('PEXPIRE', P .. 'checkpoints:' .. rec.id, ttl_ms)
     call('PEXPIRE', P .. 'metrics:' .. rec.id, ttl_ms)
-    if rec.kept == 'journal' then Batches.study_ended(rec, state, ttl_ms) end
+    if rec.kept == 'journal' then
+      call('PEXPIRE', P .. 'journal:' .. rec.id, ttl_ms)
+      Batches.leader_ended(rec, state)
+    end
   end
   if rec.questions then Questions.ended(rec, ttl_ms) end
   reached('ended', rec, state, data, ttl_ms)
@@ -93,8 +96,8 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
   if rec.terms then Limits.pump() end
 end
 
--- How far a job is by its newest checkpoint, which is equal for equal steps, and the same for people; nil if it has none. A study
--- has its journal for that.
+-- How far a job is by its newest checkpoint, which is equal for equal steps, and the same for people; nil if it has none. A job
+-- that keeps a journal has that instead.
 local function step_of(rec)
   if rec.kept == 'journal' then
     local count = call('LLEN', P .. 'journal:' .. rec.id)

@@ -1,8 +1,8 @@
--- Appends entries to the journal of a running study. args: id, token, number of entries that the caller knows, entry... Entries
+-- Appends entries to the journal of a running job. args: id, token, number of entries that the caller knows, entry... Entries
 -- that are there already are skipped: the call is repeated if its reply was lost. If entries before these are missing, nothing is
--- appended: the server was restored to an older state. The first entry marks the job as a study, see Batches.study_ended. Returns
+-- appended: the server was restored to an older state. A job with a journal may lead the batch that has its id, see Batches.leader_ended. Returns
 -- the number of entries, or -1 if the attempt does not hold any more.
-local KEPT_MS = 90 * 86400000 -- after the last entry, until the study has ended
+local KEPT_MS = 90 * 86400000 -- after the last entry, until the job has ended
 
 verb('journal', UNLESS_FULL, function(args)
   local job, key, known = P .. 'job:' .. args[1], P .. 'journal:' .. args[1], tonumber(args[3])

@@ -12,9 +12,8 @@ import pytest
 import jobkit
 from jobkit.client.kit import Kit
 from jobkit.client.moving import JobExport, JobImport
+from tests.client.calls import valley
 from tests.support import wait_until
-
-from .calls import valley
 
 SPACE = {"x": (-5.0, 5.0), "kind": ["square", "far"]}
 
@@ -45,7 +44,7 @@ def test_a_study_finds_good_arguments_and_is_opened_again(kit: Kit) -> None:
     again = kit.study(id=study.id)
     assert (again.best, len(again.batch)) == (best, 10)
     assert [each.id for each in kit.studies()] == [study.id]
-    assert kit.batch_info(study.id).spec.study == "minimize"
+    assert kit.batch_info(study.id).spec.direction == "minimize"
 
 
 def test_the_same_id_is_the_same_study(kit: Kit) -> None:
@@ -77,7 +76,7 @@ def test_a_study_moves_with_its_journal_and_its_trials(kit: Kit) -> None:
 
     moved = kit.study(id="tune-9")
     assert (moved.best, len(moved.batch), moved.optuna.best_value) == (best, 4, best and best.value)
-    assert kit.batch_info("tune-9").spec.study == "minimize"
+    assert kit.batch_info("tune-9").spec.direction == "minimize"
 
 
 def test_trials_of_a_deleted_study_are_not_those_of_the_next_one(kit: Kit) -> None:

@@ -5,22 +5,30 @@ Pure. A trial is a job of the batch: its arguments are what was sampled, and its
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from jobkit.model import JobSnapshot, JobState
+from jobkit.client import Kit
+from jobkit.features.studies.controller import FACTS
+from jobkit.features.studies.led import NOUN
+from jobkit.features.studies.plot import TRIAL, TrialMark, history
+from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.model.format import params_brief
 from jobkit.model.result import told
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import is_number, layout
-from jobkit.ui.card.study_plot import TRIAL, TrialMark, history
 
 #: Parameters whose importance is shown.
 _IMPORTANT_MOST = 12
+
+#: Bytes of `FACTS` that are read, at most.
+_FACTS_BYTES = 1_000_000
 
 
 class StudyModel(BatchModel):
@@ -28,24 +36,28 @@ class StudyModel(BatchModel):
 
     Args:
         snapshots, spec: as of `BatchModel`.
-        controller: the job that runs the study, and has its id and its state; None if it is not kept.
+        leader: the job that runs the study, and has its id and its state; None if it is not kept.
 
     Attributes:
         facts: what it says of the study: `best` (its number and value) and `importance` (shares by name).
     """
 
-    noun = "trial"
+    noun = NOUN
 
-    def __init__(self, snapshots: Iterable[JobSnapshot], controller: JobSnapshot | None, *, spec: BatchSpec) -> None:
-        self.controller = controller
+    def __init__(self, snapshots: Iterable[JobSnapshot], leader: JobSnapshot | None, *, spec: BatchSpec) -> None:
+        self.leader = leader
+        self.led = {"word": "study", "jobs": "Trials", "call": f'study(id="{spec.id}")'}
         self.facts: Mapping[str, Any] = {}
         self._faces: dict[int, str] = {}
         self._numbers: dict[str, int] = {}  # of trials by the ids of their jobs
         super().__init__(snapshots, spec=spec)
 
+    def read_facts(self, kit: Kit) -> None:
+        self.facts = facts_of(kit, self.spec.id)
+
     @property
     def is_maximized(self) -> bool:
-        return self.spec.study == "maximize"
+        return self.spec.direction == "maximize"
 
     def number_of(self, i: int) -> int:
         """Return the number of a trial: other than its place if an earlier one has no job."""
@@ -82,31 +94,31 @@ class StudyModel(BatchModel):
 
     @property
     def is_terminal(self) -> bool:
-        return super().is_terminal and (self.controller is None or self.controller.is_terminal)
+        return super().is_terminal and (self.leader is None or self.leader.is_terminal)
 
     @property
     def face(self) -> str:
-        return self.controller.face if self.controller is not None else super().face
+        return self.leader.face if self.leader is not None else super().face
 
     @property
     def title(self) -> str:
-        return (self.controller and self.controller.spec.title) or super().title
+        return (self.leader and self.leader.spec.title) or super().title
 
     @property
     def size(self) -> int:
         """The number of trials that were asked for; of a study that succeeded, of those that there were: a grid may
         have fewer."""
-        size, job = len(self.snapshots), self.controller
+        size, job = len(self.snapshots), self.leader
         if job is None or job.state is JobState.SUCCEEDED:
             return size
         return max(size, int(job.total or 0), self.spec.size)
 
     def span(self) -> tuple[datetime | None, datetime | None]:
-        job = self.controller
+        job = self.leader
         return (job.started_at, job.finished_at) if job is not None else super().span()
 
     def head(self, now: datetime) -> dict[str, Any]:
-        job = self.controller
+        job = self.leader
         head = super().head(now)
         if job is not None and job.error is not None and job.state is JobState.FAILED:
             head["alert"] = {"level": "error", "text": str(job.error)}
@@ -116,8 +128,9 @@ class StudyModel(BatchModel):
         options = {name: given[name] for name in ("parallel", "metric") if given.get(name)}
         same = self._differing.others
         return head | {
-            "fixed": params_brief({"direction": self.spec.study, **options, **same}),
-            "direction": self.spec.study,
+            "fixed": params_brief({"direction": self.spec.direction, **options, **same}),
+            "direction": self.spec.direction,
+            "led": self.led,
             "importance": self._importance(),
             "cancelling": job is not None and job.is_cancelling,
         }
@@ -182,13 +195,23 @@ class StudyModel(BatchModel):
         return sorted(found, key=lambda mark: mark.number)
 
 
-def model_of(
-    spec: BatchSpec, snapshots: Iterable[JobSnapshot], controller: JobSnapshot | None, is_list: bool = False
-) -> BatchModel:
-    """Return the model of a batch, or of the study that it belongs to; arguments as of both."""
-    if spec.study and not is_list:
-        return StudyModel(snapshots, controller, spec=spec)
-    return BatchModel(snapshots, axes=spec.axes, is_list=is_list, spec=spec)
+def facts_of(kit: Kit, study_id: str) -> dict[str, Any]:
+    """Return `best` and `importance` as the job that runs a study says them; {} for nothing.
+
+    A function of the user runs in that job, and may save any artifact of this name.
+    """
+    found: Any = None
+    with contextlib.suppress(JobkitError, OSError, ValueError, RecursionError):
+        artifact = kit.artifact(study_id, FACTS)
+        found = json.loads(artifact.read()) if artifact.size_bytes <= _FACTS_BYTES else None
+    if not isinstance(found, dict):
+        return {}
+    best, shares = found.get("best"), found.get("importance")
+    return {
+        "best": best if isinstance(best, dict) and is_number(best.get("value")) else None,
+        "importance": {name: share for name, share in shares.items() if is_number(share)}
+        if isinstance(shares, dict) else {},
+    }  # fmt: skip
 
 
 def is_pruned(snapshot: JobSnapshot) -> bool:
@@ -205,3 +228,7 @@ def _reasons(snapshot: JobSnapshot) -> Iterator[str]:
 
 def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+#: What a card of a study is made from, see `jobkit.ui.card.batch_model.model_of`.
+MODEL = StudyModel

@@ -11,12 +11,12 @@ from typing import Any
 import optuna
 import pytest
 
-from jobkit.client.controller import Controller, is_reported
-from jobkit.client.journal import storage_of
-from jobkit.client.search_space import checked_space, quiet, sample_of, sampler_of
 from jobkit.client.submit_verbs import SubmitVerbs
-from jobkit.client.trial_jobs import TrialEnd
 from jobkit.codec import Codec
+from jobkit.features.studies.controller import Controller, is_reported
+from jobkit.features.studies.space import checked_space, quiet, sample_of, sampler_of
+from jobkit.features.studies.storage import storage_of
+from jobkit.features.studies.trial_jobs import TrialEnd
 from jobkit.model import InvalidParams, JobkitError
 
 SPACE = {"lr": (1e-4, 0.1, "log"), "layers": (1, 8), "opt": ["adam", "sgd", None]}

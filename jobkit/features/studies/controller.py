@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from jobkit.client.search_space import Space, load_optuna, quiet, sampler_of
-from jobkit.client.trial_jobs import COMPLETE, FAILED, PRUNED, TrialEnd, TrialJobs, TrialTemplate, patiently
+from jobkit.features.studies.led import KIND
+from jobkit.features.studies.space import Space, load_optuna, quiet, sampler_of
+from jobkit.features.studies.trial_jobs import COMPLETE, FAILED, PRUNED, TrialEnd, TrialJobs, TrialTemplate, patiently
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.run.inside import context
@@ -58,7 +59,7 @@ def run_study(
     Raises:
         JobkitError: all trials fail for the same reason, or the metric for the pruner is not clear.
     """
-    from jobkit.client.journal import storage_of
+    from jobkit.features.studies.storage import storage_of
 
     optuna = load_optuna()
     job, connection = context.current(), kit._connection
@@ -70,7 +71,14 @@ def run_study(
     token = f"{own.worker if own is not None else ''}:{job.attempt}"
     spec = json.loads(objective.spec)
     batch = BatchSpec(
-        job.job_id, spec["task"], trials, spec.get("title", ""), name, spec.get("owner", ""), study=direction
+        job.job_id,
+        spec["task"],
+        trials,
+        spec.get("title", ""),
+        name,
+        spec.get("owner", ""),
+        kind=KIND,
+        direction=direction,
     )
     jobs = TrialJobs(kit, batch, objective, has_metrics=pruner is not None)
     with quiet():

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from jobkit.client import Study
 from jobkit.client.batch import Batch
 from jobkit.client.loop import background
 from jobkit.client.outputs import Artifact
+from jobkit.features.studies.led_card import StudyModel, facts_of
+from jobkit.features.studies.plot import MARKS, TrialMark, history
+from jobkit.features.studies.study import Study
 from jobkit.model import ErrorKind, EventType, JobError, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.model.metrics import Curves, MetricsSummary
@@ -22,12 +24,9 @@ from jobkit.model.plain import dumps
 from jobkit.store.values import WorkerInfo
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.batch_feed import BatchControl, BatchFeed
-from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_html import batch_html
 from jobkit.ui.card.batch_plot import MAX_POINTS
 from jobkit.ui.card.cards import BatchCard
-from jobkit.ui.card.study_model import StudyModel
-from jobkit.ui.card.study_plot import MARKS, TrialMark, history
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
@@ -62,7 +61,7 @@ def study(*trials: JobSnapshot, direction: str = "minimize", state: str = "runni
     finished = AT + timedelta(minutes=1) if JobState(state).is_terminal else None
     spec = JobSpec("0s", "study", "Study of train", params={"parallel": 8})
     controller = JobSnapshot(spec, 3, JobState(state), started_at=AT, finished_at=finished, completed=0, total=total)
-    return StudyModel(trials, controller, spec=BatchSpec("0s", "train", 20, study=direction))
+    return StudyModel(trials, controller, spec=BatchSpec("0s", "train", 20, kind="study", direction=direction))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def study(*trials: JobSnapshot, direction: str = "minimize", state: str = "runni
 def test_a_card_reads_of_an_artifact_what_it_can_show(content: Any, read: Any) -> None:
     body = dumps(content).encode()
     kit: Any = SimpleNamespace(artifact=lambda id, name: Artifact(name, "", len(body), AT, lambda: body))
-    assert study_facts(kit, "0s") == read
+    assert facts_of(kit, "0s") == read
 
 
 def test_a_study_is_in_the_state_of_its_controller_and_counts_towards_all_of_its_trials() -> None:
@@ -106,7 +105,9 @@ def test_a_study_that_did_not_come_to_its_end_says_how_many_trials_were_wanted(s
 
 
 def test_the_trials_of_a_study_outlive_its_controller() -> None:
-    model = StudyModel([trial(0, 2.0), trial(1, 1.0)], None, spec=BatchSpec("0s", "train", 2, study="minimize"))
+    model = StudyModel(
+        [trial(0, 2.0), trial(1, 1.0)], None, spec=BatchSpec("0s", "train", 2, kind="study", direction="minimize")
+    )
 
     assert (model.face, model.is_terminal, model.head(AT)["size"]) == ("succeeded", True, 2)
 
@@ -253,7 +254,7 @@ def test_a_study_displays_itself_before_its_first_trial_while_it_runs_and_in_a_r
     assert "Study of train" in html()
     assert "0 / 2" in html()
 
-    _, *ids = stage.batch({"x": 1}, {"x": 2}, id=shown.id, study="minimize")
+    _, *ids = stage.batch({"x": 1}, {"x": 2}, id=shown.id, kind="study", direction="minimize")
     for n, job_id in enumerate(ids):
         stage.start(job_id)
         stage.succeed(job_id, {"type": "float", "text": f"{n}.5", "number": n + 0.5}, summary=f"{n}.5")
@@ -277,7 +278,7 @@ def test_every_mark_of_a_history_can_be_seen_on_both_grounds(ground: str) -> Non
 def test_the_card_of_a_study_says_why_none_of_its_trials_starts(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BatchFeed, "LOOK_S", 0.05)
     study = stage.study("Study of train", trials=2, direction="minimize")
-    stage.batch({"x": 1}, {"x": 2}, id=study, size=2, study="minimize", owner="ada")
+    stage.batch({"x": 1}, {"x": 2}, id=study, size=2, kind="study", direction="minimize", owner="ada")
     stage.kit.pause_task("train", by="ada")
     stage.beat()
     background.call(stage.store.claim(WorkerInfo("gpu-1", slots=8), 8))
@@ -294,7 +295,7 @@ def test_the_card_of_a_study_says_why_none_of_its_trials_starts(stage: Stage, mo
 def begun(stage: Stage, trials: int = 10, *, with_importance: bool = False) -> Batch[Any]:
     """A running study, whose worker the test plays: the fourth trial is pruned, the fifth fails, the last two run."""
     params = ({"lr": 0.1 / (n + 1), "depth": n % 3} for n in range(trials))
-    study_id, *ids = stage.batch(*params, id=stage.study(parallel=4), size=20, study="minimize")
+    study_id, *ids = stage.batch(*params, id=stage.study(parallel=4), size=20, kind="study", direction="minimize")
     for n, job_id in enumerate(ids):
         stage.start(job_id)
         if n == 3:

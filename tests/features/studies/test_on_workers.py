@@ -11,10 +11,9 @@ from collections import Counter
 import pytest
 
 import jobkit
-from jobkit.client.studies import Study
+from jobkit.features.studies.study import Study
 from tests.support import environment, wait_until
-
-from .conftest import Bench
+from tests.worker.conftest import Bench
 
 #: A kernel that begins a study, and waits for it.
 KERNEL = """

@@ -108,7 +108,7 @@ class TrialJobs:
             self._news.put((number, True))
             return
         made = self._template.submission(self._kit.codec, self._batch, number, arguments)
-        job = self._jobs[number] = patiently(partial(self._kit.submit_trial, made, self._batch, number))
+        job = self._jobs[number] = patiently(partial(self._kit.studies.submit_trial, made, self._batch, number))
         job.when_done(partial(self._news.put, (number, True)))
         if self._has_metrics and job.observe(partial(self._moved, number)).metrics.n:
             self._news.put((number, False))
