@@ -122,7 +122,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     expected_starts = on_loop("verbs", Verbs.expected_starts)
     question = on_loop("verbs", Verbs.question)
     audit = on_loop("verbs", Verbs.audit)
-    publish = on_loop("verbs", Verbs.publish)
     events = stream("verbs", all_events)
     job_events = stream("verbs", events_of_job)
 

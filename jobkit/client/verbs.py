@@ -43,7 +43,6 @@ from jobkit.model.format import duration, local_time
 from jobkit.model.made import MadeBy
 from jobkit.model.people import AuditEntry
 from jobkit.model.plain import now_ms, to_json
-from jobkit.model.update import new_update
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
 from jobkit.store.activity import Activity, activity_of
@@ -499,20 +498,6 @@ class Verbs:
         while pruned := await self.store.prune(keep=keep):
             total += pruned
         return total
-
-    async def publish(self, topic: str, data: Any, private: bool = True, *, type: str = "") -> None:
-        """Send an update to all who have subscribed to a topic at the Mercure hub: a URL of yours, for instance.
-
-        Args:
-            topic: text. Those with `/api/jobs` in their path are refused: jobs report about themselves.
-            data: text, or a value that is sent as JSON; 1 MiB at most.
-            private: only subscribers whose token names the topic get it.
-            type: name of the event for `EventSource`; "" for `message`.
-
-        Raises:
-            InvalidParams: the topic is reserved, or something is not allowed.
-        """
-        await self.store.web.publish(new_update(topic, data, private=private, type=type))
 
 
 class Trail:

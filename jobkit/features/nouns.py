@@ -11,12 +11,13 @@ __all__ = ["Nouns", "Pool", "Schedule", "Study"]
 if TYPE_CHECKING:
     from jobkit.features.archive.kit import Archive
     from jobkit.features.failures.kit import Failures
+    from jobkit.features.mercure.kit import KitMercure
     from jobkit.features.pools.kit import KitPools, Pool, Pools
     from jobkit.features.schedules.kit import KitSchedules, Schedule, Schedules
     from jobkit.features.studies.kit import Studies
     from jobkit.features.studies.study import Study
 
-    class _Verbs(KitPools, KitSchedules):
+    class _Verbs(KitMercure, KitPools, KitSchedules):
         pass
 else:
     _Verbs = object
@@ -31,6 +32,7 @@ class Nouns(_Verbs):
     schedules: NounOf[Schedules] = NounOf("Schedules")
     studies: NounOf[Studies] = NounOf("Studies")
     if not TYPE_CHECKING:
+        publish = VerbOf("mercure", "KitMercure.publish")
         pool = VerbOf("pools", "KitPools.pool")
         schedule = VerbOf("schedules", "KitSchedules.schedule")
 

@@ -62,7 +62,7 @@ class RedisStore(QueueRecords, LogRecords):
     Attributes:
         finder: pages of jobs. batches: batches.
         questions: of jobs to people.
-        web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
+        web: tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             selections: of jobs, under short names. views: saved views of users.
         serves_arq: its worker runs jobs of arq's client, which others do not claim.
         runs_any_python: its worker runs each job in the Python of its submitter.

@@ -12,6 +12,7 @@ import pytest
 from jobkit.attempts import read_preview
 from jobkit.codec import Codec
 from jobkit.features.failures.store import FailureStore
+from jobkit.features.mercure.store import HubStore
 from jobkit.features.schedules.firing import decide, firing
 from jobkit.features.schedules.store import ScheduleStore
 from jobkit.model import Gate, JobError, LogLine, Once, StoreUnavailable
@@ -67,9 +68,9 @@ async def furnish(store: RedisStore) -> None:
     [due] = (await store.part(ScheduleStore).due())[0]
     await store.part(ScheduleStore).fire(firing(due, decide(due), CODEC))
     await store.audit_log.note(entry())
-    await store.web.publish(b'{"topics":["a"],"data":"x"}')
-    await store.web.publish(b'{"topics":["b"],"data":"y"}', is_presence=True)
-    await store.web.attend({"s1": b"{}"}, 60)
+    await store.part(HubStore).publish(b'{"topics":["a"],"data":"x"}')
+    await store.part(HubStore).publish(b'{"topics":["b"],"data":"y"}', is_presence=True)
+    await store.part(HubStore).attend({"s1": b"{}"}, 60)
     await store.web.revoke("token", 2e9)
     await store.publish_tasks({"simulate": b"sealed"})
     await store.publish_took({"simulate": 2.5})
@@ -114,14 +115,14 @@ async def use_everything(store: RedisStore) -> dict[str, str]:
         await store.part(FailureStore).groups_of(["failed", "done"])
 
     async def http() -> None:
-        await store.web.publish(b'{"topics":["a"],"data":"z"}')
-        await store.web.publish(b'{"topics":["a"],"data":"z"}', is_presence=True)
-        await store.web.updates()
-        await store.web.attend({"s2": b"{}"}, 60)
-        await store.web.attending()
+        await store.part(HubStore).publish(b'{"topics":["a"],"data":"z"}')
+        await store.part(HubStore).publish(b'{"topics":["a"],"data":"z"}', is_presence=True)
+        await store.part(HubStore).updates()
+        await store.part(HubStore).attend({"s2": b"{}"}, 60)
+        await store.part(HubStore).attending()
         await store.web.is_revoked("token")
         await store.web.revoke("other", 2e9)
-        await store.web.depart(["s1"])
+        await store.part(HubStore).depart(["s1"])
 
     async def audit() -> None:
         for _ in range(3):

@@ -27,6 +27,7 @@ from jobkit.features.mercure.topics import (
     reserved_for,
     together,
 )
+from jobkit.features.mercure.update import HUB, JOBS, Place, Update, has_control_characters
 from jobkit.features.mercure.updates import NEW, OLD, Updates, id_of, place_in
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall, is_trusted
@@ -34,7 +35,6 @@ from jobkit.http.core.streams import Frames, enter, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
 from jobkit.http.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
 from jobkit.model import EventsExpired
-from jobkit.model.update import HUB, JOBS, Place, Update, has_control_characters
 
 #: Selectors of one subscription.
 MAX_MATCHERS = 100

@@ -22,14 +22,15 @@ import msgspec
 
 from jobkit.client import Kit
 from jobkit.features.mercure.grants import DETAIL, bad, hub_url, identify, sees_subscriptions
+from jobkit.features.mercure.store import HubStore
 from jobkit.features.mercure.topics import MATCH_TYPES
+from jobkit.features.mercure.update import Update
 from jobkit.features.mercure.updates import NEW, OLD, Updates, id_of
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobkitError
-from jobkit.model.update import Update
 
 logger = logging.getLogger("jobkit.http")
 
@@ -71,7 +72,7 @@ class Presence:
     """The subscriptions of one server, with their path `root` in topics; for one event loop, see `Tail.shared`."""
 
     def __init__(self, kit: Kit, updates: Updates, root: str) -> None:
-        self._store: Any = kit.verbs.store
+        self._store: Any = kit.verbs.store.part(HubStore)
         self._updates, self._root = updates, root
         self._here: dict[str, bytes] = {}
         self._renewing: asyncio.Task[None] | None = None
@@ -80,7 +81,7 @@ class Presence:
     async def enter(self, subscriptions: Sequence[Subscription]) -> list[str]:
         """Begin subscriptions. Returns the ids for `leave`. Raises JobkitError: the store does not answer."""
         records = {f"{one.subscriber} {n}": to_json(one) for n, one in enumerate(subscriptions)}
-        over = await on_loop(self._store.web.attend(records, HOLD_S))
+        over = await on_loop(self._store.attend(records, HOLD_S))
         self._here |= records
         if self._renewing is None:
             self._renewing = asyncio.get_running_loop().create_task(self._renew())
@@ -101,7 +102,7 @@ class Presence:
 
     async def _depart(self, gone: Mapping[str, bytes]) -> None:
         with contextlib.suppress(JobkitError):  # the store does not answer, and deletes them by itself later
-            was_there = await on_loop(self._store.web.depart(list(gone)))
+            was_there = await on_loop(self._store.depart(list(gone)))
             left = {id: record for (id, record), was in zip(gone.items(), was_there, strict=True) if was}
             await self._tell(_read(left), is_active=False)
 
@@ -111,7 +112,7 @@ class Presence:
             try:
                 here = list(self._here.items())
                 for i in range(0, len(here), PAGE):
-                    over = await on_loop(self._store.web.attend(dict(here[i : i + PAGE]), HOLD_S))
+                    over = await on_loop(self._store.attend(dict(here[i : i + PAGE]), HOLD_S))
                     await self._tell(_read(over), is_active=False)
             except JobkitError:
                 continue
@@ -204,7 +205,7 @@ async def _selected(call: ApiCall) -> Response:
     if form == NEW and selected and selected[0] not in MATCH_TYPES:
         raise bad(f"{printable(selected[0])!r} is not a match_type; use {', '.join(MATCH_TYPES)}", "match_type")
     cursor = id_of(await (await call.api.tail()).shared(Updates).newest())
-    present = _read(await on_loop(call.kit.verbs.store.web.attending()))
+    present = _read(await on_loop(call.kit.verbs.store.part(HubStore).attending()))
     found = [one for one in present if [getattr(one, part) for part in parts[: len(selected)]] == selected]
     root = root_of(call)
     if len(selected) == len(parts):

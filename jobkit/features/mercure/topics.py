@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from urlpattern import URLPattern
 
-from jobkit.model.update import JOBS, reservation, topic_problem
+from jobkit.features.mercure.update import JOBS, reservation, topic_problem
 from jobkit.own_machine import LOOPBACK_NAMES, host_name, is_host_among, is_loopback
 
 #: Kinds of selectors, as 1.0 spells them; `TEMPLATE` is of 0.x alone.

@@ -1,6 +1,6 @@
 """Published updates, for all streams of one server: a ring of the newest ones, and the store behind it.
 
-An update follows an event of a job (see `RedisStore.publish`), so both have one order: `(ms, n, k)`, with `k` 0 for the
+An update follows an event of a job (see `HubStore.publish`), so both have one order: `(ms, n, k)`, with `k` 0 for the
 event itself.
 """
 
@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 
 from jobkit.client import Kit
+from jobkit.features.mercure.store import HubStore
+from jobkit.features.mercure.update import Place, Update
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import to_json
-from jobkit.model.update import Place, Update
 from jobkit.store.values import event_key, parse_stream_id
 
 #: Protocols 0.x and 1.0, for an update that only one of them gets.
@@ -96,7 +97,7 @@ class Updates:
 
     async def publish(self, update: Update) -> str:
         """Store an update and notify all streams. Returns the id that subscribers see."""
-        id = await on_loop(self._store.web.publish(to_json(update), is_presence=bool(update.form)))
+        id = await on_loop(self._store.part(HubStore).publish(to_json(update), is_presence=bool(update.form)))
         return update.id or id_of(_place_of(id))
 
     async def _all_after(self, place: Place) -> AsyncIterator[Update]:
@@ -108,7 +109,7 @@ class Updates:
     async def _read(self, place: Place) -> list[Update]:
         ms, n, k = place
         found = []
-        for id, raw in await on_loop(self._store.web.updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE)):
+        for id, raw in await on_loop(self._store.part(HubStore).updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE)):
             update = _decode(raw)
             update.place = _place_of(id)
             update.id = update.id or id_of(update.place)

@@ -14,9 +14,10 @@ import pytest
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features.mercure.grants import hub_keys
+from jobkit.features.mercure.store import HubStore
 from jobkit.features.mercure.topics import reserved_for
+from jobkit.features.mercure.update import HUB, JOBS
 from jobkit.http.core.handling import Limits
-from jobkit.model.update import HUB, JOBS
 from tests.http.direct import Answer, Direct
 from tests.ui.stage import Stage
 
@@ -244,10 +245,10 @@ def test_many_subscriptions_do_not_push_out_published_updates(hub: Direct, kit: 
 
     async def come_and_go() -> None:
         for n in range(15_000):
-            await store.web.publish(b"{}", is_presence=n % 5_000 != 4_999)
+            await store.part(HubStore).publish(b"{}", is_presence=n % 5_000 != 4_999)
 
     background.call(come_and_go())
-    found = background.call(store.web.updates("", 50_000))
+    found = background.call(store.part(HubStore).updates("", 50_000))
     ids = [tuple(map(int, id.split("-"))) for id, _ in found]
 
     assert json.loads(found[0][1])["data"] == "kept"

@@ -17,6 +17,7 @@ from httpx_sse import ServerSentEvent, connect_sse
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features.mercure.grants import hub_keys
+from jobkit.features.mercure.store import HubStore
 from jobkit.features.mercure.updates import UPDATES_PAGE
 from jobkit.http.core import tail
 from jobkit.http.core.handling import Limits
@@ -413,9 +414,9 @@ def test_a_reconnected_client_does_not_wait_at_pages_without_own_updates(
 
 
 def test_large_updates_are_kept_only_up_to_a_total_size(kit: Kit) -> None:
-    ids = [background.call(kit.verbs.store.web.publish(b"x" * 4_000_000)) for _ in range(12)]
+    ids = [background.call(kit.verbs.store.part(HubStore).publish(b"x" * 4_000_000)) for _ in range(12)]
 
-    assert [id for id, _ in background.call(kit.verbs.store.web.updates("", 100))] == ids[-8:]
+    assert [id for id, _ in background.call(kit.verbs.store.part(HubStore).updates("", 100))] == ids[-8:]
 
 
 def test_a_hub_may_have_the_key_that_publishers_have_already(serve: Callable[..., Site], kit: Kit) -> None:

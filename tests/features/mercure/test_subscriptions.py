@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.features.mercure.store import HubStore
 from tests.features.mercure.test_mercure import HUB, new_token, old_token, publish, subscription, take
 from tests.http.site import Site
 from tests.support import wait_until
@@ -148,9 +149,9 @@ def test_all_servers_list_all_subscriptions_and_report_those_of_a_dead_server(se
     with second.client() as http, subscription(http, f"match_urlpattern={ROOT}/exact/*") as source:
         dead = {"subscriber": "urn:uuid:dead", "match_type": "exact", "match": BOOK, "payload": None}
         store: Any = first.kit.verbs.store
-        background.call(store.web.attend({"urn:uuid:dead 0": json.dumps(dead).encode()}, 30))
+        background.call(store.part(HubStore).attend({"urn:uuid:dead 0": json.dumps(dead).encode()}, 30))
         background.call(store.many([("ZADD", "subs:ends", 1, "urn:uuid:dead 0")]))  # its time is over
-        assert "urn:uuid:dead 0" not in background.call(store.web.attending())
+        assert "urn:uuid:dead 0" not in background.call(store.part(HubStore).attending())
         with subscription(http, "match_urlpattern=/b/:id"):
             told = take(source, 1)[0].json()
     assert (told["subscriber"], told["match"], told["active"]) == ("urn:uuid:dead", BOOK, False)

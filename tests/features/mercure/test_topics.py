@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobkit.features.mercure.topics import BadSelector, new, old, together
-from jobkit.model.update import MAX_TOPIC_BYTES
+from jobkit.features.mercure.update import MAX_TOPIC_BYTES
 
 HUB = "https://hub.example/.well-known/mercure"
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from jobkit.model.errors import InvalidParams
+from jobkit.model import InvalidParams
 
 Place = tuple[int, int, int]
 

@@ -1,4 +1,4 @@
--- Keeps an update for HTTP's subscribers. args: the update (JSON), {stream ("updates" or "presence"), kept, kept_bytes
+-- Keeps an update for subscribers of the hub. args: the update (JSON), {stream ("updates" or "presence"), kept, kept_bytes
 -- (entries and bytes that the stream keeps)}.
 --
 -- Its place is behind the newest event of the namespace, and before all later ones: so updates and events have one order,

@@ -1,4 +1,4 @@
--- Registers subscribers of HTTP's hub. args: for how many ms, then the id and the record (JSON) of each.
+-- Registers subscribers of the hub. args: for how many ms, then the id and the record (JSON) of each.
 -- Returns id and record of those whose time is over, and deletes them: the caller publishes that they have left.
 verb('attend', ALSO_WHEN_FULL, function(args)
   local records, ends = P .. 'subs', P .. 'subs:ends'
