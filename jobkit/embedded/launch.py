@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -27,7 +26,7 @@ from urllib.parse import quote
 
 from jobkit.embedded.demand import read_requests, request_workers
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version, signal_to
-from jobkit.embedded.server import ServerReply, answers, ask
+from jobkit.embedded.server import answers, ask
 from jobkit.model import JobkitError, JobState, StoreUnavailable
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
@@ -202,18 +201,6 @@ def keyed(settings: Settings) -> Settings:
     secret = home.secret(settings.namespace)
     file = str(home.secret_file(settings.namespace))
     return replace(settings, secret=secret, secret_file=file, token_secret=home.token_secret())
-
-
-def renew_functions(home: Home) -> None:
-    """Replace the functions of the server by ours: a worker may have loaded others under their names.
-
-    A server that does not run now loads them when it starts.
-    """
-    from jobkit.store.library import current  # takes 0.1 s, and the gateway seldom needs it
-
-    with suppress(OSError, ServerReply):
-        ask(str(home.socket), "FUNCTION", "FLUSH")
-        ask(str(home.socket), "FUNCTION", "LOAD", current.text)
 
 
 def check_died(home: Home) -> None:

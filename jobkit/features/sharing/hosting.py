@@ -21,11 +21,10 @@ from jobkit.embedded.demand import (
     service_log,
 )
 from jobkit.embedded.home import Home, signal_to
-from jobkit.embedded.launch import renew_functions
 from jobkit.embedded.server import ServerReply, ask
 from jobkit.features.sharing.certificate import certificate_in, fingerprint_of, own_certificate
 from jobkit.features.sharing.gateway import bind, read_status
-from jobkit.features.sharing.members import Member, Members, folder_in, remove_members
+from jobkit.features.sharing.members import Member, Members, folder_in, remove_members, renew_functions
 from jobkit.features.sharing.rights import MemberRole
 from jobkit.features.sharing.words import Word
 from jobkit.joined import Membership

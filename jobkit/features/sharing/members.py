@@ -20,7 +20,6 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.embedded.home import Home, holding, make_private
-from jobkit.embedded.launch import renew_functions
 from jobkit.embedded.server import ServerReply, ask
 from jobkit.features.sharing.rights import MemberRole
 from jobkit.model import JobkitError
@@ -296,6 +295,18 @@ def remove_members(home: Home, members: Members, names: tuple[str, ...], *, has_
     if any(member.role is MemberRole.WORKER for member in gone):
         renew_functions(home)
     return gone
+
+
+def renew_functions(home: Home) -> None:
+    """Replace the functions of the server by ours: a worker may have loaded others under their names.
+
+    A server that does not run now loads them when it starts.
+    """
+    from jobkit.store.library import current  # takes 0.1 s, and the gateway seldom needs it
+
+    with suppress(OSError, ServerReply):
+        ask(str(home.socket), "FUNCTION", "FLUSH")
+        ask(str(home.socket), "FUNCTION", "LOAD", current.text)
 
 
 def _new_member(known: Shared, machine: str, role: MemberRole, namespace: str, about: str) -> tuple[Member, str]:
