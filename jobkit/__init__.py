@@ -19,7 +19,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobkit.client import Batch, Job, Kit, as_completed, wait
+    from jobkit.client.batch import Batch
+    from jobkit.client.completion import as_completed, wait
+    from jobkit.client.job import Job
+    from jobkit.client.kit import Kit
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
@@ -124,7 +127,10 @@ _MODULES = {
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",
     "publish": "jobkit.connecting",
-    **dict.fromkeys(("Batch", "Job", "Kit", "as_completed", "wait"), "jobkit.client"),
+    "Batch": "jobkit.client.batch",
+    "Job": "jobkit.client.job",
+    "Kit": "jobkit.client.kit",
+    **dict.fromkeys(("as_completed", "wait"), "jobkit.client.completion"),
     **dict.fromkeys(("Pool", "Schedule", "Study"), "jobkit.features.nouns"),
 }
 

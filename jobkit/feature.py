@@ -145,6 +145,5 @@ class VerbOf:
 
 
 def kit_part(feature: str) -> Any:
-    """Return the module `kit` of a feature. It imports the client, whose kit has the nouns and is loaded first."""
-    importlib.import_module("jobkit.client")
+    """Return the module `kit` of a feature."""
     return importlib.import_module(f"jobkit.features.{feature}.kit")

@@ -204,8 +204,8 @@ def test_modules_import_only_rooms_that_theirs_may_import(table: Table) -> None:
 
 
 def test_files_have_no_circular_imports() -> None:
-    """Check imports for types and inside functions, too; by file, and by folder of `ui`."""
-    files = {".".join(("jobkit", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in MODULES}
+    """Check imports for types, inside functions and of packages, too; by file, and by folder of `ui`."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
     by_file: dict[str, set[str]] = {}
     by_folder: dict[str, set[str]] = {}
     for name, path in files.items():

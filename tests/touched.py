@@ -18,6 +18,7 @@ from tests.support import ROOT
 #: Tests of rooms without a test folder or file of the same name.
 ELSEWHERE = {
     "__init__": ["tests/test_layers.py"],
+    "above": ["tests/client/test_names.py", "tests/tasks"],
     "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
     "belongings": ["tests/features/archive", "tests/worker/test_moving.py"],
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],

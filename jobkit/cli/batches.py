@@ -14,7 +14,7 @@ from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.model.format import duration, percent
 
 if TYPE_CHECKING:
-    from jobkit.client import Kit
+    from jobkit.client.kit import Kit
 
 _id = click.argument("which", metavar="ID_OR_NAME")
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from jobkit.client import Job, Kit
+    from jobkit.client.job import Job
+    from jobkit.client.kit import Kit
 
 #: Seconds without an event after which the job is read again, in case a connection lost some.
 _SAFETY_S = 5.0

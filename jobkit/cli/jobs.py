@@ -30,7 +30,7 @@ from jobkit.cli import (
 )
 from jobkit.cli.follow import follow, print_events, result_text, steps, submitted, wait
 from jobkit.cli.queues import read_call
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.starts import outlook
 from jobkit.client.tables import JOB_COLUMNS
 from jobkit.model import (

@@ -22,7 +22,7 @@ from jobkit.model.terminal import clean
 from jobkit.settings import user_name
 
 if TYPE_CHECKING:
-    from jobkit.client import Kit
+    from jobkit.client.kit import Kit
     from jobkit.store.query import Query
 
 T = TypeVar("T")

@@ -28,7 +28,7 @@ from jobkit.tasks.registry import registry
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from jobkit.client import Kit
+    from jobkit.client.kit import Kit
     from jobkit.tasks.info import TaskInfo
 
 #: Shortest time between two updates, in seconds.

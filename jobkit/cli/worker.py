@@ -32,7 +32,7 @@ from jobkit.tasks import option_values
 from jobkit.tasks.registry import registry
 
 if TYPE_CHECKING:
-    from jobkit.client import Kit
+    from jobkit.client.kit import Kit
     from jobkit.embedded.children import Child, Keeper
 
 #: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`).

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import msgspec
 
+from jobkit.above import ui
 from jobkit.client import checks
 from jobkit.client.completion import as_completed, wait
-from jobkit.client.handle import EndingHandle, from_snapshot, named_by_id, ui
+from jobkit.client.handle import EndingHandle, from_snapshot, named_by_id
 from jobkit.client.job import Job, R
 from jobkit.client.loop import background
 from jobkit.client.outputs import column_of

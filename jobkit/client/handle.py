@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import threading
 import time
@@ -341,11 +340,6 @@ def named_by_id(kind: type[H]) -> type[H]:
     """
     kind.param.add_parameter("name", _Name(None, constant=True, doc="The same as its id."))
     return kind
-
-
-def ui() -> Any:
-    """Return `jobkit.ui`, loaded at its first use. It imports this room, so this room knows it by name only."""
-    return importlib.import_module("jobkit.ui")
 
 
 def slices(seconds: float | None) -> Iterator[float | None]:

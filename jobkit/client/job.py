@@ -16,8 +16,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
+from jobkit.above import ui
 from jobkit.client import checks
-from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id, slices, ui
+from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id, slices
 from jobkit.client.outputs import Artifact, Checkpoint, Logs, Metrics
 from jobkit.model import (
     Attempt,

@@ -17,13 +17,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Self
 
+from jobkit.above import ui
 from jobkit.client.batch import Batch, Jobs
 from jobkit.client.batches import BatchVerbs
 from jobkit.client.completion import open_ids, wakeful
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.forms import coroutine_of, in_thread, on_loop, stream, submitting
-from jobkit.client.handle import ui
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
 from jobkit.client.log_verbs import LogVerbs

@@ -13,7 +13,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, ClassVar, TypeVar
 
-from jobkit.client.handle import ui
+from jobkit.above import ui
 from jobkit.model import JobSnapshot, JobState, Rule
 from jobkit.model.format import duration, many, params_brief, percent, progress_line, shortened, size, value_brief
 from jobkit.model.people import AuditEntry

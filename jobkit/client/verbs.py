@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
-from jobkit import questions
+import jobkit.questions as questions
 from jobkit.attempts import read_preview
 from jobkit.belongings import Belongings
 from jobkit.client import checks

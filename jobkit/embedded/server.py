@@ -22,7 +22,7 @@ from typing import Any
 
 import hiredis
 
-from jobkit.embedded import children
+import jobkit.embedded.children as children
 from jobkit.embedded.home import Home, acquire, append_private, lines_of
 from jobkit.model import JobkitError
 from jobkit.own_machine import unix_peer_uid, write_private

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from jobkit.features.studies.kit import Studies
     from jobkit.features.studies.study import Study
 
-    class _Verbs(KitMercure, KitPools, KitSchedules):
+    class _Typed(KitMercure, KitPools, KitSchedules):
         pass
 else:
-    _Verbs = object
+    _Typed = object
 
 
-class Nouns(_Verbs):
+class Nouns(_Typed):
     """Base of the kit, with a line for each feature that has a noun."""
 
     archive: NounOf[Archive] = NounOf("Archive")

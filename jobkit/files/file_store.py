@@ -220,7 +220,7 @@ class JobFolder(msgspec.Struct, frozen=True):
         head = codec.head(form, _parts(body), _in_file(subject, path))
         place.write(path, itertools.chain([head], _parts(body)))
         written = len(head) + (body.stat().st_size if isinstance(body, Path) else len(body))
-        return _sealed_reference(_Reference(path, written, place.shown, head), subject, codec)
+        return _sealed_reference(_FileReference(path, written, place.shown, head), subject, codec)
 
     def adopt(self, name: str, form: bytes, file: Path, subject: Subject, codec: Codec) -> bytes:
         """Do the same with a file that has `HEAD_BYTES` of room before the body and is in this folder, or staged: it is
@@ -238,7 +238,7 @@ class JobFolder(msgspec.Struct, frozen=True):
         else:
             place.write(path, _parts(file))
             file.unlink()
-        return _sealed_reference(_Reference(path, written, place.shown, head), subject, codec)
+        return _sealed_reference(_FileReference(path, written, place.shown, head), subject, codec)
 
 
 def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore | None) -> tuple[bytes, bytes]:
@@ -276,7 +276,7 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
     return codec.verify(envelope, _in_file(subject, path), is_stored=bool(head))
 
 
-class _Reference(msgspec.Struct, frozen=True, array_like=True):
+class _FileReference(msgspec.Struct, frozen=True, array_like=True):
     """Body of an envelope that names a file; `head`: the beginning of the file, with its MAC. `shown`: of its place."""
 
     path: str
@@ -285,7 +285,7 @@ class _Reference(msgspec.Struct, frozen=True, array_like=True):
     head: bytes = b""
 
 
-def _sealed_reference(reference: _Reference, subject: Subject, codec: Codec) -> bytes:
+def _sealed_reference(reference: _FileReference, subject: Subject, codec: Codec) -> bytes:
     return codec.seal(FILE, msgspec.msgpack.encode(reference), subject)
 
 
@@ -294,10 +294,10 @@ def _in_file(subject: Subject, path: str) -> Subject:
     return Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task)
 
 
-def _reference(body: bytes, subject: Subject) -> _Reference:
+def _reference(body: bytes, subject: Subject) -> _FileReference:
     """Return a decoded reference; only follows paths made by this module, since a reference may be forged."""
     with contextlib.suppress(msgspec.DecodeError):
-        reference = msgspec.msgpack.decode(body, type=_Reference)
+        reference = msgspec.msgpack.decode(body, type=_FileReference)
         if JOB_FILE.fullmatch(reference.path):
             return reference
     raise SignatureError(f"the reference to the {subject} is not one that jobkit wrote")

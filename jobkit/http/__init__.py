@@ -16,7 +16,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 if TYPE_CHECKING:
-    from jobkit.client import Kit
+    from jobkit.client.kit import Kit
     from jobkit.http.asgi import AsgiApp
     from jobkit.http.core.handling import Api, Limits
 

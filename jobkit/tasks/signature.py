@@ -20,6 +20,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.above import public
 from jobkit.model import InvalidParams
 from jobkit.model.format import many
 from jobkit.tasks.params import check, field_of
@@ -269,9 +270,7 @@ def run_class(cls: type, *args: Any, **kwargs: Any) -> Any:
     """
     made = cls(*args, **kwargs)
     if cls.__jobkit_state__:  # type: ignore[attr-defined]  # of a task class
-        from jobkit import resume
-
-        kept: Mapping[str, Any] = resume({})
+        kept: Mapping[str, Any] = public("resume")({})
         made.param.update({name: kept[name] for name in cls.__jobkit_state__ if name in kept})  # type: ignore[attr-defined]
     return made.run()
 

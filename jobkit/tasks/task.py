@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Unpack
 
+from jobkit.above import public, ui
 from jobkit.importable import is_importable, module_of
 from jobkit.model import InvalidParams, UnknownTask
 from jobkit.model.neighbours import HasNeighbours
@@ -58,10 +59,8 @@ _NAME = re.compile(r"[\w.:-]{1,200}")
 
 
 def _kit() -> Any:
-    """Return the default kit, which is above this room, by its public name."""
-    from jobkit import connect
-
-    return connect()
+    """Return the default kit."""
+    return public("connect")()
 
 
 class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
@@ -163,9 +162,7 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
 
     def form(self) -> Any:
         """Return a form with a field for each parameter and a submit button."""
-        from jobkit import ui
-
-        return ui.TaskForm(_kit(), names=[self.name])
+        return ui().TaskForm(_kit(), names=[self.name])
 
     @functools.cached_property
     def chosen(self) -> JobOptions:
@@ -318,9 +315,7 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
 
     def _cell(self) -> Any:
         """Return the display of its form."""
-        from jobkit import ui
-
-        return ui.FormDisplay(_kit, {self.name: self.info()} if self.is_registered else {}, repr(self))
+        return ui().FormDisplay(_kit, {self.name: self.info()} if self.is_registered else {}, repr(self))
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -23,8 +23,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jobkit.client import Batch, Job, Kit
-from jobkit.client.batch import Jobs
+from jobkit.client.batch import Batch, Jobs
+from jobkit.client.job import Job
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.tables import Table
 from jobkit.model import JobkitError, JobSnapshot

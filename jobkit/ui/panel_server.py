@@ -44,7 +44,9 @@ from panel.io.state import state
 from tornado.httputil import HTTPHeaders
 from tornado.template import Loader
 
-from jobkit import settings
+import jobkit.settings as settings
+import jobkit.ui.packed as packed
+import jobkit.ui.patch as patch
 from jobkit.model import JobkitError
 from jobkit.own_machine import (
     ADDRESS_VARIABLE,
@@ -68,7 +70,6 @@ from jobkit.own_machine import (
     why_closed,
 )
 from jobkit.settings import Settings
-from jobkit.ui import packed, patch
 from jobkit.ui.bounded_server import BoundedServer
 from jobkit.ui.words.theme import Theme, ground
 

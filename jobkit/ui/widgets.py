@@ -13,7 +13,8 @@ import anywidget
 import traitlets
 from ipywidgets import VBox  # type: ignore[import-untyped]
 
-from jobkit.client import Batch, Kit
+from jobkit.client.batch import Batch
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model.plain import dumps
 from jobkit.tasks.info import TaskInfo

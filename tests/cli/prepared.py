@@ -19,7 +19,7 @@ _forks = get_context("forkserver")
 _forks.set_forkserver_preload(
     [
         "jobkit.__main__",
-        "jobkit.client",
+        "jobkit.client.kit",
         "jobkit.embedded",
         *sorted({module for module, _ in COMMANDS.values()}),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import jobkit
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 
 #: Modules of what users have no use for.
 SERVICES = re.compile(r"jobkit\.(store|codec|client\.(connection|live|reader|repeat|limits|failures|verbs))\b")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import jobkit
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.embedded import demand, ensure_running, home, shutdown
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home

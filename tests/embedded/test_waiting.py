@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import jobkit
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.embedded import ensure_running, revive, shutdown
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.server import answers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from jobkit.client import Batch
+from jobkit.client.batch import Batch
 from jobkit.client.kit import Kit
 from tests.http.tasks import double
 from tests.ui.stage import Stage

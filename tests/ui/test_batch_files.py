@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 import jobkit
-from jobkit.client import Batch
+from jobkit.client.batch import Batch
 from jobkit.ui.card.batch_files import answer
 from jobkit.ui.card.batch_model import BatchModel
 from tests.ui.stage import Stage

@@ -46,7 +46,7 @@ def test_a_worker_loads_neither_the_client_nor_a_login_that_it_does_not_offer(be
 
     found = bench.kit.submit(jobs.loaded).result(60)
 
-    unwanted = {"jobkit.client", "param", "cryptography.hazmat"}
+    unwanted = {"jobkit.client.kit", "param", "cryptography.hazmat"}
     unwanted |= set() if PORTABLE else {"jobkit.system.psutil_table"}
     assert not unwanted.intersection(found)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import jobkit
-from jobkit.client import Job
+from jobkit.client.job import Job
 from tests.support import wait_until
 
 from . import asking

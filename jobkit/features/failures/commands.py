@@ -17,7 +17,7 @@ from jobkit.model.format import params_brief
 from jobkit.model.trace import lines_of
 
 if TYPE_CHECKING:
-    from jobkit.client import Kit
+    from jobkit.client.kit import Kit
 
 _dry = click.option("--dry-run", is_flag=True, help="Print what would be done, without doing it.")
 

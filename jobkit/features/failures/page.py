@@ -8,7 +8,7 @@ from typing import Any
 
 import param
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features.failures.group import FailureGroup, GroupState, shared
 from jobkit.features.failures.store import FailureStore

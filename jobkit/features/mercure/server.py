@@ -11,7 +11,7 @@ import logging
 from itertools import repeat
 from urllib.parse import urlencode
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features.notify.notifier import Notifier
 from jobkit.features.notify.sinks import DeliveryRefused, NotificationSink, post

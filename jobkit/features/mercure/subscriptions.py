@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.features.mercure.grants import DETAIL, bad, hub_url, identify, sees_subscriptions
 from jobkit.features.mercure.store import HubStore
 from jobkit.features.mercure.topics import MATCH_TYPES

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.features.mercure.store import HubStore
 from jobkit.features.mercure.update import Place, Update
 from jobkit.http.core.tail import on_loop

@@ -22,7 +22,7 @@ from jupyter_scheduler.executors import DefaultExecutionManager
 from jupyter_scheduler.models import Status
 from jupyter_scheduler.orm import Job as JobRecord
 
-from jobkit.client import Job
+from jobkit.client.job import Job
 from jobkit.connecting import connect
 from jobkit.features.notebooks.notebook_task import Notebook
 from jobkit.model import JobCancelled, JobFailed, JobkitError

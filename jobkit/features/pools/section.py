@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.features.pools.info import PoolInfo
 from jobkit.features.pools.store import PoolUnit
 from jobkit.model import InvalidParams, JobkitError

@@ -13,7 +13,7 @@ from typing import Any
 
 import param
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features.schedules.model import SCHEDULES_CHANGED, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.features.schedules.store import ScheduleStore

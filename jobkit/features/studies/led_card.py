@@ -13,7 +13,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.features.studies.controller import FACTS
 from jobkit.features.studies.led import NOUN
 from jobkit.features.studies.plot import TRIAL, TrialMark, history

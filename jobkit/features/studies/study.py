@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
+from jobkit.above import ui
 from jobkit.client import checks
 from jobkit.client.batch import Batch
-from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id, ui
+from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id
 from jobkit.client.job import Job
 from jobkit.features.studies.space import load_optuna, quiet
 from jobkit.model import InvalidParams, JobError, JobkitError, JobSnapshot, JobState

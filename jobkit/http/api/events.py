@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.http.api.jobs import find
 from jobkit.http.api.shapes import StreamQuery
 from jobkit.http.core.handling import ApiCall

@@ -22,8 +22,8 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Any, TypeVar
 
-from jobkit.client import Kit
 from jobkit.client.events import event_pages
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
 from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec, StoreUnavailable

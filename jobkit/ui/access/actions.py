@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable, SubmitUnanswered
 from jobkit.model.format import many

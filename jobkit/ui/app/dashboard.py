@@ -18,11 +18,11 @@ import panel as pn
 import param
 from panel.viewable import Viewable, Viewer
 
-from jobkit.client import Kit
+import jobkit.ui.panel_server as panel_server
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
 from jobkit.settings import user_name
-from jobkit.ui import panel_server
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.access.session import refusal, role_changed
 from jobkit.ui.app.frame import PageFrame

@@ -13,8 +13,9 @@ from typing import Any
 
 import panel as pn
 
+import jobkit.ui.panel_server as panel_server
+import jobkit.ui.patch as patch
 from jobkit.model.plain import dumps
-from jobkit.ui import panel_server, patch
 from jobkit.ui.words import assets
 from jobkit.ui.words.theme import Theme, page_style
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import param
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.features import modules
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable
 from jobkit.model.format import duration

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from jobkit.client import Batch, Kit
+from jobkit.client.batch import Batch
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.waits import reasons_of
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply

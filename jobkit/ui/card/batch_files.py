@@ -11,7 +11,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobkit.client import Batch, Kit
+from jobkit.client.batch import Batch
+from jobkit.client.kit import Kit
 from jobkit.model import JobkitError
 from jobkit.model.format import size
 from jobkit.ui.card.batch_model import BatchModel

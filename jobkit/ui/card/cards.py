@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import param
 
-from jobkit.client import Batch, Kit
+from jobkit.client.batch import Batch
+from jobkit.client.kit import Kit
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.batch_feed import BatchControl
 from jobkit.ui.card.job_feed import ACTIONS, EMPTY, CardControl

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.outputs import Artifact
 from jobkit.model import JobkitError
 from jobkit.model.format import size

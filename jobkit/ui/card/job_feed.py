@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
 
-from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.starts import expected_starts
 from jobkit.features import modules

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot
 from jobkit.model.plain import dumps, iso
 from jobkit.tasks.question import ONE, Question

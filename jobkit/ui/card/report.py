@@ -26,7 +26,8 @@ from jobkit.ui.notebook import BatchDisplay
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
-    from jobkit.client import Batch, Job
+    from jobkit.client.batch import Batch
+    from jobkit.client.job import Job
     from jobkit.client.outputs import Artifact
 
 #: Limits of one report: log lines of a job, bytes of a picture, cards in the report of a batch.

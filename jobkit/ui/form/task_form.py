@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import param
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.model import JobSnapshot
 from jobkit.tasks.shown import Shown
 from jobkit.ui.form.form_model import Filled, FormModel

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.store.query import STATES, Query, is_pattern, narrowed
 from jobkit.ui.live.shared_feed import TextFeed
 

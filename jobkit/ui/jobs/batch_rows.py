@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.features import leading
 from jobkit.model import JobSnapshot, JobSpec
 from jobkit.model.batch import BatchInfo

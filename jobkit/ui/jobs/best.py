@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import number
 from jobkit.ui.card.batch_model import BatchModel, model_of

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice, takewhile
 from typing import Any, ClassVar
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.waits import level_of
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.batch import BatchInfo

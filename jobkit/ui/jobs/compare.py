@@ -21,8 +21,9 @@ from typing import ClassVar
 import panel as pn
 import param
 
-from jobkit.client import Batch, Kit
+from jobkit.client.batch import Batch
 from jobkit.client.checks import unknown_batch
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchInfo

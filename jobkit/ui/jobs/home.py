@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.batch import BatchInfo
 from jobkit.model.forecast import Start

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import param
 from msgspec.structs import replace
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.plain import dumps

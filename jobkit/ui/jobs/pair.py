@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
+from jobkit.client.kit import Kit
 from jobkit.codec import MSGPACK, Subject
 from jobkit.model import JobSnapshot, SignatureError
 from jobkit.tasks.call import read_head

@@ -22,9 +22,9 @@ from bokeh.document.events import ModelChangedEvent
 from panel.custom import JSComponent
 from panel.io.resources import LOCAL_DIST
 
-from jobkit.client import Kit
+import jobkit.ui.panel_server as panel_server  # which must be loaded before the first request
+from jobkit.client.kit import Kit
 from jobkit.model.plain import dumps
-from jobkit.ui import panel_server  # which must be loaded before the first request
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.live.bridge import SessionBridge, send_beats
 from jobkit.ui.live.control import on_request

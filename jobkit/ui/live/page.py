@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.model.people import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.live.bridge import SessionBridge

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, StoreUnavailable
 from jobkit.model.plain import dumps, iso

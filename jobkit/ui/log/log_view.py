@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import param
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobNotFound
 from jobkit.model.plain import dumps

@@ -32,7 +32,7 @@ from bokeh.transform import dodge
 from bokeh.util.serialization import make_globally_unique_id
 from msgspec.structs import replace
 
-from jobkit.client import Kit
+from jobkit.client.kit import Kit
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.model.plain import dumps, now_ms, to_ms
 from jobkit.store.grammar import COUNTERS

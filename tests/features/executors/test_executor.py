@@ -65,7 +65,7 @@ def test_map_keeps_the_order(kit: Kit) -> None:
 
 def test_the_process_of_several_calls_does_not_import_the_client() -> None:
     """Its import takes a second, in each job."""
-    code = "import sys, jobkit.joblib, jobkit.features.executors.chunk; sys.exit('jobkit.client' in sys.modules)"
+    code = "import sys, jobkit.joblib, jobkit.features.executors.chunk; sys.exit('jobkit.client.kit' in sys.modules)"
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
