@@ -15,7 +15,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests", "lowest"]
 
 #: Rooms that speak to the store by redis-py.
-STORE = ("tests/store", "tests/client", "tests/worker", "tests/arq")
+STORE = ("tests/store", "tests/client", "tests/worker", "tests/features/arq")
 
 #: arq passes an option that redis-py 6 and newer warn about, and warnings fail tests.
 ARQ_WARNING = "ignore:Call to '__init__' function with deprecated usage of input argument/s 'retry_on_timeout'"

@@ -44,6 +44,8 @@ load a feature's modules by what they are for, when they are first used:
 - `due.py`: `waiting(store)`, the number of jobs that come by themselves, and `submit_due(store, codec)`, which submits
   those that are due and returns their ids; for places without workers.
 - `options.py`: checks of options of `@task`, by their names.
+- `door.py`: runs the jobs of another queue's client, see `Door`: `run(path, settings, ...)` as `run_worker` does, with
+  what `path` leads to, and `place_of(path, settings)`, the settings and the queue of that.
 - `worker.py`: `service_of(settings, store)`, which returns None, or what runs beside each worker: `begin()` is awaited
   first, then `run()` goes on until cancelled.
 - `server.py`: `run(kit, public_url)`, a coroutine that goes on as long as a server of the API.
@@ -62,6 +64,22 @@ N = TypeVar("N")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """A way in for jobs of another queue's client, which `jobkit worker --NAME PATH` runs; NAME is the feature's.
+
+    The record of such a job has the name as its `door`, and only workers of that door claim it. Its call refers to
+    `DOOR` (see `jobkit/tasks/call.py`) with the name. `NAME:{queue}` in the namespace exists while there are some.
+
+    Attributes:
+        help: of the option. path: what PATH is, in advice. keys: how keys and queues of the client begin.
+    """
+
+    help: str
+    path: str
+    keys: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """A feature, as its folder's `__init__.py` declares it; loads nothing by itself.
 
@@ -70,6 +88,7 @@ class Feature:
         parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
             "named", "joblib", "said", "older", "doctor", "fleet", "beside", "submitter", "attempts", "made",
             "contents", "coded", "due", "options", "token".
+        door: for jobs of another queue's client.
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.
@@ -84,6 +103,7 @@ class Feature:
     commands: Mapping[str, str] = field(default_factory=dict)
     leads: str = ""
     scripts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    door: Door | None = None
 
     def load(self, part: str) -> Any:
         """Return a module of its folder."""

@@ -30,13 +30,16 @@ PROGRAMS = {Path("demo.py")}
 #: The rooms of features: their declarations with the list of them, which anybody may read, and all else.
 LIST, FEATURE = "features", "features/NAME"
 
+#: Modules beside the list that name types of features.
+LISTED = ("names", "nouns", "verbs")
+
 #: The features that each feature is declared to come after, and may import.
 AFTER = {feature.name: feature.after for feature in FEATURES}
 
 #: The rooms that may import a library. The rest of jobkit works without it.
 KNOWN_TO = {
-    "arq": {"worker"},
-    "redis": {"store", "worker"},
+    "arq": {"worker", FEATURE},
+    "redis": {"store", "worker", FEATURE},
     "panel": {"ui"},
     "bokeh": {"ui"},
     "tornado": {"ui", "http", FEATURE},
@@ -89,7 +92,7 @@ def imports(path: Path) -> tuple[Import, ...]:
 
 def room_of(path: Path) -> str:
     parts = path.relative_to(PACKAGE).parts
-    if parts[0] == LIST and path.name not in ("__init__.py", "nouns.py", "verbs.py"):
+    if parts[0] == LIST and path.name not in ("__init__.py", *(f"{name}.py" for name in LISTED)):
         return FEATURE
     return parts[0].removesuffix(".py")
 
@@ -102,7 +105,7 @@ def rooms_imported(one: Import) -> set[str]:
     head, *rest = one.module.split(".")
     if head != "jobkit":
         return set()
-    if rest[:1] == [LIST] and rest[1:] and rest[1] not in ("nouns", "verbs"):
+    if rest[:1] == [LIST] and rest[1:] and rest[1] not in LISTED:
         is_whole = rest[2:] or any((PACKAGE / LIST / rest[1] / f"{name}.py").exists() for name in one.names)
         return {FEATURE if is_whole else LIST}
     if rest:
@@ -281,7 +284,7 @@ _HEAVY = ["panel", "bokeh", "tornado", "pandas", "numpy", "IPython", "ipywidgets
     [
         ("jobkit", [*_HEAVY, "arq", "redis", "click", "asyncio"]),
         ("jobkit.worker.main", [*_HEAVY, "param"]),
-        ("jobkit.worker.from_arq.worker", [*_HEAVY, "param"]),
+        ("jobkit.worker, jobkit.features.arq.door", [*_HEAVY, "param"]),
     ],
 )
 def test_an_import_loads_nothing_that_is_heavy_and_not_needed(module: str, heavy: list[str]) -> None:

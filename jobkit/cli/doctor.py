@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,11 +17,10 @@ import click
 
 from jobkit.cli import FAILED, as_json_option, out
 from jobkit.client.tables import usage
-from jobkit.client.waits import ARQ_OPTION
 from jobkit.codec import Codec, keys_in
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home
-from jobkit.features import modules
+from jobkit.features import DOORS, modules
 from jobkit.files import FileStore
 from jobkit.keys import codec_of
 from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
@@ -224,19 +223,20 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
         info, refused = await store.redis.info("everything"), str(await store.refused() or "")
         await reread(store)
         workers, queues = await store.workers(), await store.queues()
-        of_arq, arq_queues = await store.arq_workers(workers), await store.arq_queues(list(queues))
-        arq_queues -= {
-            queue for worker in workers if worker.takes_jobs and worker.id in of_arq for queue in worker.queues
-        }
+        doors, unserved = await store.doors_of(workers), await store.door_queues(list(queues))
+        for worker in workers:
+            for queue in worker.queues:
+                if worker.takes_jobs and unserved.get(queue) == doors.get(worker.id):
+                    unserved.pop(queue, None)
         return [
             *([ok("rights", f"user {user} may only read: it changes no jobs, and submits and runs none")] * only_reads),
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
             *await _records(store, remove_damaged),
-            *_workers(workers, queues, fix_workers, arq_queues),
+            *_workers(workers, queues, fix_workers, unserved),
             *await _keys(store, settings, [worker for worker in workers if worker.is_alive]),
             *_definitions(settings, await store.tasks()),
             *[finding for module in modules("doctor") for finding in await module.findings(store)],
-            *_without_demo(settings, await store.has_only_arq_workers(workers)),
+            *_without_demo(settings, await store.only_doors(workers)),
         ]
     except JobkitError:
         raise
@@ -316,9 +316,9 @@ async def _records(store: RedisStore, remove_damaged: bool) -> list[Finding]:
 
 
 def _workers(
-    workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fix: str, unserved: Set[str] = frozenset()
+    workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fix: str, unserved: Mapping[str, str] = {}
 ) -> Iterator[Finding]:
-    """Yield what is wrong with workers. `unserved`: queues with jobs of arq's client that no worker takes."""
+    """Yield what is wrong with workers. `unserved`: queues with jobs that came by a door, and no worker of it."""
     alive = [worker for worker in workers if worker.takes_jobs]
     if alive:
         yield ok("workers", Fleet.of(workers).sentence)
@@ -329,9 +329,9 @@ def _workers(
             yield warn("worker", f"{worker.id} {worker.problem}", "raise the limit, or start it with fewer slots (-c)")
     for queue, numbers in queues.items():
         waiting = numbers.get("queued")
-        if waiting and queue in unserved:
-            text = f"{out.count(waiting, 'waiting job')} in {queue}, and no worker with --arq serves it"
-            yield warn("queue", text, f"jobkit worker {ARQ_OPTION}")
+        if waiting and (door := unserved.get(queue)):
+            text = f"{out.count(waiting, 'waiting job')} in {queue}, and no worker with --{door} serves it"
+            yield warn("queue", text, f"jobkit worker --{door} {DOORS[door].path}")
         elif waiting and not numbers.get("workers"):
             text = f"{out.count(waiting, 'waiting job')} in {queue}, and no worker serves it"
             yield warn("queue", text, f"jobkit worker -q {queue}")
@@ -369,10 +369,10 @@ def _definitions(settings: Settings, published: Mapping[str, bytes]) -> Iterator
                 yield warn("task", text, "start workers with the same code, or give one of the tasks another name=")
 
 
-def _without_demo(settings: Settings, is_only_arq: bool) -> Iterator[Finding]:
-    """Yield the line of the tasks if the only live workers are of arq, and JOBKIT_TASKS is not set."""
-    if is_only_arq and not settings.tasks:
-        yield ok("tasks", "those of arq's settings class (JOBKIT_TASKS is not set)")
+def _without_demo(settings: Settings, doors: Sequence[str]) -> Iterator[Finding]:
+    """Yield the line of the tasks if all live workers run other clients' jobs, and JOBKIT_TASKS is not set."""
+    if doors and not settings.tasks:
+        yield ok("tasks", f"those of {', '.join(doors)}'s settings class (JOBKIT_TASKS is not set)")
 
 
 def _tasks(settings: Settings) -> Iterator[Finding]:

@@ -94,20 +94,20 @@ def read_call(kit: Kit, name: str, pairs: Sequence[str]) -> tuple[str | Callable
     return found or (name, read_arguments(kit, name, lambda info: info.parse(pairs)))
 
 
-def _serves_only_arq(kit: Kit) -> bool:
+def _serves_only_doors(kit: Kit) -> bool:
     from jobkit.client.loop import background
 
     async def ask() -> bool:
         store = kit.verbs.store
-        return await store.has_only_arq_workers(await store.workers())
+        return bool(await store.only_doors(await store.workers()))
 
     return not kit.settings.is_embedded and kit.settings.scheme != "sync" and background.call(ask())
 
 
 def known_tasks(kit: Kit) -> Tasks:
-    """Return all tasks: published by workers, and of the modules configured here. Without the demo if only workers with
-    --arq are alive, which do not run it."""
-    if kit.settings.tasks or not _serves_only_arq(kit):
+    """Return all tasks: published by workers, and of the modules configured here. Without the demo if only workers of
+    other clients' jobs (--arq) are alive, which do not run it."""
+    if kit.settings.tasks or not _serves_only_doors(kit):
         registry.load(kit.settings.task_modules)
     return kit.tasks()
 

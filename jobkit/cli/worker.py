@@ -21,6 +21,7 @@ import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, age, as_json_option, out
+from jobkit.features import DOORS, door
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, checked_name
@@ -50,6 +51,13 @@ slots_option = click.option(
 )
 
 
+def _door_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add an option for each way in for jobs of other queues' clients."""
+    for name, way in DOORS.items():
+        command = click.option(f"--{name}", metavar="PATH", help=way.help)(command)
+    return command
+
+
 @click.command()
 @click.option(
     "--tasks",
@@ -70,7 +78,7 @@ slots_option = click.option(
 @click.option("--resources", metavar="NAME=N,...", help="Resources for jobs that need them: gpu=2,mem=16.")
 @slots_option
 @click.option("--processes", "-n", type=click.IntRange(1, 512), default=1, help="Number of worker processes. [1]")
-@click.option("--arq", metavar="PATH", help="Run the jobs of an arq worker: module.WorkerSettings.")
+@_door_options
 @click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
 @click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="Stop after N jobs.")
 @click.option("--max-time", callback=age, metavar="TIME", help="Stop after this time: 90, 15m, 2h.")
@@ -88,7 +96,6 @@ def worker(
     resources: str | None,
     slots: int | None,
     processes: int,
-    arq: str | None,
     burst: bool,
     max_jobs: int | None,
     max_time: float | None,
@@ -98,13 +105,15 @@ def worker(
     is_check: bool,
     verbose: bool,
     embedded: bool,
+    **doors: str | None,
 ) -> int:
     """Run jobs until Ctrl-C, SIGTERM or SIGHUP. Running jobs may finish; a second Ctrl-C releases them to the queue.
 
     With --check, for probes: exit status 0 if a worker of this machine serves the queue (each -q; default: any).
     """
     settings = Settings.load()
-    if arq is None and settings.scheme == "sync":
+    door_name, path = next((pair for pair in doors.items() if pair[1]), ("", None))
+    if path is None and settings.scheme == "sync":
         raise BadInput(
             "sync:// runs each job in the process that submits it and needs no worker; set JOBKIT_URL to a Redis"
         )
@@ -112,33 +121,31 @@ def worker(
     settings = replace(settings, locals=settings.locals or keeps_locals)
     served = queues_of(queues)
     if is_check:
-        if arq is not None:
-            from jobkit.worker.from_arq.worker import place_of
-
-            settings, name = place_of(arq, settings)
+        if path is not None:
+            settings, name = door(door_name).place_of(path, settings)
             served = served or (name,)
         return check_workers(settings, served)
     has = None if resources is None else option_values.resources("--resources", resources)
     memory_bytes = None if max_memory is None else option_values.size_bytes("--max-memory", max_memory)
-    if arq is not None and (modules or len(queues) > 1 or has or isinstance(served, dict)):
+    if path is not None and (modules or len(queues) > 1 or has or isinstance(served, dict)):
         raise BadInput(
-            "--arq takes its functions from the settings class and serves one queue; it cannot be used with -t, "
-            "several -q, weights or --resources"
+            f"--{door_name} takes its functions from the settings class and serves one queue; it cannot be used with "
+            "-t, several -q, weights or --resources"
         )
-    tasks = (modules or settings.task_modules) if arq is None else (arq.replace(":", ".").rpartition(".")[0],)
+    tasks = (modules or settings.task_modules) if path is None else (path.replace(":", ".").rpartition(".")[0],)
     is_kept = os.environ.get(_KEPT) == str(os.getppid())
     if (processes > 1 or watch) and not is_kept:
         return _several(processes, is_finite=burst, watched=tasks if watch else ())
     from jobkit.worker.about import RecycleLimits
-    from jobkit.worker.main import run_arq_worker, run_worker
+    from jobkit.worker.main import run_worker
 
     if max_time == 0:
         raise BadInput("--max-time must be above 0")
     recycle = RecycleLimits(max_jobs, max_time, memory_bytes)
     slots = slots or settings.slots or None
-    if arq is not None:
-        queue = queues[0] if queues else None
-        status = run_arq_worker(arq, settings, burst=burst, slots=slots, queue=queue, recycle=recycle, verbose=verbose)
+    if path is not None:
+        queue, run = queues[0] if queues else None, door(door_name).run
+        status = run(path, settings, burst=burst, slots=slots, queue=queue, recycle=recycle, verbose=verbose)
     else:
         is_local, revive = settings.is_embedded, None
         if is_local:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jobkit.client import checks
 from jobkit.client.connection import Connection
 from jobkit.client.tables import Rules
+from jobkit.features import DOORS
 from jobkit.model import InvalidParams, Pause, Rule
 from jobkit.model.limits import parse_rate
 from jobkit.settings import checked_name
@@ -153,8 +154,9 @@ def gate_of(queue: str | None = None, task: str | None = None) -> str:
 def _why_not(job_id: str, answer: str) -> str:
     if answer == "unknown":
         return str(checks.unknown_job(job_id))
-    if answer == "arq":
-        return f"job {job_id} came by arq's client and waits in arq's own queue; only its priority can be changed"
+    if answer in DOORS:
+        place = f"{answer}'s client and waits in {answer}'s own queue"
+        return f"job {job_id} came by {place}; only its priority can be changed"
     if answer == "running":
         return f"job {job_id} is running; only waiting jobs can be moved"
     return f"job {job_id} has already {answer}; only waiting jobs can be moved"

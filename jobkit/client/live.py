@@ -203,7 +203,7 @@ class LiveJobs:
         snapshot = job.snapshot
         if snapshot.is_terminal:
             return  # a server that has lost its end runs the job again
-        # One that is deleted and has not ended: a worker of arq's own has it.
+        # One that is deleted and has not ended: a worker of the client by whose door it came has it.
         moved = None if event.type is EventType.DELETED else apply(snapshot, event)
         if moved is None or _contradicts(event, snapshot):
             self.refresh_later(event.job_id)

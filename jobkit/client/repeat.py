@@ -26,6 +26,7 @@ from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, Job
 from jobkit.model.errors import NoCheckpoint, SignatureError
 from jobkit.store.values import Submission
 from jobkit.tasks.call import (
+    DOOR,
     Call,
     CallHead,
     LargeParts,
@@ -53,9 +54,6 @@ SLICE = 100
 
 #: Options that a repetition may have otherwise, as fields of a record.
 _CHANGED = frozenset({"queue", "tags", "priority", "timeout_s", "retries", "memory_limit_bytes", "resources"})
-
-#: Module of what runs the jobs of arq's own client: functions that only their worker knows.
-_OF_ARQ = "jobkit.worker."
 
 #: Called after each step with how many are done so far.
 Progress = Callable[[int], object]
@@ -183,8 +181,8 @@ class Repeater:
         if not connection.codec.allow_pickle:
             raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
         head = read_head(body) if form == MSGPACK else None
-        if head is None or head.ref.startswith(_OF_ARQ):
-            raise InvalidParams(f"job {job.id} came by arq's client, and runs in its worker's environment", "env")
+        if head is None or head.door:
+            raise InvalidParams(f"job {job.id} came by {_client(head)}, and runs in its worker's environment", "env")
         made = connection.call(connection.verbs.made_by, job.id)
         module = head.ref.partition(":")[0] if head.code is None else ""
         large = LargeParts(job.spec.task)
@@ -255,8 +253,9 @@ class Repeater:
         body = with_source(body, self._source(spec.id, read_head(body)) if from_checkpoint else None)
         params = dict(spec.params)
         if changes:
-            if form != MSGPACK or read_head(body).ref.startswith(_OF_ARQ):
-                raise JobkitError(f"job {spec.id} came by arq's client; its arguments cannot be changed here")
+            head = read_head(body) if form == MSGPACK else None
+            if head is None or head.door:
+                raise JobkitError(f"job {spec.id} came by {_client(head)}; its arguments cannot be changed here")
             body = with_changes(body, changes)
             for name, value in changes.items():
                 first, dot, rest = name.partition(".")
@@ -385,13 +384,13 @@ class Repeater:
         return info is not None and head is not None and not info.is_run_by(spec, head)
 
     def _head_of(self, spec: JobSpec) -> CallHead | None:
-        """Return the head of a job's call; None if it came by arq's client, or cannot be verified."""
+        """Return the head of a job's call; None if it came by another client, or cannot be verified."""
         try:
             form, body = self._call_of(spec, self._payload(spec.id))
         except (JobNotFound, SignatureError):  # who runs it again is told so
             return None
         head = read_head(body) if form == MSGPACK else None
-        return None if head is None or head.ref.startswith(_OF_ARQ) else head
+        return None if head is None or head.door else head
 
     def _checked_changes(self, ids: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
         tasks: set[str] = set()
@@ -447,6 +446,10 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     return {key: _renamed(item, names) for key, item in value.items()} if isinstance(value, dict) else value
 
 
+def _client(head: CallHead | None) -> str:
+    return "another client" if head is None else f"{head.door}'s client"
+
+
 def _lacked_a_need(snapshot: JobSnapshot) -> bool:
     """Return True if a job that it needs gave no result, and has to run again before it."""
     return snapshot.error is not None and snapshot.error.kind is ErrorKind.DEPENDENCY
@@ -461,7 +464,7 @@ def _task_of(spec: JobSpec, ref: str, call: Call, *, may_import: bool) -> TaskDe
         return TaskDef(call.function, name=spec.task)
     if (known := registry.known(spec.task)) is not None and known.ref == ref:
         return known
-    if may_import and not ref.startswith(_OF_ARQ):
+    if may_import and not ref.startswith(DOOR):
         with contextlib.suppress(Exception):  # a module of the worker's that is not here, for instance
             return registry.task_of(load_ref(ref))
     return None

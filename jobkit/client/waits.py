@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import Codec
-from jobkit.features import modules
+from jobkit.features import DOORS, modules
 from jobkit.model import Waiting
 from jobkit.model.format import ahead_text
 from jobkit.model.limits import Supply, waits_text
@@ -179,15 +179,12 @@ def level_of(reason: str) -> str:
     return "warning" if is_grave else "info"
 
 
-#: Option of a worker for jobs of arq's client, in advice.
-ARQ_OPTION = "--arq MODULE.WorkerSettings"
-
-
 def no_worker_text(queues: Sequence[str]) -> str:
     """Return that no worker serves these queues, and what to do."""
     options = "" if list(queues) == ["default"] else "".join(f" -q {queue}" for queue in queues)
-    if all(queue.startswith("arq:") for queue in queues):  # arq's default is "arq:queue"
-        options = f" {ARQ_OPTION}"
+    for name, door in DOORS.items():
+        if all(queue.startswith(door.keys) for queue in queues):  # arq's default is "arq:queue"
+            options = f" --{name} {door.path}"
     return f"no worker serves queue {', '.join(queues)}: run `jobkit worker{options}`"
 
 

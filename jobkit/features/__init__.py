@@ -1,7 +1,7 @@
 """`FEATURES`: what jobkit has beside its kernel, in the order in which they take part; `jobkit/feature.py` says how.
 
-A feature that is deleted with its folder and its lines here, in `nouns.py` and in `verbs.py` leaves a jobkit that works
-without it.
+A feature that is deleted with its folder and its lines here, in `names.py`, `nouns.py` and `verbs.py` leaves a jobkit
+that works without it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jobkit.feature import Feature
+from jobkit.feature import Door, Feature
 from jobkit.features import (
     archive,
+    arq,
     executors,
     failures,
     mercure,
@@ -35,8 +36,18 @@ FEATURES: tuple[Feature, ...] = (
     notify.FEATURE,
     mercure.FEATURE,
     archive.FEATURE,
+    arq.FEATURE,
     studies.FEATURE,
 )  # fmt: skip
+
+
+#: The ways in for jobs of other queues' clients, by name.
+DOORS: dict[str, Door] = {feature.name: feature.door for feature in FEATURES if feature.door is not None}
+
+
+def door(name: str) -> Any:
+    """Return the module that runs the jobs of another queue's client."""
+    return next(feature for feature in FEATURES if feature.name == name).load("door")
 
 
 def modules(part: str) -> Iterator[Any]:

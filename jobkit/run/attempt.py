@@ -152,11 +152,6 @@ class Runner(Protocol):
     async def close(self) -> None: ...
 
 
-#: What a job of arq's client calls instead of a function: a worker for arq's functions (`jobkit.worker.from_arq`) finds
-#: the function itself, no other one can.
-ARQ_DOOR = "jobkit.worker.from_arq.runner:door"
-
-
 class Rejected(Exception):
     """The call cannot be run here; the message is the sentence for the user."""
 
@@ -171,7 +166,7 @@ def resolve(
 
     Args:
         owns_process: whether working directory and import path may follow the submitter's.
-        door: what `ARQ_DOOR` stands for here.
+        door: what a call by a door stands for here.
     """
     task, is_signed = assignment.task, assignment.allow_pickle
     head = read_head(assignment.call)
@@ -194,9 +189,9 @@ def resolve(
         raise Rejected(_missing(task, error)) from error
     except (Exception, SystemExit) as error:
         raise Rejected(f"the arguments of task {task!r} could not be read: {type(error).__name__}: {error}") from error
-    if head.ref == ARQ_DOOR:
+    if head.door:
         if door is None:
-            raise Rejected("this job came by arq's client, and only `jobkit worker --arq` can run it")
+            raise Rejected(f"this job came by {head.door}'s client, and only `jobkit worker --{head.door}` can run it")
         function = door
     elif decoded.function is not None:
         function = target_of(decoded.function)
@@ -208,7 +203,7 @@ def resolve(
     if head.needs:
         args, kwargs = _with_results(task, head, decoded)
         wrong = f"the result of another job does not fit task {task!r}"
-    elif decoded.function is None and kwargs and head.forms == {MSGPACK} and head.ref != ARQ_DOOR:
+    elif decoded.function is None and kwargs and head.forms == {MSGPACK} and not head.door:
         # The task has another name than its function, which the reference leads to: plain data still becomes its types.
         wrong = f"the arguments do not fit task {task!r}"
     checks_itself = isinstance(getattr(function, "__self__", None), TaskDef) or isinstance(function, functools.partial)

@@ -26,9 +26,9 @@ from jobkit.store.namespace import RedisNamespace, in_slices
 #: Version of the lines of an export; others are rejected.
 VERSION = 1
 
-#: Fields of the processes that had the job, and of arq's own keys, which are meaningless elsewhere; so are those of
-#: features, whose names begin with "_".
-_LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt"})
+#: Fields of the processes that had the job, and of the door by which it came, which are meaningless elsewhere; so are
+#: those of features, whose names begin with "_".
+_LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "door", "uses"})
 
 
 T = TypeVar("T", bound="Dump | None")

@@ -22,7 +22,7 @@ import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, InvalidResponse, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from jobkit.features import FEATURES
+from jobkit.features import DOORS, FEATURES
 
 Command = tuple[Any, ...]
 
@@ -270,7 +270,7 @@ class Functions:
 
 
 #: Rights that the user of a server needs, as ACL SETUSER takes them; docs/reliability.md says why.
-RIGHTS = "~jk:* ~arq:* &jk:* +@all -@dangerous -@admin +info"
+RIGHTS = " ".join(["~jk:*", *(f"~{door.keys}*" for door in DOORS.values()), "&jk:* +@all -@dangerous -@admin +info"])
 
 #: Commands that clients send themselves. Those of the verbs are found in the library's text.
 _SENT = (

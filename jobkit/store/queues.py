@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.features import DOORS
 from jobkit.model import Rule, Waiting
 from jobkit.model.limits import sums
 from jobkit.model.load import WorkerLoad
@@ -172,20 +173,22 @@ class QueueRecords(RedisNamespace):
         held = await self.many([("ZCARD", f"holders:{rule.gate}") for rule in rules])
         return [replace(rule, held=n) for rule, n in zip(rules, held, strict=True)]
 
-    async def arq_workers(self, workers: Sequence[WorkerInfo]) -> set[str]:
-        """Return the ids of those that run jobs of arq's client."""
-        marks = await self.many([("HGET", f"worker:{worker.id}", "arq") for worker in workers])
-        return {worker.id for worker, mark in zip(workers, marks, strict=True) if mark}
+    async def doors_of(self, workers: Sequence[WorkerInfo]) -> dict[str, str]:
+        """Return the door (see `Door`) of each worker that has one, by its id."""
+        doors = await self.many([("HGET", f"worker:{worker.id}", "door") for worker in workers])
+        return {worker.id: door.decode() for worker, door in zip(workers, doors, strict=True) if door}
 
-    async def has_only_arq_workers(self, workers: Sequence[WorkerInfo]) -> bool:
-        """Return whether workers are alive, and all of those run jobs of arq's client only."""
+    async def only_doors(self, workers: Sequence[WorkerInfo]) -> list[str]:
+        """Return the doors of the live workers; none if one of these runs jobs of jobkit's own clients."""
         alive = [worker for worker in workers if worker.is_alive]
-        return bool(alive) and len(await self.arq_workers(alive)) == len(alive)
+        doors = await self.doors_of(alive)
+        return sorted(set(doors.values())) if len(doors) == len(alive) else []
 
-    async def arq_queues(self, names: Sequence[str]) -> set[str]:
-        """Return those of the queues in which jobs of arq's client are."""
-        found = await self.many([("EXISTS", f"arq:{name}") for name in names])
-        return {name for name, is_known in zip(names, found, strict=True) if is_known}
+    async def door_queues(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the door by which jobs have come into a queue, by the queue's name, for those that have one."""
+        pairs = [(name, door) for name in names for door in DOORS]
+        found = await self.many([("EXISTS", f"{door}:{name}") for name, door in pairs])
+        return dict(pair for pair, is_known in zip(pairs, found, strict=True) if is_known)
 
     async def queues(self) -> dict[str, dict[str, int]]:
         """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""

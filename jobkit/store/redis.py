@@ -64,7 +64,7 @@ class RedisStore(QueueRecords, LogRecords):
         questions: of jobs to people.
         web: tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             selections: of jobs, under short names. views: saved views of users.
-        serves_arq: its worker runs jobs of arq's client, which others do not claim.
+        door: by which jobs of another queue's client come that its worker runs, and others do not claim.
         runs_any_python: its worker runs each job in the Python of its submitter.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
@@ -72,7 +72,8 @@ class RedisStore(QueueRecords, LogRecords):
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
         super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
-        self.has_left = self.serves_arq = self.runs_any_python = False
+        self.has_left = self.runs_any_python = False
+        self.door = ""
         self._parts: dict[type, Any] = {}
         self.finder = JobFinder(self)
         self.batches = BatchStore(self)
@@ -149,7 +150,7 @@ class RedisStore(QueueRecords, LogRecords):
             awaited=awaited or None,
             lent=lent if awaited else None,
             blocked=is_blocked or None,
-            arq=self.serves_arq or None,
+            door=self.door or None,
             python=None if self.runs_any_python else worker.python or None,
         )
         return [worker.id, free, received, held, options]
@@ -236,7 +237,8 @@ class RedisStore(QueueRecords, LogRecords):
     ) -> list[str]:
         """Move waiting jobs to another queue or priority; they keep the time since which they wait.
 
-        Return for each "" if it is moved, else why not: "unknown", "arq" (its queue is arq's own), or its state.
+        Return for each "" if it is moved, else why not: "unknown", its state, or the door by which it
+        came: it waits in a queue of its client.
         """
         options = wire.options(reason=reason, queue=queue or None, priority=priority)
         return [answer.decode() for answer in await self.run_each("move", job_ids, options)]

@@ -129,17 +129,11 @@ class Kept(msgspec.Struct, frozen=True):
         return cls(job_id, token, facts, body, folder, msgspec.json.encode(info))
 
 
-class ArqResult(msgspec.Struct, frozen=True):
-    """Result for arq's readers of a job that arq's client enqueued.
+class Given(msgspec.Struct, frozen=True):
+    """Data that a feature gives in the worker at the end of an attempt, for its Lua: `rec.given`, `rec.given_body`."""
 
-    Attributes:
-        body: arq's bytes. ttl_ms: its time to live: 0 for none, negative for no limit.
-        hold_ms: how long arq's id stays in progress afterwards: workers whose clocks differ run a cron job once.
-    """
-
+    facts: Mapping[str, Any]
     body: bytes
-    ttl_ms: int
-    hold_ms: int
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -157,7 +151,7 @@ class Ending(msgspec.Struct, frozen=True):
         usage: `cpu_s`, `peak_rss_bytes`, `exit`.
         ttl_ms: how long the ended job is kept.
         folder: folder of the job's files (see `jobkit.files`), if it has any.
-        for_arq: None unless it is a job of arq's client.
+        given: by the feature by whose door the job came.
         news, kept: of the attempt, as far as the store may not know them; only in the file of a worker (`Spool`).
     """
 
@@ -177,7 +171,7 @@ class Ending(msgspec.Struct, frozen=True):
     folder: str = ""
     max_losses: int = 0
     is_shared: bool = False
-    for_arq: ArqResult | None = None
+    given: Given | None = None
     news: Sequence[AttemptNews] = ()
     kept: Sequence[Kept] = ()
 

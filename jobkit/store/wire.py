@@ -171,7 +171,6 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
     """Arguments of `finish`."""
     args: list[Any] = []
     for ending in endings:
-        arq = ending.for_arq
         data = options(
             error=ending.error.to_wire() if ending.error else None,
             reason=ending.reason or None,
@@ -180,6 +179,7 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
             max_losses=ending.max_losses if ending.outcome == "lost" else None,
             shared=ending.is_shared or None,
         )
+        about = ending.given
         given = options(
             data=msgspec.Raw(data),
             ttl_ms=max(1, ending.ttl_ms),
@@ -187,11 +187,10 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
             delay_ms=ending.delay_ms or None,
             unstarted=ending.is_unstarted or None,
             folder=ending.folder or None,
-            arq_ttl_ms=arq.ttl_ms if arq else None,
-            arq_hold_ms=arq.hold_ms if arq else None,
+            given=about.facts if about else None,
         )
         args += [ending.job_id, ending.token, ending.outcome, given, ending.result, ending.preview]
-        args.append(arq.body if arq else b"")
+        args.append(about.body if about else b"")
     return args
 
 

@@ -47,6 +47,10 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
+#: Instead of a function, the call of a job of another queue's client refers to this with the name of its door (see
+#: `jobkit/feature.py`): only a worker of the door knows the function.
+DOOR = "door:"
+
 #: Path of the file of a large part on this machine, or "" and its content.
 Located = tuple[str, bytes]
 
@@ -169,7 +173,7 @@ class CallHead(
     """The outer layer of a payload: everything that is needed before unpickling.
 
     Attributes:
-        ref: `"module:qualname"` of the function, or "" if it is sent by value.
+        ref: `"module:qualname"` of the function, "" if it is sent by value, or `DOOR` with a name.
         path: directories of the submitter to import from, if they exist on the worker's machine.
         cwd: the submitter's working directory, likewise.
         python: the submitter's Python version, `"3.11"`: pickled functions are not portable between versions.
@@ -214,6 +218,11 @@ class CallHead(
     code: Part | None = None
     project: Part | None = None
     has_kit: bool = False
+
+    @property
+    def door(self) -> str:
+        """The door by which the job came (see `Door`), or ""."""
+        return self.ref.removeprefix(DOOR) if self.ref.startswith(DOOR) else ""
 
     @property
     def part_names(self) -> list[str]:

@@ -11,14 +11,14 @@ import jobkit.store  # noqa: F401  # first: it keeps redis from importing what t
 from jobkit.worker.main import run_worker
 
 if TYPE_CHECKING:
-    from jobkit.worker.from_arq.worker import Worker
+    from jobkit.features.names import Worker
 
 __all__ = ["Worker", "run_worker"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Worker":  # when it is asked for: a worker of jobkit's own starts 10 ms sooner without it
-        from jobkit.worker.from_arq.worker import Worker
+        from jobkit.features.names import Worker
 
         return Worker
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

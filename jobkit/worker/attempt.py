@@ -24,7 +24,7 @@ from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.pictures import PICTURES_MOST
 from jobkit.run.inside.values import Body, Bounds
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ArqResult, AttemptNews, Claimed, Kept
+from jobkit.store.values import AttemptNews, Claimed, Given, Kept
 from jobkit.worker.about import RetryPause
 from jobkit.worker.job_files import JobFiles, note
 
@@ -164,8 +164,8 @@ class RunningAttempt:
     """Jobs that it waits for, those of its newest wait first; its slot is lent meanwhile."""
     refusal: str = ""
     """Why its worker has ended it."""
-    for_arq: ArqResult | None = None
-    """Its result for arq's readers."""
+    given: Given | None = None
+    """For the Lua of a feature, with its end."""
     on_stored: Callable[[], None] | None = None
     """Called when the store knows its end."""
     curves: Curves | None = None

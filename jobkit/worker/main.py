@@ -22,7 +22,7 @@ from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.placement import Placement
 from jobkit.run.process.state import hiding
 from jobkit.run.shortage import Threads, raise_file_limit
-from jobkit.settings import Settings, masked
+from jobkit.settings import Settings
 from jobkit.system import processes
 from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
@@ -155,8 +155,8 @@ def run_worker(
             if is_supervised:
                 worker.loop.add_signal_handler(signal.SIGHUP, worker.stop_gently, "retire", "replaced")
             else:
-                _drain_on_hangup(worker)
-            _drain_on_sigusr1(worker)
+                drain_on_hangup(worker)
+            drain_on_sigusr1(worker)
             worker.loop.run_until_complete(_serve(worker))
 
     try:
@@ -164,61 +164,6 @@ def run_worker(
     finally:
         if runner is not None:
             runner.abandon()
-
-
-def run_arq_worker(
-    path: str,
-    settings: Settings,
-    *,
-    burst: bool = False,
-    slots: int | None = None,
-    queue: str | None = None,
-    recycle: RecycleLimits,
-    verbose: bool = False,
-) -> int:
-    """Run the jobs of an existing arq worker, as `run_worker` does.
-
-    Args:
-        path: of the settings class, `"module.WorkerSettings"`. burst, slots, queue: before what the class says.
-        settings: jobkit's own. Their URL counts if the class names no Redis and it is one.
-    """
-    log_to_stderr(settings.log_format, verbose=verbose, quiet=("asyncio",))
-    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)  # arq's lines tell of jobs
-    own = logging.getLogger("jobkit.worker.from_arq")
-    own.setLevel(logging.INFO)
-
-    from redis.exceptions import RedisError
-
-    from jobkit.worker.from_arq.worker import Worker, options_of
-    from jobkit.worker.walltime import Walltime
-
-    def make() -> JobWorker:
-        options = options_of(path, settings)
-        over = {"burst": burst or None, "max_jobs": slots, "queue_name": queue}
-        options |= {name: value for name, value in over.items() if value is not None}
-        try:
-            worker = Worker(**options, settings=settings, owns_process=True)
-        except (RuntimeError, ValueError, TypeError, ImportError) as error:  # arq's own checks of what is in the class
-            raise JobkitError(f"--arq {path}: {error}") from error
-        worker.recycle, worker.walltime = recycle, Walltime.of(os.environ, worker.settings.drain)
-        return worker
-
-    def serve(worker: JobWorker) -> None:
-        where = masked(worker.settings.url)
-        own.info(
-            "worker %s serves %s with %d slots; see it with JOBKIT_URL=%s jobkit dashboard",
-            worker.info.id, worker.queue_name, worker.max_jobs, where,
-        )  # fmt: skip
-        _drain_on_hangup(worker)
-        _drain_on_sigusr1(worker)
-        try:
-            worker.run()
-        except JobkitError:
-            raise
-        except (RedisError, OSError) as error:
-            raise JobkitError(f"Redis at {where} does not answer ({error}): check redis_settings of {path}") from error
-
-    return run_in_new_loop(make, serve, own)
 
 
 def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], None], logger: logging.Logger) -> int:
@@ -244,12 +189,12 @@ def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], 
     return STOPPED if worker.was_asked_to_stop else FAILED if worker.helpers.has_failed else 0
 
 
-def _drain_on_hangup(worker: JobWorker) -> None:
+def drain_on_hangup(worker: JobWorker) -> None:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` sets it
         worker.loop.add_signal_handler(signal.SIGHUP, worker.hang_up)
 
 
-def _drain_on_sigusr1(worker: JobWorker) -> None:
+def drain_on_sigusr1(worker: JobWorker) -> None:
     if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):  # else a task module uses it
         worker.loop.add_signal_handler(signal.SIGUSR1, worker.stop_gently, "drain", "SIGUSR1")
 

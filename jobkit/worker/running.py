@@ -295,8 +295,8 @@ class RunningJobs:
         if ended.problem:
             logger.warning("job %s: %s", spec.id, ended.problem)
             attempt.lines([note(ended.problem)])
-        if attempt.for_arq is not None:
-            ended = replace(ended, for_arq=attempt.for_arq)
+        if attempt.given is not None:
+            ended = replace(ended, given=attempt.given)
         # At a thousand jobs a second the line of each would cost more than the job; what went well is on record anyway.
         level = logging.DEBUG if ended.outcome == "succeeded" else logging.INFO
         logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)

@@ -52,7 +52,7 @@ def delete(features: Path, name: str) -> None:
         if name in later.after:
             delete(features, later.name)
     shutil.rmtree(features / name)
-    for path in (features / "__init__.py", features / "nouns.py", features / "verbs.py"):
+    for path in features.glob("*.py"):
         text = re.sub(rf"(import .*?)(, )?\b{name}\b", r"\1", path.read_text("utf-8")).replace("import ,", "import")
         kept = [line for line in text.splitlines() if not re.search(rf"\b{name}\b| import *$", line)]
         path.write_text("\n".join([*kept, "    pass", ""] if kept[-1].endswith('"""') else kept), "utf-8")

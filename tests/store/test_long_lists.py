@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from jobkit.features.arq.queue import Adoption, ArqQueue
 from jobkit.features.failures.store import FailureStore
 from jobkit.model import Gate, JobSpec, LogLine
 from jobkit.store import export
-from jobkit.store.arq import Adoption, ArqQueue
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import sliced
 from jobkit.store.values import AttemptNews, Claimed, Submission

@@ -92,15 +92,27 @@ end
 -- back from elsewhere (record, state, its error), is about to go with its keys (id: `leaving`), or has gone (id, state). And at `demand`, when a client asks how many workers are wanted: they add
 -- (queue, resources as JSON) for each job that they would submit if a worker lived, of those due before `late`, at most so
 -- many (late, most, add).
-local moments = {created = {}, ended = {}, restored = {}, leaving = {}, deleted = {}, demand = {}}
+--
+-- A job whose record's `uses` names a feature has more such moments, which cost other jobs nothing: it `starts` (record, lease_ms;
+-- true if it may not, and has been seen to), its worker `beats` (id and token as a record, lease_ms; true if it has lost the job), it goes
+-- `back` (record, when it is due or nil), or it ends.
+local moments = {created = {}, ended = {}, restored = {}, leaving = {}, deleted = {}, demand = {}, starts = {}, beats = {}, back = {}}
 
-local function on(moment, act)
+-- `user`: the feature that a job must use.
+local function on(moment, act, user)
   local acts = moments[moment]
-  acts[#acts + 1] = act -- `table` is not there at load
+  acts[user or #acts + 1] = act -- `table` is not there at load
 end
 
 local function reached(moment, ...)
   for _, act in ipairs(moments[moment]) do act(...) end
+end
+
+-- The same for the features that a job uses; true if one of them says so.
+local function reached_by_user(moment, rec, ...)
+  local acts, is_so = moments[moment], false
+  for user in string.gmatch(rec.uses, '%S+') do is_so = acts[user] and acts[user](rec, ...) or is_so end
+  return is_so
 end
 
 -- What `act` returns; nil if damaged data make it fail, which a verb that only reads cannot put aside.

@@ -54,7 +54,7 @@ function Damage.relist(what, _, from)
   if #found > 0 then Leftover.keep('relist', what, found[#found]) end
 end
 
--- Puts a key aside; true if that was possible. Keys of arq's are not ours to move.
+-- Puts a key aside; true if that was possible. Keys of other clients are not ours to move.
 function Damage.put_aside(key)
   local name, kind = string.sub(key, #P + 1), try('TYPE', key).ok
   if string.sub(key, 1, #P) ~= P or type(try('RENAME', key, P .. 'damaged:' .. name)) ~= 'table' then return false end

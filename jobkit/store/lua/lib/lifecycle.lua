@@ -19,7 +19,6 @@ end
 
 -- The end of a job's life: out of every queue, kept for `ttl_ms`. Those that wait for its result go on, or end as well.
 function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
-  if rec.arq then Arq.finish(rec, state, data) end
   Queue.leave(rec)
   if rec.waits then Followers.leave(rec) end
   Records.move(rec, state)
@@ -44,6 +43,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   end
   if rec.questions then Questions.ended(rec, ttl_ms) end
   reached('ended', rec, state, data, ttl_ms)
+  if rec.uses then reached_by_user('ended', rec, state, data, ttl_ms) end
   if rec.after then Followers.settle(rec.id, ttl_ms) end
   if rec.terms then
     Dedup.ended(rec, state, ttl_ms, data.cached)
@@ -88,7 +88,7 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
   put(set, 'state', data.state)
   put(set, 'token', '')
   if due then put(set, 'due', due) end
-  if rec.arq then Arq.give_back(rec, due) end
+  if rec.uses then reached_by_user('back', rec, due) end
   Queue.leave(rec)
   Records.move(rec, data.state)
   Records.emit(rec, kind, data, set)

@@ -3,7 +3,7 @@
 -- counts all, and `for_answer` says that the job waits for an answer without a slot.
 
 local QUESTIONS_MOST = 1000 -- of one job
-local ARQ_WAITS_MS = 60000  -- arq knows no wait without an end: a job of its clients starts again so often
+local DOOR_WAITS_MS = 60000 -- other clients know no wait without an end: a job that came by a door starts again so often
 
 local function asks(rec) return P .. 'asks:' .. rec.id end
 
@@ -88,7 +88,7 @@ function Questions.park(rec, data, set)
   local due
   for _, one in ipairs(open_of(rec)) do due = math.min(due or math.huge, one.due or math.huge) end
   if not due then return Lifecycle.go_back(rec, 'released', data, set, rec.us, 0) end -- there is one already
-  if rec.arq then return Lifecycle.go_back(rec, 'released', data, set, rec.us, ARQ_WAITS_MS) end
+  if rec.door then return Lifecycle.go_back(rec, 'released', data, set, rec.us, DOOR_WAITS_MS) end
   local has_limit = due < math.huge
   put(set, 'state', 'scheduled')
   put(set, 'token', '')

@@ -33,19 +33,11 @@ local function keep_first_start(rec)
 end
 
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
--- one that turns out not to be ours to run now: its life here is over, or it waits for the time that arq's worker has set.
+-- one that turns out not to be ours to run now: see the moment `starts`.
 function Queue.start(rec, worker, lease_ms)
   rec.attempt = rec.attempt + 1
   rec.token = worker .. ':' .. rec.attempt
-  if rec.arq then
-    local is_ours, due = Arq.take(rec, lease_ms)
-    if due then
-      rec.attempt = rec.attempt - 1
-      local data = {reason = "a worker of arq's own has deferred it", retried = rec.retried}
-      return Lifecycle.go_back(rec, 'retried', data, {}, nil, due - NOW)
-    end
-    if not is_ours then return Arq.disown(rec) end
-  end
+  if rec.uses and reached_by_user('starts', rec, lease_ms) then return end
   if rec.attempt == 2 then keep_first_start(rec) end
   rec.worker = worker
   call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
@@ -87,20 +79,21 @@ end
 
 -- The idle worker of a queue with most free slots, and with the resources that a job needs if there is one, as {id, free,
 -- lease_ms, queues, ruled}, or nil. `ruled` says that the namespace has rules (limits of tasks and queues, see Limits), so
--- that a job that meets no rule does not read them. A job of arq's client goes only to a worker that runs such jobs.
+-- that a job that meets no rule does not read them. A job that came by a door (`arq`: by its client) goes only to
+-- a worker of that door.
 function Queue.idlest(queue, rec)
   local use, idle = rec and rec.resources and rec.resources.use, P .. 'idle:' .. queue
   if idle == empty_line then return nil end
-  local ids = call('ZREVRANGE', idle, 0, (use or rec and rec.arq) and 31 or rec and Records.wish(rec, 'python') and 255 or 15)
+  local ids = call('ZREVRANGE', idle, 0, (use or rec and rec.door) and 31 or rec and Records.wish(rec, 'python') and 255 or 15)
   if #ids == 0 then empty_line = idle end
   for _, id in ipairs(ids) do
-    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has', 'arq', 'runs')
+    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has', 'door', 'runs')
     local free, lease_ms = number(w[1]), number(w[2])
     if free <= 0 or lease_ms <= 0 then
       call('ZREM', idle, id)
     elseif rec and Limits.is_foreign(rec, w[7]) then
       rec.is_foreign = true
-    elseif (not use or Limits.fits({id = id, has = w[5]}, use)) and (w[6] or not (rec and rec.arq)) then
+    elseif (not use or Limits.fits({id = id, has = w[5]}, use)) and (not (rec and rec.door) or w[6] == rec.door) then
       return {id = id, free = free, lease_ms = lease_ms, queues = w[3], ruled = w[4] == '1'}
     end
   end

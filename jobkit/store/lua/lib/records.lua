@@ -11,15 +11,16 @@ Records.KINDS = {'job', 'args', 'result', 'preview', 'log', 'artifacts', 'bodies
 function Records.read(id)
   local key = P .. 'job:' .. id
   local found = call('HMGET', key, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
-    'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms', 'logn', 'kept',
-    'alone', 'suspect', 'batch', 'questions', 'asking')
+    'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'door', 'waits', 'after', 'terms', 'logn', 'kept',
+    'alone', 'suspect', 'batch', 'questions', 'asking', 'uses')
   if not found[1] and call('EXISTS', key) == 0 then return nil end
   local rec = {
     id = id, key = key, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
     attempt = number(found[6]), us = found[7], cancel = found[8], retried = number(found[9]), losses = number(found[10]),
     releases = number(found[11]), priority = number(found[12]), fin = found[13], worker = found[14] or '',
-    spec = found[15], arq = found[16], waits = found[17], after = found[18], terms = found[19], logn = found[20], kept = found[21],
+    spec = found[15], door = found[16], waits = found[17], after = found[18], terms = found[19], logn = found[20], kept = found[21],
     alone = number(found[22]), suspect = found[23], batch = found[24], questions = found[25], asking = found[26],
+    uses = found[27],
   }
   if STATES[rec.state] and rec.seq and rec.spec and rec.queue and number(rec.us) > 0 then return rec end
   Damage.note('job:' .. id, 'it lacks a state, a number of events, a spec, a queue or a time of submit')

@@ -1,7 +1,7 @@
 -- Up to `free` jobs for a worker. args: worker, free, received, held (jobs that it has), {queues, lease_ms, max_losses, ttl_ms, limit, and if there are
 -- such: has (resources by name), weights (by queue), awaited (ids of the jobs that jobs of this worker wait for, the most
--- urgent first), lent (how many of those may start in the slots that the waiting ones have lent), blocked (its loop stands still), arq (it runs
--- jobs of arq's client; others leave those in their line), python (the only version of which it runs code that came with a job)}.
+-- urgent first), lent (how many of those may start in the slots that the waiting ones have lent), blocked (its loop stands still), door (by which
+-- jobs of another client come that it runs; others leave those in their line), python (the only version of which it runs code that came with a job)}.
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 --
@@ -121,7 +121,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         local rec, may = Records.read(id), true
         if not rec or rec.state ~= 'queued' then
           call('ZREM', P .. 'ready:' .. queue, id)
-        elseif rec.arq and not options.arq then
+        elseif rec.door and rec.door ~= options.door then
           passed = passed + 1
         elseif Limits.is_foreign(rec, me.python) then
           if Damage.guard(id, Limits.park_foreign, rec) then parked = parked + 1 else passed = passed + 1 end
@@ -162,7 +162,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         if rec and rec.waits then -- for the results of others: it is those that have to run
           for _, need in ipairs(Records.needs(rec)) do open[#open + 1] = need end
         elseif rec and rec.state == 'queued' and serves(rec.queue) and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
-          and (options.arq or not rec.arq) and may_start(rec) then
+          and (not rec.door or rec.door == options.door) and may_start(rec) then
           local n = Damage.guard(id, start, rec) or 0
           lent, free = lent - n, free - n
         end
@@ -261,7 +261,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local is_known = known[7] == tostring(lease_ms) and known[8] == line and known[2] == (ruled and '1' or '0')
   if free > 0 or known[6] ~= '0' or not is_known then
     call('HSET', key, 'free', free, 'lease', lease_ms, 'queues', line, 'ruled', ruled and 1 or 0, 'runs', me.python or '')
-    if options.arq then call('HSET', key, 'arq', 1) end
+    if options.door then call('HSET', key, 'door', options.door) end
   end
   if turns then call('HSET', key, 'turns', cjson.encode(turns)) end
   if me.has then call('HSET', key, 'has', me.has) end

@@ -1,6 +1,6 @@
 -- Ends attempts. args: for each: id, token, outcome, {ttl_ms, inline_bytes (a result up to this size goes with the event),
--- delay_ms, unstarted (released before any of its code has run), folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary,
--- usage (JSON text), and for a lost attempt max_losses, shared (others were lost with it)}}, result, preview, result for arq's readers.
+-- delay_ms, unstarted (released before any of its code has run), folder, given (what a feature says with the end), data {error, reason, summary,
+-- usage (JSON text), and for a lost attempt max_losses, shared (others were lost with it)}}, result, preview, bytes that go with `given`.
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost), 0 (the token does not hold any more; nothing was
 -- changed) or 3 (the job's data are damaged), and last 1 if something is left over, see Leftover.
 verb('finish', ALSO_WHEN_FULL, function(args)
@@ -12,9 +12,7 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     if rec.fin == token or (rec.token == token and rec.state ~= 'running') then return 2 end
     if not (rec.state == 'running' and rec.token == token) then return 0 end
     if rec.cancel and (outcome == 'retried' or outcome == 'released' or outcome == 'asked') then outcome = 'cancelled'; data.error = nil end
-    if options.arq_ttl_ms then
-      rec.for_arq = {body = args[i + 6], ttl_ms = options.arq_ttl_ms, hold_ms = options.arq_hold_ms}
-    end
+    if options.given then rec.given, rec.given_body = options.given, args[i + 6] end
     if options.folder then call('HSET', P .. 'filed', id, options.folder) end
     local set = {}
     if data.usage then put(set, 'usage', data.usage) end

@@ -1,5 +1,5 @@
 -- Moves waiting jobs to another queue or priority. args: {queue, priority, reason}, id...; what is left out stays. Returns for
--- each "" if it is there now, else why not: "unknown", "arq", or its state.
+-- each "" if it is there now, else why not: "unknown", the door by which it came, or its state.
 --
 -- It keeps its place: the time from which it has waited. The spec stays the text that it was, with queue and priority once
 -- more at its end, which wins: writing it anew would lose what Lua cannot tell, like an empty list from an empty object.
@@ -10,7 +10,7 @@ verb('move', ALSO_WHEN_FULL, function(args)
     if not rec then return 'unknown' end
     if rec.state ~= 'queued' and rec.state ~= 'scheduled' then return rec.state end
     local from, queue, priority = rec.queue, options.queue or rec.queue, options.priority or rec.priority
-    if rec.arq and queue ~= from then return 'arq' end -- its place is in arq's own queue as well
+    if rec.door and queue ~= from then return rec.door end -- its place is in a queue of its client as well
     if queue == from and priority == rec.priority then return '' end
     local score, due
     if rec.state == 'queued' then

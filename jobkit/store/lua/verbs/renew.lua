@@ -23,8 +23,9 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   call('ZADD', P .. 'workers', NOW, worker)
   local lost, cancelled, asked = {}, {}, {}
   for i = 3, #args, 2 do
-    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'arq', 'at_checkpoint')
-    if rec[1] == args[i + 1] and rec[2] == 'running' and (not rec[4] or Arq.renew(rec[4], rec[1], lease_ms)) then
+    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'uses', 'at_checkpoint')
+    local one = rec[4] and {id = args[i], key = P .. 'job:' .. args[i], token = rec[1], uses = rec[4]}
+    if rec[1] == args[i + 1] and rec[2] == 'running' and not (one and reached_by_user('beats', one, lease_ms)) then
       call('ZADD', P .. 'leases', NOW + lease_ms, args[i])
       local found = rec[5] and asked or cancelled
       if rec[3] then found[#found + 1] = args[i] end

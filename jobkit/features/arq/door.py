@@ -25,16 +25,19 @@ from arq.jobs import serialize_job
 from arq.utils import import_string, to_unix_ms
 from redis.exceptions import RedisError
 
+from jobkit.features.arq.bridge import Bridge, queue_of, redis_settings, url_of, url_of_pool
+from jobkit.features.arq.queue import ArqQueue
+from jobkit.features.arq.runner import ArqRunner
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.run.attempt import Outcome
 from jobkit.run.watch import LoopWatch
-from jobkit.settings import Settings
-from jobkit.store.arq import ArqQueue
+from jobkit.settings import Settings, masked
 from jobkit.store.values import Ending
+from jobkit.worker.about import RecycleLimits
 from jobkit.worker.attempt import RunningAttempt
-from jobkit.worker.from_arq.bridge import Bridge, queue_of, redis_settings, url_of, url_of_pool
-from jobkit.worker.from_arq.runner import ArqRunner
+from jobkit.worker.main import drain_on_hangup, drain_on_sigusr1, log_to_stderr, run_in_new_loop
 from jobkit.worker.running import RunningJobs
+from jobkit.worker.walltime import Walltime
 from jobkit.worker.worker import JobWorker
 
 #: A suspect is put back so often, before a busy worker takes no more jobs for its sake.
@@ -102,7 +105,7 @@ def _bounces(attempt: RunningAttempt) -> int:
     return max(0, claimed.attempt - 1 - claimed.losses - claimed.retried)
 
 
-logger = logging.getLogger("arq.worker")
+logger, worker_logger = logging.getLogger("arq.worker"), logging.getLogger("jobkit.worker")
 
 #: The arguments of arq's worker, with their defaults.
 _ARQ = inspect.signature(arq.worker.Worker)
@@ -154,7 +157,7 @@ class Worker(JobWorker):
         self._gate = SuspectGate(self.running, self.settings.max_losses)
         self.running.admit = self._gate.start
         self.queue_name = queue_name
-        self.store.serves_arq = True
+        self.store.door = "arq"
         self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
         self.info = msgspec.structs.replace(self.info, tasks=tuple(self.functions))
         self._bridge = Bridge(self, self.queue, self.run_cron)
@@ -350,3 +353,53 @@ def options_of(path: str, settings: Settings) -> dict[str, Any]:
     if is_ours and options.get("redis_settings") is None and options.get("redis_pool") is None:
         options["redis_settings"] = redis_settings(settings.url)
     return options
+
+
+def run(
+    path: str,
+    settings: Settings,
+    *,
+    burst: bool = False,
+    slots: int | None = None,
+    queue: str | None = None,
+    recycle: RecycleLimits,
+    verbose: bool = False,
+) -> int:
+    """Run the jobs of an existing arq worker, as `run_worker` does.
+
+    Args:
+        path: of the settings class, `"module.WorkerSettings"`. burst, slots, queue: before what the class says.
+        settings: jobkit's own. Their URL counts if the class names no Redis and it is one.
+    """
+    log_to_stderr(settings.log_format, verbose=verbose, quiet=("asyncio",))
+    worker_logger.setLevel(logging.DEBUG if verbose else logging.WARNING)  # arq's lines tell of jobs
+    own = logging.getLogger("jobkit.worker.arq")
+    own.setLevel(logging.INFO)
+
+    def make() -> Worker:
+        options = options_of(path, settings)
+        over = {"burst": burst or None, "max_jobs": slots, "queue_name": queue}
+        options |= {name: value for name, value in over.items() if value is not None}
+        try:
+            worker = Worker(**options, settings=settings, owns_process=True)
+        except (RuntimeError, ValueError, TypeError, ImportError) as error:  # arq's own checks of what is in the class
+            raise JobkitError(f"--arq {path}: {error}") from error
+        worker.recycle, worker.walltime = recycle, Walltime.of(os.environ, worker.settings.drain)
+        return worker
+
+    def serve(worker: JobWorker) -> None:
+        where = masked(worker.settings.url)
+        own.info(
+            "worker %s serves %s with %d slots; see it with JOBKIT_URL=%s jobkit dashboard",
+            worker.info.id, worker.queue_name, worker.max_jobs, where,
+        )  # fmt: skip
+        drain_on_hangup(worker)
+        drain_on_sigusr1(worker)
+        try:
+            worker.run()
+        except JobkitError:
+            raise
+        except (RedisError, OSError) as error:
+            raise JobkitError(f"Redis at {where} does not answer ({error}): check redis_settings of {path}") from error
+
+    return run_in_new_loop(make, serve, own)

@@ -31,12 +31,11 @@ from redis.connection import parse_url
 from redis.exceptions import RedisError, ResponseError
 
 from jobkit.codec import MSGPACK, Subject, is_reference
+from jobkit.features.arq.queue import Adoption, ArqQueue, EndedInArq, Found, Scan
 from jobkit.model import InvalidParams, JobSpec, StoreUnavailable
 from jobkit.model.terminal import clean
-from jobkit.run.attempt import ARQ_DOOR
 from jobkit.run.inside.values import safe_repr
-from jobkit.store.arq import Adoption, ArqQueue, EndedInArq, Found, Scan
-from jobkit.tasks.call import Call, encode_call
+from jobkit.tasks.call import DOOR, Call, encode_call
 from jobkit.tasks.masking import MASK, is_secret, masked
 from jobkit.tasks.values import shown_and_abridged
 from jobkit.worker.worker import JobWorker
@@ -109,6 +108,9 @@ def _url(options: Mapping[str, Any], *, is_tls: bool = False, hosts: Any = (), m
 
 
 # -- arq's bytes and ours ----------------------------------------------------------------------------------------------
+
+#: What the call of such a job refers to, instead of a function.
+ARQ_DOOR = f"{DOOR}arq"
 
 #: The one argument of `ARQ_DOOR`. Others are those of the function that `job.rerun` changes.
 ENTRY = "__arq__"

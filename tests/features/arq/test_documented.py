@@ -90,8 +90,8 @@ async def test_jobs_may_enqueue_jobs(arq_redis: ArqRedis, worker: Make) -> None:
 
 async def test_functions_are_registered_by_path_name_and_setting(arq_redis: ArqRedis, worker: Make) -> None:
     named = await enqueued(arq_redis, "other")
-    by_path = await enqueued(arq_redis, "tests.arq.test_documented.answer")
-    await worker([func(answer, name="other"), "tests.arq.test_documented.answer"]).main()
+    by_path = await enqueued(arq_redis, "tests.features.arq.test_documented.answer")
+    await worker([func(answer, name="other"), "tests.features.arq.test_documented.answer"]).main()
 
     assert (await named.result(), await by_path.result()) == (42, 42)
 

@@ -30,6 +30,8 @@ NOT_SOON: Any = {"month": 2, "day": 29}
 
 Make = Callable[..., Worker]
 
+SERVICE = "tests.features.arq.service.WorkerSettings"
+
 
 server = pytest.fixture(running_server, name="server", scope="package")
 
@@ -104,7 +106,7 @@ async def check_keys(pool: ArqRedis) -> None:
 
 
 class Bench(WorkerBench):
-    """Worker processes for `tests.arq.service`, arq's blocking view of the server, and a kit."""
+    """Worker processes for `tests.features.arq.service`, arq's blocking view of the server, and a kit."""
 
     def __init__(self, server: Server, folder: Path) -> None:
         self.redis = redis.Redis(unix_socket_path=str(server.socket))
@@ -112,13 +114,21 @@ class Bench(WorkerBench):
         super().__init__(server, folder)
 
     def worker(self, *options: str, ready: bool = True, **variables: str) -> subprocess.Popen[bytes]:  # type: ignore[override]
-        """Start `jobkit worker --arq tests.arq.service.WorkerSettings`; return when it serves."""
-        command = [sys.executable, "-m", "jobkit", "worker", "--arq", "tests.arq.service.WorkerSettings", *options]
+        """Start `jobkit worker --arq tests.features.arq.service.WorkerSettings`; return when it serves."""
+        command = [
+            sys.executable,
+            "-m",
+            "jobkit",
+            "worker",
+            "--arq",
+            "tests.features.arq.service.WorkerSettings",
+            *options,
+        ]
         return self.start(command, variables, ready=ready)
 
     def plain(self, *options: str) -> subprocess.Popen[bytes]:
         """Start arq's own worker for the same functions."""
-        return self.start([sys.executable, "-m", "arq", "tests.arq.service.WorkerSettings", *options], {}, ready=False)
+        return self.start([sys.executable, "-m", "arq", SERVICE, *options], {}, ready=False)
 
     def start(
         self, command: Sequence[str], names: dict[str, str], *, ready: bool, **options: Any

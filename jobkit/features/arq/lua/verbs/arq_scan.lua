@@ -19,7 +19,7 @@ verb('arq_scan', ALSO_WHEN_FULL, function(args)
     for i = 1, #known, 2 do
       if not call('ZSCORE', queue, known[i]) then
         local rec = Records.read(known[i + 1])
-        if not rec or not rec.arq then
+        if not rec or not rec.door then
           call('HDEL', tracked, known[i])
         elseif rec.state == 'queued' or rec.state == 'scheduled' then
           Arq.disown(rec)

@@ -10,8 +10,8 @@ verb('arq_adopt', UNLESS_FULL, function(args)
     local score = tonumber(call('ZSCORE', arq_queue, arq))
     if not score or call('HEXISTS', tracked, arq) == 1 or call('EXISTS', 'arq:in-progress:' .. arq) == 1 then return 0 end
     local rec = Records.new(id, args[i + 2], args[i + 3], queue, 0)
-    rec.arq, rec.is_new = arq, false -- arq's users choose ids
-    if not Lifecycle.create(rec, score, false, {'arq', arq, 'arqq', arq_queue, 'arqt', args[i + 4]}) then return 0 end
+    rec.door, rec.uses, rec.is_new = 'arq', 'arq', false -- arq's users choose ids
+    if not Lifecycle.create(rec, score, false, {'door', 'arq', 'uses', 'arq', '_arq', arq, '_arqq', arq_queue, '_arqt', args[i + 4]}) then return 0 end
     call('HSET', tracked, arq, id)
     call('PERSIST', 'arq:job:' .. arq) -- its readers want it until the job ends; when it expires, the call says
     Queue.line_up(rec, score, score * 1000)

@@ -394,9 +394,9 @@ def test_sigusr1_ends_a_worker_as_its_walltime_does(bench: Bench) -> None:
 
 def test_an_error_at_the_start_is_one_sentence(bench: Bench) -> None:
     for path, sentence in (
-        ("tests.arq.nowhere.WorkerSettings", "No module named"),
-        ("tests.arq.service.Nothing", "does not define"),
-        ("tests.arq.service.add", "neither functions nor cron_jobs"),
+        ("tests.features.arq.nowhere.WorkerSettings", "No module named"),
+        ("tests.features.arq.service.Nothing", "does not define"),
+        ("tests.features.arq.service.add", "neither functions nor cron_jobs"),
     ):
         worker = bench.worker("--arq", path, ready=False)
         assert worker.wait(60) == 2

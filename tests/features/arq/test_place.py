@@ -10,12 +10,12 @@ import pytest
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from redis.asyncio.sentinel import Sentinel
 
+from jobkit.features.arq.bridge import KeyWatch, queue_of, redis_settings, url_of, url_of_pool
 from jobkit.model import InvalidParams
 from jobkit.settings import Settings
 from jobkit.store.connect import open_blocking
 from jobkit.store.redis import RedisStore
 from jobkit.worker import Worker
-from jobkit.worker.from_arq.bridge import KeyWatch, queue_of, redis_settings, url_of, url_of_pool
 from tests.store.server import Server
 from tests.support import ROOT, until
 

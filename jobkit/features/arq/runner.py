@@ -23,18 +23,18 @@ from arq.utils import ms_to_datetime, timestamp_ms, truncate
 from arq.worker import JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
+from jobkit.features.arq.bridge import ARQ_DOOR, ENTRY, ArqEntry, call_text, changed, read_order, result_ttl_ms
 from jobkit.model import ErrorKind, Retry
-from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, failed
+from jobkit.run.attempt import Assignment, Outcome, failed
 from jobkit.run.ended import last_stage, raised
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import class_name
 from jobkit.run.inside.values import safe_repr
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
-from jobkit.store.values import ArqResult
+from jobkit.store.values import Given
 from jobkit.tasks.call import read_call, read_head
 from jobkit.worker.attempt import RunningAttempt
-from jobkit.worker.from_arq.bridge import ENTRY, ArqEntry, call_text, changed, read_order, result_ttl_ms
 from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("arq.worker")
@@ -293,7 +293,7 @@ class ArqRunner(AsyncRunner):
             and visit.entry.arq_id.startswith(f"{function.name}:")
         )
         hold_ms = int(keep_cronjob_progress * 1000) if is_slot else 0
-        attempt.for_arq = ArqResult(body, ttl_ms, hold_ms)
+        attempt.given = Given({"ttl_ms": ttl_ms, "hold_ms": hold_ms}, body)
 
 
 def _readable(error: BaseException, serializer: Serializer | None) -> BaseException:

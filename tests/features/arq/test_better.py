@@ -340,7 +340,7 @@ async def test_a_cancelled_worker_releases_its_jobs_at_once(arq_redis: ArqRedis,
 async def test_a_backlog_longer_than_the_window_is_worked_off(
     arq_redis: ArqRedis, worker: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.store.arq.WINDOW", 10)
+    monkeypatch.setattr("jobkit.features.arq.queue.WINDOW", 10)
     jobs = [await enqueued(arq_redis, "answer") for _ in range(60)]
     await enqueued(arq_redis, "answer", _job_id="later", _defer_by=0.3)
 

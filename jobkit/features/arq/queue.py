@@ -1,6 +1,6 @@
 """Jobs of arq's own client: its queue and keys beside our records.
 
-The functions (`lua/verbs/arq*.lua`) give each member of an arq queue a record, and update arq's keys when the job
+The verbs (`lua/verbs/`) give each member of an arq queue a record, and update arq's keys when the job
 changes, for arq's readers and workers. Payloads and results of arq are opaque bytes here.
 """
 
