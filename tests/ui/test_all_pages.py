@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from jobkit.ui import PAGES
+from tests.features.studies.test_card import begun
 from tests.support import by_default, wait_until
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
-from tests.ui.test_study_card import begun
 
 pytestmark = pytest.mark.browser
 
