@@ -6,39 +6,29 @@ that works without it.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
 from jobkit.feature import Door, Feature
-from jobkit.features import (
-    archive,
-    arq,
-    executors,
-    failures,
-    mercure,
-    notebooks,
-    notify,
-    pools,
-    provenance,
-    schedules,
-    sharing,
-    studies,
+
+#: Names of the features, in the order in which they take part.
+_NAMES = (
+    "failures",
+    "schedules",
+    "sharing",
+    "pools",
+    "provenance",
+    "notebooks",
+    "executors",
+    "notify",
+    "mercure",
+    "archive",
+    "arq",
+    "studies",
 )
 
-FEATURES: tuple[Feature, ...] = (
-    failures.FEATURE,
-    schedules.FEATURE,
-    sharing.FEATURE,
-    pools.FEATURE,
-    provenance.FEATURE,
-    notebooks.FEATURE,
-    executors.FEATURE,
-    notify.FEATURE,
-    mercure.FEATURE,
-    archive.FEATURE,
-    arq.FEATURE,
-    studies.FEATURE,
-)  # fmt: skip
+FEATURES: tuple[Feature, ...] = tuple(importlib.import_module(f"jobkit.features.{name}").FEATURE for name in _NAMES)
 
 
 #: The ways in for jobs of other queues' clients, by name.

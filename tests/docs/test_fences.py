@@ -34,6 +34,7 @@ from tests.support import ROOT, environment, free_port, make_certificates, wait_
 ELSEWHERE = {
     "python": "tests/docs/test_blocks.py",
     "html": "tests/http/test_from_messenger.py",
+    **dict.fromkeys(("lua", "py"), "tests/docs/test_features.py"),
     **dict.fromkeys(
         ("{eval-rst}", "{glossary}", "{jobkit-table}", "{rst-class}", "{toctree}", "{include}", "{literalinclude}"),
         "tests/test_docs.py",

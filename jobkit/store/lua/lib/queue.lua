@@ -105,6 +105,14 @@ function Queue.wake(queue)
   if worker then call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
 end
 
+-- What runs beside workers sleeps until something is due, so it must hear of an earlier time: in all of them, since some may be
+-- frozen.
+function Queue.wake_beside()
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'workers', NOW - 120000, '+inf', 'LIMIT', 0, 1000)) do
+    call('PUBLISH', P .. 'inbox:' .. id, 'T')
+  end
+end
+
 -- Workers with jobs that wait for others claim anew, once a call: the slots that those have lent are for what
 -- becomes ready.
 function Queue.tell_lenders()

@@ -3,13 +3,6 @@
 
 local RUNS_KEPT = 14
 
--- Workers sleep until the next such moment, so they must hear of an earlier one: all of them, since some may be frozen.
-function Schedules.wake_workers()
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'workers', NOW - 120000, '+inf', 'LIMIT', 0, 1000)) do
-    call('PUBLISH', P .. 'inbox:' .. id, 'T')
-  end
-end
-
 function Schedules.changed(name)
   call('PUBLISH', P .. 'ch:schedules', Records.event('schedules', 0, 'logged', cjson.encode({name = name})))
 end
@@ -63,7 +56,7 @@ on('ended', function(rec, state)
   end
   if call('HGET', P .. 'schedule:' .. name, 'holds') == rec.id then
     call('ZADD', P .. 'schedules', 'XX', NOW, name)
-    Schedules.wake_workers()
+    Queue.wake_beside()
   end
   Schedules.changed(name)
 end)

@@ -24,7 +24,7 @@ verb('schedule_change', ALSO_WHEN_FULL, function(args)
     if not s[2] then return 1 end
     call('HDEL', key, 'paused')
     Schedules.go_on(name, options.next, options.next, options.ttl_ms)
-    Schedules.wake_workers()
+    Queue.wake_beside()
   end
   Schedules.changed(name)
   return 1

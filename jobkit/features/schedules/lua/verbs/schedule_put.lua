@@ -28,7 +28,7 @@ verb('schedule_put', UNLESS_FULL, function(args)
     call('ZADD', P .. 'schedules', '+inf', name)
   else
     call('ZADD', P .. 'schedules', look, name)
-    Schedules.wake_workers()
+    Queue.wake_beside()
   end
   Schedules.changed(name)
   return 1
