@@ -95,8 +95,10 @@ end
 --
 -- A job whose record's `uses` names a feature has more such moments, which cost other jobs nothing: it `starts` (record, lease_ms;
 -- true if it may not, and has been seen to), its worker `beats` (id and token as a record, lease_ms; true if it has lost the job), it goes
--- `back` (record, when it is due or nil), or it ends.
-local moments = {created = {}, ended = {}, restored = {}, leaving = {}, deleted = {}, demand = {}, starts = {}, beats = {}, back = {}}
+-- `back` (record, when it is due or nil), or it ends. And at an `outcome` an attempt ends in a way that a feature knows, by whose name
+-- it is told (record, data of the event, fields to set): the job goes on later.
+local moments = {created = {}, ended = {}, restored = {}, leaving = {}, deleted = {}, demand = {}, starts = {}, beats = {}, back = {},
+  outcome = {}}
 
 -- `user`: the feature that a job must use.
 local function on(moment, act, user)

@@ -41,7 +41,6 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
       Batches.leader_ended(rec, state)
     end
   end
-  if rec.questions then Questions.ended(rec, ttl_ms) end
   reached('ended', rec, state, data, ttl_ms)
   if rec.uses then reached_by_user('ended', rec, state, data, ttl_ms) end
   if rec.after then Followers.settle(rec.id, ttl_ms) end

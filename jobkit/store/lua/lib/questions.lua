@@ -7,7 +7,12 @@ local DOOR_WAITS_MS = 60000 -- other clients know no wait without an end: a job 
 
 local function asks(rec) return P .. 'asks:' .. rec.id end
 
+local function read(rec)
+  if rec.questions == nil then rec.questions, rec.asking = unpack(call('HMGET', rec.key, 'questions', 'asking')) end
+end
+
 local function open_of(rec)
+  read(rec)
   return rec.asking and object(rec.asking) or {}
 end
 
@@ -41,6 +46,7 @@ end
 -- A running job asks, or asks again. Returns 'answer' and the sealed answer; 'wait' and the milliseconds left (-1: no limit);
 -- 'late' if no answer came in time; or 'many'.
 function Questions.ask(rec, key, text, timeout_ms, sealed)
+  read(rec)
   local answer = call('HGET', asks(rec), 'a:' .. key)
   if answer then return {'answer', answer} end
   local kept = call('HGET', asks(rec), 's:' .. key)
@@ -52,7 +58,9 @@ function Questions.ask(rec, key, text, timeout_ms, sealed)
     call('HSET', asks(rec), 'q:' .. key, sealed, 's:' .. key, cjson.encode(state))
     local open = open_of(rec)
     open[#open + 1] = {key = key, text = text, at = NOW, due = state.due}
-    emit(rec, 'asked', open, {key = key, text = text}, {'questions', count})
+    local set = {'questions', count}
+    if count == 1 then put(set, 'uses', (rec.uses and rec.uses .. ' ' or '') .. 'questions') end
+    emit(rec, 'asked', open, {key = key, text = text}, set)
   elseif not state.late and state.due and NOW >= state.due then
     state.late = true
     close(rec, key, 'unanswered', state, {})
@@ -84,7 +92,7 @@ function Questions.answer(rec, key, sealed, by, said)
 end
 
 -- An attempt ends to wait for an answer without a slot: until there is one, or the first open question is late.
-function Questions.park(rec, data, set)
+on('outcome', function(rec, data, set)
   local due
   for _, one in ipairs(open_of(rec)) do due = math.min(due or math.huge, one.due or math.huge) end
   if not due then return Lifecycle.go_back(rec, 'released', data, set, rec.us, 0) end -- there is one already
@@ -100,11 +108,19 @@ function Questions.park(rec, data, set)
   Records.emit(rec, 'released', data, set)
   if has_limit then Queue.line_up(rec, due) end
   if rec.terms then Limits.pump() end
-end
+end, 'asked')
+
+-- It goes on by itself from now on.
+on('starts', function(rec)
+  read(rec)
+  if rec.asking then call('HDEL', rec.key, 'for_answer') end
+end, 'questions')
 
 -- The job has ended: its questions cannot be answered any more.
-function Questions.ended(rec, ttl_ms)
+on('ended', function(rec, state, data, ttl_ms)
   call('PEXPIRE', asks(rec), ttl_ms)
-  if rec.asking then call('HDEL', rec.key, 'asking') end
+  call('HDEL', rec.key, 'asking')
   call('ZREM', P .. 'asking', rec.id)
-end
+end, 'questions')
+
+on('leaving', function(id) call('ZREM', P .. 'asking', id) end)

@@ -42,7 +42,6 @@ function Queue.start(rec, worker, lease_ms)
   rec.worker = worker
   call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
   if rec.attempt > 1 or rec.terms then call('HDEL', rec.key, 'p') end
-  if rec.asking then call('HDEL', rec.key, 'for_answer') end
   if rec.gates then Limits.take_places(rec, worker) end
   Records.move(rec, 'running')
   local data = '{"state":"running","attempt":' .. rec.attempt .. ',"worker":' .. quoted(worker) .. ',"started":' .. NOW .. '}'

@@ -12,15 +12,14 @@ function Records.read(id)
   local key = P .. 'job:' .. id
   local found = call('HMGET', key, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
     'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'door', 'waits', 'after', 'terms', 'logn', 'kept',
-    'alone', 'suspect', 'batch', 'questions', 'asking', 'uses')
+    'alone', 'suspect', 'batch', 'uses')
   if not found[1] and call('EXISTS', key) == 0 then return nil end
   local rec = {
     id = id, key = key, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
     attempt = number(found[6]), us = found[7], cancel = found[8], retried = number(found[9]), losses = number(found[10]),
     releases = number(found[11]), priority = number(found[12]), fin = found[13], worker = found[14] or '',
     spec = found[15], door = found[16], waits = found[17], after = found[18], terms = found[19], logn = found[20], kept = found[21],
-    alone = number(found[22]), suspect = found[23], batch = found[24], questions = found[25], asking = found[26],
-    uses = found[27],
+    alone = number(found[22]), suspect = found[23], batch = found[24], uses = found[25],
   }
   if STATES[rec.state] and rec.seq and rec.spec and rec.queue and number(rec.us) > 0 then return rec end
   Damage.note('job:' .. id, 'it lacks a state, a number of events, a spec, a queue or a time of submit')
@@ -171,7 +170,6 @@ function Records.forget(id, blobs)
   end
   call('ZREM', P .. 'jobs', id)
   call('ZREM', P .. 'expiry', id)
-  call('ZREM', P .. 'asking', id)
   for state in pairs(IS_OVER) do
     if call('ZREM', P .. 'state:' .. state, id) == 1 then reached('deleted', id, state) end
   end

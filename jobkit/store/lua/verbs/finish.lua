@@ -11,7 +11,7 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     if not rec then return 0 end
     if rec.fin == token or (rec.token == token and rec.state ~= 'running') then return 2 end
     if not (rec.state == 'running' and rec.token == token) then return 0 end
-    if rec.cancel and (outcome == 'retried' or outcome == 'released' or outcome == 'asked') then outcome = 'cancelled'; data.error = nil end
+    if rec.cancel and not IS_OVER[outcome] and outcome ~= 'lost' then outcome = 'cancelled'; data.error = nil end
     if options.given then rec.given, rec.given_body = options.given, args[i + 6] end
     if options.folder then call('HSET', P .. 'filed', id, options.folder) end
     local set = {}
@@ -27,9 +27,9 @@ verb('finish', ALSO_WHEN_FULL, function(args)
       if outcome == 'succeeded' and rec.retried > 0 then call('HDEL', rec.key, 'error') end
       if preview ~= '' then call('SET', P .. 'preview:' .. id, preview, 'PX', ttl_ms) end
       Lifecycle.conclude(rec, outcome, data, set, ttl_ms, result ~= '' and #result <= options.inline_bytes and result or nil)
-    elseif outcome == 'asked' then
+    elseif moments.outcome[outcome] then
       put(set, 'fin', token)
-      Questions.park(rec, data, set)
+      moments.outcome[outcome](rec, data, set)
     else
       data.summary = nil
       local count = outcome == 'retried' and 'retried' or 'releases'
