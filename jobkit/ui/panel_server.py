@@ -257,7 +257,7 @@ def sentence_of(decision: AccessDecision) -> str:
 def _decide(request: Any, settings: Settings) -> AccessDecision:
     """Decide by the request that came. What a session shows as its request may come from the browser's session token,
     which is not signed unless the server says so: headers and cookies of that prove nothing."""
-    visitor = getattr(request, _VISITOR, None)
+    visitor = _noted(request, _VISITOR)
     if not isinstance(visitor, RequestSender):  # a server that is not Panel's on Tornado
         return AccessDecision(False, "this server has no login")
     return decide(replace(visitor, server=visitor.server.configured(settings)))
@@ -269,6 +269,14 @@ def _remember(handler: Any) -> None:
     setattr(handler.request, _MODULES, packed.is_served(handler))
 
 
+def _noted(request: Any, name: str) -> Any:
+    """Return what `_remember` has kept under a name, else None."""
+    try:
+        return getattr(request, name, None)
+    except KeyError:  # requests of bokeh-django have the items of a dictionary
+        return None
+
+
 def modules_prefix() -> str | None:
     """Return what to put in front of the address of a module in the current session; None if the server has none.
 
@@ -276,7 +284,7 @@ def modules_prefix() -> str | None:
     """
     context = getattr(state.curdoc, "session_context", None)
     request: Any = context.request if context is not None else None
-    if not getattr(request, _MODULES, False) or str(getattr(request, "path", "")).endswith("/autoload.js"):
+    if not _noted(request, _MODULES) or str(getattr(request, "path", "")).endswith("/autoload.js"):
         return None
     origin = request.headers.get("Origin", "")  # of a websocket, whose window had another session before
     if origin and urlsplit(origin).netloc.lower() != request.host.lower():

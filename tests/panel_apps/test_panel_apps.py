@@ -48,6 +48,7 @@ class App:
         asks: host from which Panel itself loads something; the app must also work if this host does not answer.
         keeps: whether the app has its jobs, and so shows them again after a reload.
         outlives: whether a session outlives its websocket for a while; else the page has to be loaded again.
+        is_cut: whether the wire is cut at the end.
     """
 
     file: str
@@ -58,6 +59,7 @@ class App:
     asks: str = ""
     keeps: bool = False
     outlives: bool = True
+    is_cut: bool = True
 
     def __str__(self) -> str:
         return f"{self.file} {self.options}".strip()
@@ -91,6 +93,10 @@ SUITE = [
     App("bind", "--liveness", shown=RESULT),
     App("serve_function", is_program=True, shown=RESULT),
     App("in_fastapi", is_program=True, shown=RESULT, needs="bokeh_fastapi"),
+    # bokeh-django ends a session with its websocket, and its last messages then write errors.
+    # Flask is not here: Panel's page on Flask is empty, and with `server_document` a page of Panel 1.9 without jobkit
+    # stays blank, since it requests es-module-shims from Flask.
+    App("in_django", is_program=True, needs="bokeh_django", is_cut=False),
 ]
 
 
@@ -199,7 +205,7 @@ def cut_the_wire(window: Window, app: App, address: str, home: Path) -> None:
         page.reload()
         click(page)
         shows(page, app)
-    window.errors[:] = [each for each in window.errors if "ERR_INTERNET_DISCONNECTED" not in each]
+    forgive(window, app, "ERR_INTERNET_DISCONNECTED", "not connected so cannot send")
 
 
 def forgive(window: Window, app: App, *others: str) -> None:
@@ -211,7 +217,9 @@ def forgive(window: Window, app: App, *others: str) -> None:
 
 def marked(app: App, place: int) -> Any:
     is_nightly = place > 2
-    return pytest.param(app, is_nightly or NIGHTLY, marks=pytest.mark.nightly if is_nightly else (), id=str(app))
+    return pytest.param(
+        app, app.is_cut and (is_nightly or NIGHTLY), marks=pytest.mark.nightly if is_nightly else (), id=str(app)
+    )
 
 
 @pytest.mark.parametrize(("app", "is_cut"), [marked(app, place) for place, app in enumerate(SUITE)])
