@@ -18,7 +18,7 @@ from jobkit.model.metrics import Curves, Point
 from jobkit.run.inside.context import CURRENT, Context
 from jobkit.run.inside.live import log_metrics
 from jobkit.run.inside.recorder import Recorder
-from jobkit.run.inside.values import Body
+from jobkit.run.inside.shown_values import Body
 
 
 class Worker:

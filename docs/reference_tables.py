@@ -68,7 +68,7 @@ def value_of(annotation: str) -> str:
 
 def route_rows() -> Iterator[tuple[str, ...]]:
     """Yield a row for each route of the HTTP API, from the table that serves it."""
-    from jobkit.http.table import ROUTES
+    from jobkit.http.routes import ROUTES
 
     for route in ROUTES:
         needs = f"`{route.scope}`" if route.scope else "a hub's token" if route.asks_itself else "nothing"

@@ -19,8 +19,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobkit.client.awaiting import as_completed, wait
     from jobkit.client.batch import Batch
-    from jobkit.client.completion import as_completed, wait
     from jobkit.client.job import Job
     from jobkit.client.kit import Kit
     from jobkit.client.typed import TypedTask as Task
@@ -130,7 +130,7 @@ _MODULES = {
     "Batch": "jobkit.client.batch",
     "Job": "jobkit.client.job",
     "Kit": "jobkit.client.kit",
-    **dict.fromkeys(("as_completed", "wait"), "jobkit.client.completion"),
+    **dict.fromkeys(("as_completed", "wait"), "jobkit.client.awaiting"),
     **dict.fromkeys(("Pool", "Schedule", "Study"), "jobkit.features.nouns"),
 }
 

@@ -24,7 +24,7 @@ from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
 from jobkit.model import ErrorKind, JobkitError, JobSnapshot, JobSpec, JobState, ResultUnavailable, SignatureError
 from jobkit.parts import PartStore
 from jobkit.run.attempt import Assignment, Outcome, failed, not_kept, too_large
-from jobkit.run.inside.values import Bounds, preview_of
+from jobkit.run.inside.shown_values import Bounds, preview_of
 from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.people import Account, hashed, lock, read_login, write_login
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from jobkit.model import InvalidParams
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.own_machine import PROXIED_VARIABLE, write_private
 from jobkit.settings import Settings, check_private
 

@@ -25,7 +25,7 @@ from jobkit.joined import INLINE, Membership, membership_of
 from jobkit.model import InvalidParams
 from jobkit.model.format import bytes_in, seconds_in
 from jobkit.model.notify_rule import NotifyRule
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 
 #: Allowed schemes of `url`. The documentation of `connect` says what each does.
 SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "joined", "sync")

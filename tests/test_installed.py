@@ -119,7 +119,7 @@ def test_the_wheel_runs_without_the_checkout(built: Path, tmp_path: Path) -> Non
 
     code = (
         "import jobkit, importlib.metadata as m, ours;"
-        "import jobkit.ui.panel_server, jobkit.http.table;"
+        "import jobkit.ui.panel_server, jobkit.http.routes;"
         "print(jobkit.__file__); print(m.version('panel-jobkit') == jobkit.__version__);"
         "print(ours.twice.submit(n=4).result())"
     )

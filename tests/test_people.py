@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.own_machine import PROXIED_VARIABLE
 from jobkit.people import Account, hashed, is_password, person_named, read_login, stranger, write_login
 from jobkit.settings import Settings

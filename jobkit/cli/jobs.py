@@ -43,6 +43,7 @@ from jobkit.model import (
     SubmitUnanswered,
     attempts_of,
 )
+from jobkit.model.cells import Cell
 from jobkit.model.forecast import Start
 from jobkit.model.format import duration, local_time, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
@@ -51,7 +52,6 @@ from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
 from jobkit.model.result import cancellation_of
-from jobkit.model.table import Cell
 from jobkit.model.trace import lines_of
 from jobkit.store.completion import unknown
 from jobkit.store.grammar import of_command_line, parse

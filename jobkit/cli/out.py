@@ -15,9 +15,9 @@ import click
 from msgspec.structs import replace
 
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model.cells import Cell, aligned, written
 from jobkit.model.format import GLYPHS, shortened
 from jobkit.model.format import ago as ago_at
-from jobkit.model.table import Cell, aligned, written
 from jobkit.model.terminal import clean
 from jobkit.settings import user_name
 
@@ -50,7 +50,7 @@ def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0
     `count`: number of targets without a name.
     """
     from jobkit.client.loop import background
-    from jobkit.model.people import AuditEntry
+    from jobkit.model.person import AuditEntry
 
     outcome = "done" if not failed else "failed" if failed == len(targets) else "partly"
     entry = AuditEntry.of(user_name(), "", "cli", action, on, targets, outcome, "")

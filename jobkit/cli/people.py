@@ -14,7 +14,7 @@ import click
 import jobkit
 from jobkit.cli import BadInput, age, as_json_option, limit_option, options, out
 from jobkit.features import modules
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.people import Account, hashed, read_login, write_login
 
 _ROLES = [str(role) for role in Role if role is not Role.NONE]

@@ -19,9 +19,9 @@ from jobkit.client.tables import Tasks, queue_columns, totals, usage
 from jobkit.client.waits import queue_state
 from jobkit.features import modules
 from jobkit.model import InvalidParams, JobEvent, JobkitError
+from jobkit.model.cells import written
 from jobkit.model.format import GLYPHS
 from jobkit.model.plain import to_json
-from jobkit.model.table import written
 from jobkit.tasks.params import describe
 from jobkit.tasks.registry import registry
 

@@ -44,7 +44,7 @@ from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import check_died, environment
 from jobkit.joined import address_of
 from jobkit.model import JobkitError, StoreUnavailable
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.own_machine import (
     ADDRESS_VARIABLE,
     PROXIED_VARIABLE,

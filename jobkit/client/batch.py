@@ -18,7 +18,7 @@ import msgspec
 
 from jobkit.above import ui
 from jobkit.client import checks
-from jobkit.client.completion import as_completed, wait
+from jobkit.client.awaiting import as_completed, wait
 from jobkit.client.handle import EndingHandle, from_snapshot, named_by_id
 from jobkit.client.job import Job, R
 from jobkit.client.loop import background

@@ -38,8 +38,8 @@ from jobkit.parts import PartStore, PartUnavailable
 from jobkit.questions import AttemptQuestion, answer, follow, read
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.asking import has_person, prompt
+from jobkit.run.inside.shown_values import Body, Bounds
 from jobkit.run.inside.tracebacks import keep_locals
-from jobkit.run.inside.values import Body, Bounds
 from jobkit.run.shared import run_here
 from jobkit.settings import Settings, user_name
 from jobkit.store.events import EventHub

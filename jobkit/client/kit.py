@@ -18,9 +18,8 @@ from functools import partial
 from typing import Any, Self
 
 from jobkit.above import ui
+from jobkit.client.awaiting import open_ids, wakeful
 from jobkit.client.batch import Batch, Jobs
-from jobkit.client.batches import BatchVerbs
-from jobkit.client.completion import open_ids, wakeful
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.forms import coroutine_of, in_thread, on_loop, stream, submitting
@@ -29,6 +28,7 @@ from jobkit.client.limits import LimitVerbs
 from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
+from jobkit.client.stored_batches import BatchVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AIO_SUBMIT_VERBS, AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs

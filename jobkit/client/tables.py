@@ -15,10 +15,10 @@ from typing import Any, ClassVar, TypeVar
 
 from jobkit.above import ui
 from jobkit.model import JobSnapshot, JobState, Rule
+from jobkit.model.cells import Cell, Columns, aligned, written
 from jobkit.model.format import duration, many, params_brief, percent, progress_line, shortened, size, value_brief
-from jobkit.model.people import AuditEntry
+from jobkit.model.person import AuditEntry
 from jobkit.model.result import ended_text
-from jobkit.model.table import Cell, Columns, aligned, written
 from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.shown import Shown

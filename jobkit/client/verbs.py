@@ -41,7 +41,7 @@ from jobkit.model import (
 from jobkit.model.forecast import Start
 from jobkit.model.format import duration, local_time
 from jobkit.model.made import MadeBy
-from jobkit.model.people import AuditEntry
+from jobkit.model.person import AuditEntry
 from jobkit.model.plain import now_ms, to_json
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name

@@ -65,7 +65,7 @@ def tornado_routes(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> lis
 
 def _api(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> Api:
     from jobkit.http.core.handling import Api, Limits
-    from jobkit.http.table import ROUTES
+    from jobkit.http.routes import ROUTES
     from jobkit.settings import Settings
 
     settings = kit.settings if kit is not None else Settings.load()

@@ -28,7 +28,7 @@ from jobkit.model.snapshot import NOT_KEPT, JobError
 from jobkit.run.inside import context
 from jobkit.run.inside.imports import forget_shadowed
 from jobkit.run.inside.recorder import Sink
-from jobkit.run.inside.values import SUMMARY_LIMIT, Bounds
+from jobkit.run.inside.shown_values import SUMMARY_LIMIT, Bounds
 from jobkit.tasks import code
 from jobkit.tasks.call import Call, CallHead, Environment, content_of, python_version, read_call, read_head
 from jobkit.tasks.references import put_in
@@ -91,8 +91,8 @@ class Outcome(msgspec.Struct, frozen=True):
             ever).
         form, body: the encoded value of a success (`codec.encode`); empty if it could not be written, and then
             `preview["unavailable"]` is the sentence that says why.
-        preview: what any page may show of the value, JSON only; see `jobkit.run.inside.values`. None for small plain
-            data.
+        preview: what any page may show of the value, JSON only; see `jobkit.run.inside.shown_values`. None for small
+            plain data.
         summary: one line of it, at most 200 characters.
         error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
         error_body: the pickled exception, empty if it cannot be pickled.

@@ -32,8 +32,8 @@ from jobkit.run.inside.answers import WaitsWithoutSlot
 from jobkit.run.inside.charts import render_chart
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.seeds import seeded
+from jobkit.run.inside.shown_values import PNG_LIMIT, preview_of, safe_repr
 from jobkit.run.inside.tracebacks import class_name, describe, error_body, error_types
-from jobkit.run.inside.values import PNG_LIMIT, preview_of, safe_repr
 
 #: All stages after the first may take so many seconds together.
 STAGES_LIMIT_S = 10.0

@@ -42,8 +42,8 @@ from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import BATCH_S, Recorder, Sink
+from jobkit.run.inside.shown_values import Body
 from jobkit.run.inside.ticker import Ticker
-from jobkit.run.inside.values import Body
 from jobkit.run.shortage import shortage
 
 

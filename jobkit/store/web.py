@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from jobkit.model.people import NAMED, AuditBounds, AuditEntry
+from jobkit.model.person import NAMED, AuditBounds, AuditEntry
 from jobkit.store import wire
 from jobkit.store.namespace import StorePart
 from jobkit.store.values import checked_stream_id

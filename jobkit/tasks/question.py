@@ -42,7 +42,7 @@ class Question(msgspec.Struct, frozen=True, dict=True):
         text: what is asked.
         params: the fields of the answer; for one value a single one named `ONE`.
         is_one: the answer is one value, not values by name.
-        shown: preview of what the job shows with it (see `jobkit.run.inside.values`), or {}.
+        shown: preview of what the job shows with it (see `jobkit.run.inside.shown_values`), or {}.
         problem: why the job refused the answer before this one, or "".
     """
 

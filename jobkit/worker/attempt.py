@@ -22,7 +22,7 @@ from jobkit.questions import AttemptQuestion, follow
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.pictures import PICTURES_MOST
-from jobkit.run.inside.values import Body, Bounds
+from jobkit.run.inside.shown_values import Body, Bounds
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Given, Kept
 from jobkit.worker.about import RetryPause

@@ -25,7 +25,7 @@ from jobkit.files.staging import AWAY, Staging
 from jobkit.files.storage import make_folders
 from jobkit.model import JobState, LogLine, StoreUnavailable
 from jobkit.model.plain import now_ms
-from jobkit.run.inside.values import Body, Bounds
+from jobkit.run.inside.shown_values import Body, Bounds
 from jobkit.run.shortage import patiently
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore

@@ -17,7 +17,7 @@ import jobkit
 from jobkit.cli import BadInput, age, main
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
-from jobkit.model.people import AuditEntry
+from jobkit.model.person import AuditEntry
 from jobkit.own_machine import ADDRESS_VARIABLE
 from jobkit.people import is_password, read_login
 from tests.store.server import Server

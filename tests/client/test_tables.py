@@ -12,7 +12,7 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.client.tables import AuditEntries, Queues, Stats, Table, Tasks, Workers
-from jobkit.model.people import AuditEntry
+from jobkit.model.person import AuditEntry
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.registry import task
 from jobkit.ui.card.card_html import table_html

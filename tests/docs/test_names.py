@@ -24,7 +24,7 @@ import jobkit
 from benchmarks.__main__ import NAMES
 from jobkit.features.pools.kit import Pool
 from jobkit.features.pools.spec import pool_spec
-from jobkit.http.table import ROUTES
+from jobkit.http.routes import ROUTES
 from jobkit.run.inside.context import Context
 from jobkit.settings import Settings
 from tests.docs.commands import check_command, check_options, commands_of

@@ -21,7 +21,7 @@ from sybil.parsers.rest import DocTestParser
 
 import jobkit
 from jobkit.connecting import default_kit
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.testing import MemoryKit
 from tests.docs.reading import granted, run, shown, write_notebook
 from tests.support import ROOT

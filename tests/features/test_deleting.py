@@ -22,7 +22,7 @@ PROGRAM = textwrap.dedent("""
     import jobkit
     from jobkit.cli import COMMANDS, main
     from jobkit.http.api.openapi import describe
-    from jobkit.http.table import ROUTES
+    from jobkit.http.routes import ROUTES
     from jobkit.ui.app.dashboard import Dashboard
     from jobkit.ui.words import assets
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import jobkit
 from jobkit.run.process import frames
-from jobkit.run.process.attempt import ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
+from jobkit.run.process.process_attempt import ProcessAttempt
 from jobkit.system.memory import KernelKills, counter_file
 from tests.run.conftest import Heard, assign
 from tests.support import by_default, examples

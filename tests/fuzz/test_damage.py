@@ -16,7 +16,7 @@ from jobkit.features.mercure.store import HubStore
 from jobkit.features.schedules.firing import decide, firing
 from jobkit.features.schedules.store import ScheduleStore
 from jobkit.model import Gate, JobError, LogLine, Once, StoreUnavailable
-from jobkit.model.people import AuditEntry
+from jobkit.model.person import AuditEntry
 from jobkit.store.damage import damaged, discard
 from jobkit.store.export import read_dumps, restore
 from jobkit.store.leader import hold

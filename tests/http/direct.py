@@ -13,7 +13,7 @@ from jobkit.client.kit import Kit
 from jobkit.http.auth.access import Tokens
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import Request
-from jobkit.http.table import ROUTES
+from jobkit.http.routes import ROUTES
 from jobkit.own_machine import ClientConnection
 
 T = TypeVar("T")

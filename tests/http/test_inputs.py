@@ -14,8 +14,8 @@ from jobkit.client.kit import Kit
 from jobkit.http.api.openapi import describe
 from jobkit.http.core.handling import Limits, without_places
 from jobkit.http.messages import Request
-from jobkit.http.table import ROUTES
-from jobkit.model.people import Person, Role
+from jobkit.http.routes import ROUTES
+from jobkit.model.person import Person, Role
 from jobkit.settings import Settings
 from jobkit.ui.access.actions import Actions
 from tests.http.direct import Direct

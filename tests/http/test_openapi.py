@@ -12,7 +12,7 @@ import pytest
 
 from jobkit.http.api import shapes
 from jobkit.http.api.openapi import describe
-from jobkit.http.table import ROUTES
+from jobkit.http.routes import ROUTES
 from jobkit.model import ErrorKind
 from jobkit.model.events import JobState
 from jobkit.model.metrics import Curves

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from jobkit.http.table import ROUTES
+from jobkit.http.routes import ROUTES
 from tests.http.site import Site
 from tests.http.tasks import double
 from tests.ui.stage import Stage

@@ -15,7 +15,7 @@ import pytest
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.http.auth.access import InvalidToken, Tokens
-from jobkit.http.table import ROUTES
+from jobkit.http.routes import ROUTES
 from jobkit.model import InvalidParams
 from tests.http.site import Site
 from tests.support import wait_until

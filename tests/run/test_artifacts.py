@@ -14,7 +14,7 @@ import pytest
 
 from jobkit.model import InvalidParams
 from jobkit.run.inside.context import current
-from jobkit.run.inside.values import Bounds, checked_name, render
+from jobkit.run.inside.shown_values import Bounds, checked_name, render
 
 
 @pytest.mark.parametrize("name", ["a", "plan 2.txt", "größe – ½", "x" * 200, "..a", "a.b.c"])

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from jobkit.model import LogLine
 from jobkit.run.attempt import Outcome
 from jobkit.run.process import frames
-from jobkit.run.process.attempt import ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import SIZE, LastWords, taken, unsent
+from jobkit.run.process.process_attempt import ProcessAttempt
 from jobkit.system.memory import KernelKills, counter_file
 from tests.support import until
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.run.inside.values import CELL, COLUMNS, ROWS, SUMMARY_LIMIT, TEXT_LIMIT, preview_of, safe_repr
+from jobkit.run.inside.shown_values import CELL, COLUMNS, ROWS, SUMMARY_LIMIT, TEXT_LIMIT, preview_of, safe_repr
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_no_library_is_imported_for_a_preview() -> None:
     import subprocess
 
     code = (
-        "import sys; from jobkit.run.inside.values import preview_of; preview_of([1]); preview_of(object());"
+        "import sys; from jobkit.run.inside.shown_values import preview_of; preview_of([1]); preview_of(object());"
         "print([m for m in ('numpy', 'pandas', 'matplotlib', 'PIL', 'polars') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -21,7 +21,7 @@ from jobkit.codec import HEAD_BYTES, decode
 from jobkit.files.file_store import PASSING
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Outcome
-from jobkit.run.inside.values import Bounds
+from jobkit.run.inside.shown_values import Bounds
 from jobkit.run.process.runner import ProcessRunner
 from tests.support import by_default, is_alive, until
 
@@ -426,7 +426,7 @@ async def test_a_segfault_is_named_with_its_line(runner: Runner, heard: Heard) -
 async def test_a_sigkill_from_elsewhere_is_likely_out_of_memory_if_memory_was_short(
     runner: Runner, is_scarce: bool, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.run.process.attempt.was_scarce", lambda used: is_scarce)
+    monkeypatch.setattr("jobkit.run.process.process_attempt.was_scarce", lambda used: is_scarce)
     error = failure(await runner.do(lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
     assert error.kind is ErrorKind.CRASH

@@ -119,7 +119,7 @@ async def test_a_module_that_no_longer_imports_is_named(make: Make, tmp_path: Pa
 
 async def test_an_import_that_hangs_ends_the_job(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = await make("time.sleep(100)", start_method="spawn", spares=0)
-    monkeypatch.setattr("jobkit.run.process.attempt.START_LIMIT_S", 0.3)
+    monkeypatch.setattr("jobkit.run.process.process_attempt.START_LIMIT_S", 0.3)
 
     error = failure(await runner.do(None, ref="spawned_tasks:where", timeout_s=0.1))
 

@@ -71,7 +71,7 @@ async def places() -> AsyncIterator[Places]:
 
 @pytest.fixture
 def short_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("ended", "shared", "process.attempt"):
+    for module in ("ended", "shared", "process.process_attempt"):
         monkeypatch.setattr(f"jobkit.run.{module}.STAGES_LIMIT_S", 0.5)
 
 

@@ -24,7 +24,7 @@ import jobkit
 from jobkit.cli.launcher import entry
 from jobkit.cli.serve import hub_role
 from jobkit.embedded import launch
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
 from tests.store.server import Server

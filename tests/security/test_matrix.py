@@ -16,9 +16,9 @@ from jobkit.features.failures.page import GROUP_ACTIONS, FailuresPage
 from jobkit.features.schedules.model import ScheduleSpec
 from jobkit.features.schedules.page import SchedulesPage
 from jobkit.features.schedules.store import ScheduleStore
-from jobkit.http.table import ROUTES
+from jobkit.http.routes import ROUTES
 from jobkit.model import JobSpec
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import PAUSE_ACTIONS, Actions
 from jobkit.ui.app.pages import PAGES

@@ -23,7 +23,7 @@ from jobkit.features.schedules.model import ScheduleSpec
 from jobkit.features.schedules.store import ScheduleStore
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.limits import Gate
-from jobkit.model.people import AuditEntry
+from jobkit.model.person import AuditEntry
 from jobkit.tasks.registry import task
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.batch_html import batch_html

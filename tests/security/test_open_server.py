@@ -21,7 +21,7 @@ from panel.io.state import set_curdoc
 
 from jobkit import own_machine
 from jobkit.client.kit import Kit
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.settings import Settings
 from jobkit.ui import JobCard, bounded_server, panel_server
 from tests.security.people_site import PeopleSite

@@ -19,7 +19,7 @@ import pytest
 from jobkit.client.kit import Kit
 from jobkit.http.auth.access import Tokens
 from jobkit.model import JobState
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.people import Account, read_login, write_login
 from jobkit.settings import Settings, user_name
 from jobkit.tasks.registry import task

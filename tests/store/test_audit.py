@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.model.people import NAMED, AuditBounds, AuditEntry
+from jobkit.model.person import NAMED, AuditBounds, AuditEntry
 from jobkit.store.redis import RedisStore
 
 

@@ -12,7 +12,7 @@ from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobState, StoreUnavailable, SubmitUnanswered
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.settings import Settings, user_name
 from jobkit.tasks.registry import task
 from jobkit.ui.access.actions import ACTIONS, ActionReply, Actions, action, each

@@ -14,7 +14,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features.archive.store import ArchiveStore
 from jobkit.features.archive.writer import Archiver
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.settings import Settings
 from jobkit.store.grammar import parse
 from jobkit.store.query import narrowed

@@ -15,7 +15,7 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.model import JobSnapshot, JobSpec, JobState
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.model.plain import iso, now_ms, to_ms
 from jobkit.model.question import OpenQuestion
 from jobkit.store.grammar import read_search

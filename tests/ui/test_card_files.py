@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
-from jobkit.model.people import Person, Role
-from jobkit.run.inside.values import ROWS, preview_of
+from jobkit.model.person import Person, Role
+from jobkit.run.inside.shown_values import ROWS, preview_of
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card import downloads as files
 from jobkit.ui.card.cards import JobCard

@@ -12,7 +12,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSnapshot, JobSpec, JobState
 from jobkit.model.made import MadeBy, Origin, ProcessFacts
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.batch_feed import BatchFeed

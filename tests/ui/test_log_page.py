@@ -16,7 +16,7 @@ from jobkit.files import log_reader
 from jobkit.files.log import LogFile, mark_of, pieces_of
 from jobkit.http.tornado_app import LOG_ADDRESS
 from jobkit.model import LogLine
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.store.values import AttemptNews
 from jobkit.ui import Dashboard
 from jobkit.ui.access.actions import Actions

@@ -20,7 +20,7 @@ import redis
 
 import jobkit
 from jobkit.client.loop import background
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.run.shared import ThreadRunner
 from jobkit.settings import Settings
 from jobkit.ui.access.actions import Actions

@@ -34,7 +34,7 @@ from jobkit.codec import MSGPACK, Subject, is_reference
 from jobkit.features.arq.queue import Adoption, ArqQueue, EndedInArq, Found, Scan
 from jobkit.model import InvalidParams, JobSpec, StoreUnavailable
 from jobkit.model.terminal import clean
-from jobkit.run.inside.values import safe_repr
+from jobkit.run.inside.shown_values import safe_repr
 from jobkit.tasks.call import DOOR, Call, encode_call
 from jobkit.tasks.masking import MASK, is_secret, masked
 from jobkit.tasks.values import shown_and_abridged

@@ -28,8 +28,8 @@ from jobkit.model import ErrorKind, Retry
 from jobkit.run.attempt import Assignment, Outcome, failed
 from jobkit.run.ended import last_stage, raised
 from jobkit.run.inside.recorder import Sink
+from jobkit.run.inside.shown_values import safe_repr
 from jobkit.run.inside.tracebacks import class_name
-from jobkit.run.inside.values import safe_repr
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
 from jobkit.store.values import Given

@@ -16,7 +16,7 @@ from threading import Condition, Event, Lock, Thread, current_thread
 from typing import Any, ParamSpec, TypeVar
 
 from jobkit.client import checks
-from jobkit.client.completion import open_ids
+from jobkit.client.awaiting import open_ids
 from jobkit.client.handle import slices
 from jobkit.client.job import Job
 from jobkit.client.sweep import MAX_JOBS

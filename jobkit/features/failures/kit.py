@@ -17,7 +17,7 @@ from jobkit.client.tables import Table
 from jobkit.features.failures.group import FailureGroup, GroupState
 from jobkit.features.failures.store import FailureStore
 from jobkit.model import JobNotFound, JobSnapshot
-from jobkit.model.table import Columns
+from jobkit.model.cells import Columns
 from jobkit.tasks.params import checked
 
 

@@ -31,8 +31,8 @@ from jobkit.run.inside import bars, context
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.context import Context
 from jobkit.run.inside.recorder import Recorder
+from jobkit.run.inside.shown_values import Body, Bounds, safe_repr
 from jobkit.run.inside.ticker import Ticker
-from jobkit.run.inside.values import Body, Bounds, safe_repr
 from jobkit.run.process import frames
 from jobkit.system import death
 

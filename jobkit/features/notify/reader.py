@@ -13,7 +13,7 @@ from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.features.notify.store import ToldStore
 from jobkit.model import JobkitError
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.ui.access.actions import ActionCall, Actions, action, each, own_name
 
 

@@ -19,7 +19,7 @@ from jobkit.features.pools.info import PoolInfo, pool_infos
 from jobkit.features.pools.spec import PoolSpec, checked_pool_name, pool_spec
 from jobkit.features.pools.store import PoolPause, PoolStore, PoolUnit
 from jobkit.model import InvalidParams, JobkitError
-from jobkit.model.table import Columns
+from jobkit.model.cells import Columns
 from jobkit.settings import Settings
 from jobkit.store.values import CONTROL
 

@@ -10,7 +10,7 @@ from jobkit.features.pools.info import PoolInfo
 from jobkit.features.pools.store import PoolUnit
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import many
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.ui.access.actions import ActionCall, action, each
 
 #: See `jobkit/feature.py`.

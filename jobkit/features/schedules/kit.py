@@ -24,8 +24,8 @@ from jobkit.features.schedules.store import PartsNotKept, ScheduleStore
 from jobkit.features.schedules.timing import RULES, Timing, checked_count, checked_rules, timing
 from jobkit.features.schedules.words import LATE_S, moment_text, moments, sentence, utc
 from jobkit.model import InvalidParams, JobkitError, JobSpec
+from jobkit.model.cells import Columns
 from jobkit.model.format import GLYPHS, ago, duration, local_time, params_brief
-from jobkit.model.table import Columns
 from jobkit.settings import checked_name
 from jobkit.store.values import Submission
 from jobkit.tasks.call import with_own_seed

@@ -30,7 +30,7 @@ from jobkit.features.sharing.words import read_word
 from jobkit.joined import checked_place, joined_places, membership_of
 from jobkit.login_links import LINK_FIELD, invite
 from jobkit.model.format import duration
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.model.plain import iso
 from jobkit.settings import Settings
 from jobkit.store.binary import check_system

@@ -18,8 +18,8 @@ from jobkit.features.studies.led import STUDY_TASK
 from jobkit.features.studies.study import Study
 from jobkit.model import InvalidParams, JobNotFound
 from jobkit.model.batch import BatchSpec
+from jobkit.model.cells import Columns
 from jobkit.model.format import percent
-from jobkit.model.table import Columns
 from jobkit.store.values import Submission
 from jobkit.tasks.params import checked
 from jobkit.tasks.signature import close_names

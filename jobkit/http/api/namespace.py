@@ -16,7 +16,7 @@ from jobkit.http.messages import Problem, Response, json_response, printable
 from jobkit.model import JobSnapshot, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.model.limits import Pause
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.model.plain import iso
 from jobkit.store.values import Fleet, event_key
 from jobkit.tasks.info import TaskInfo

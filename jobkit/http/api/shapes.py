@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 from jobkit.model import EventType, JobSnapshot, JobSpec, JobState, LogLine, LogSlice, OpenQuestion
 from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.limits import Pause
-from jobkit.model.people import AuditEntry
+from jobkit.model.person import AuditEntry
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import ORDERS
 from jobkit.store.values import WorkerInfo

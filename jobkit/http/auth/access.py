@@ -25,7 +25,7 @@ from jobkit.codec import keys_in
 from jobkit.http.messages import Problem, Request
 from jobkit.model import InvalidParams, JobSpec
 from jobkit.model.batch import BatchSpec
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.own_machine import AccessDecision
 from jobkit.people import LoginState, stranger
 from jobkit.settings import Settings

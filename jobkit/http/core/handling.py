@@ -48,7 +48,7 @@ from jobkit.model import (
     SubmitUnanswered,
     UnknownTask,
 )
-from jobkit.model.people import AuditEntry
+from jobkit.model.person import AuditEntry
 from jobkit.own_machine import (
     AccessDecision,
     RequestSender,
@@ -197,7 +197,7 @@ class Api:
     """See the module's docstring."""
 
     source: Callable[[], Kit]  #: returns the kit; called in a thread, at the first request, since it may block
-    routes: tuple[Route, ...]  #: see `jobkit.http.table`
+    routes: tuple[Route, ...]  #: see `jobkit.http.routes`
     _: KW_ONLY
     hosts: Collection[str] = ()  #: names (or `name:port`) of the server, besides the loopback names; "*" for any
     origins: Collection[str] = ()  #: of other sites whose pages may use the API with credentials: "https://app.example"

@@ -19,7 +19,7 @@ from jobkit.model.format import duration, seconds_in
 from jobkit.model.terminal import clean
 from jobkit.run.inside import context
 from jobkit.run.inside.answers import Answers, Reply, WaitsWithoutSlot
-from jobkit.run.inside.values import preview_of
+from jobkit.run.inside.shown_values import preview_of
 from jobkit.tasks.params import describe
 from jobkit.tasks.question import BRIEF_CHARS, QUESTION_BYTES, TEXT_CHARS, Form, Question, form_of, made
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.run.inside.recorder import KEEP, Keep, Recorder
-from jobkit.run.inside.values import checked_name, render
+from jobkit.run.inside.shown_values import checked_name, render
 from jobkit.tasks.work import code_version
 
 

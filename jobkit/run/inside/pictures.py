@@ -16,7 +16,7 @@ from typing import Any
 from jobkit.model import InvalidParams
 from jobkit.model.format import size
 from jobkit.run.inside.charts import render_chart
-from jobkit.run.inside.values import TEXT_LIMIT, Preview, checked_name, preview_of
+from jobkit.run.inside.shown_values import TEXT_LIMIT, Preview, checked_name, preview_of
 
 PICTURE = "application/vnd.jobkit.picture+json"
 

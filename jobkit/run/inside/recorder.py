@@ -25,7 +25,7 @@ from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.lines import LineBuffer, Splitter, cut
 from jobkit.run.inside.metrics import MetricBuffer
 from jobkit.run.inside.pictures import PICTURE, PictureBuffer
-from jobkit.run.inside.values import Body, Bounds
+from jobkit.run.inside.shown_values import Body, Bounds
 
 #: At most this often per second a job's progress leaves it.
 PROGRESS_INTERVAL_S = 0.1

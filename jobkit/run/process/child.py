@@ -34,8 +34,8 @@ from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.imports import ImportWatch
 from jobkit.run.inside.recorder import Recorder
+from jobkit.run.inside.shown_values import Body
 from jobkit.run.inside.ticker import Ticker
-from jobkit.run.inside.values import Body
 from jobkit.run.process import frames
 from jobkit.run.process.last_words import ASKED, BUSY, LastWords
 from jobkit.run.process.state import HIDDEN, ProcessState

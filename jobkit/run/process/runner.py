@@ -23,9 +23,9 @@ from jobkit.run.attempt import Assignment, Outcome, failed, unstarted
 from jobkit.run.inside.imports import MOST
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.process.ahead import MEMORY_MOST
-from jobkit.run.process.attempt import ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.libraries import Libraries
+from jobkit.run.process.process_attempt import ProcessAttempt
 from jobkit.run.process.zygote_link import Died, Spawned, ZygoteLink, spawn
 from jobkit.run.shortage import Shortage, shortage
 from jobkit.system import own, processes

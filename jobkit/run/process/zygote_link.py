@@ -16,10 +16,10 @@ import msgspec
 
 from jobkit.model import JobkitError
 from jobkit.run.inside.tracebacks import keeps_locals
-from jobkit.run.process.attempt import START_LIMIT_S
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import unsent
 from jobkit.run.process.leftovers import OWNER, end_owned_by, new_owner
+from jobkit.run.process.process_attempt import START_LIMIT_S
 from jobkit.run.process.state import without_hidden
 from jobkit.run.shortage import Shortage, first_file_limit, shortage
 from jobkit.system.link import Link, pair

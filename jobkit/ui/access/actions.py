@@ -24,7 +24,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable, SubmitUnanswered
 from jobkit.model.format import many
-from jobkit.model.people import AuditEntry, Person, Role
+from jobkit.model.person import AuditEntry, Person, Role
 from jobkit.settings import user_name
 from jobkit.store.views import SavedView
 

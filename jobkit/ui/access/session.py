@@ -16,7 +16,7 @@ import panel as pn
 from tornado.web import decode_signed_value
 
 import jobkit.ui.panel_server as panel_server
-from jobkit.model.people import Person
+from jobkit.model.person import Person
 from jobkit.own_machine import AccessDecision
 from jobkit.people import LOGIN_DAYS, LoginState, split_seal, stranger
 from jobkit.settings import Settings

@@ -21,7 +21,7 @@ from panel.viewable import Viewable, Viewer
 import jobkit.ui.panel_server as panel_server
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.settings import user_name
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.access.session import refusal, role_changed

@@ -10,7 +10,7 @@ from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.features import modules
 from jobkit.model import JobkitError
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.ui.app.fed import fed
 from jobkit.ui.audit.audit_page import AuditPage, has_people
 from jobkit.ui.form.task_form import TaskForm

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobkit.client.kit import Kit
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from jobkit.client.tables import Table
 from jobkit.model import JobSnapshot, JobState, LogLine, attempts_of
+from jobkit.model.cells import Cell, written
 from jobkit.model.format import (
     FACES,
     GLYPHS,
@@ -32,7 +33,6 @@ from jobkit.model.format import (
 from jobkit.model.metrics import Point
 from jobkit.model.question import closed_questions
 from jobkit.model.result import ended_text
-from jobkit.model.table import Cell, written
 from jobkit.model.trace import Frame, Raised, frame_count, line_of, picture_of, rows_of
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.ui.card.batch_plot import COLOURS

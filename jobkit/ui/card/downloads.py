@@ -1,7 +1,7 @@
 """Downloads of a card: an artifact to show or to save, and the whole log.
 
 Only what a person asked for is read, within limits, since it travels over the page's own websocket as one text.
-Nothing is unpickled; what can be shown becomes a preview as results have (`jobkit.run.inside.values`).
+Nothing is unpickled; what can be shown becomes a preview as results have (`jobkit.run.inside.shown_values`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jobkit.model import JobkitError
 from jobkit.model.format import size
 from jobkit.model.plain import dumps, to_json
 from jobkit.run.inside.pictures import PICTURE, PREFIX
-from jobkit.run.inside.values import COLUMNS, ROWS, preview_of
+from jobkit.run.inside.shown_values import COLUMNS, ROWS, preview_of
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.log_lines import shown_slice
 

@@ -9,7 +9,7 @@ function frame(title, html, scripts) {
   return h("iframe", {class: "sandbox", sandbox: scripts ? "allow-scripts" : "", referrerpolicy: "no-referrer", title, srcdoc: sandbox(scripts) + html});
 }
 
-/** Return the elements that show a result; see `jobkit.run.inside.values`. The richest form wins, text is always there. */
+/** Return the elements that show a result; see `jobkit.run.inside.shown_values`. The richest form wins, text is always there. */
 function previewBlocks(preview, isDark = false) {
   const out = [], text = preview.text || "";
   if (preview.table) out.push(previewTable(preview.table));

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobkit.client.kit import Kit
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.live.bridge import SessionBridge
 

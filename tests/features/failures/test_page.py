@@ -12,7 +12,7 @@ import pytest
 import jobkit
 from jobkit.client.loop import background
 from jobkit.features.failures.page import FailuresPage, detail
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec

@@ -18,7 +18,7 @@ from jobkit.features.notify.sinks import DeliveryRefused
 from jobkit.features.notify.store import ToldStore
 from jobkit.model import EventType, InvalidParams, JobEvent, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.notify_rule import NotifyRule
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.model.plain import to_ms
 from jobkit.settings import Settings, user_name
 from jobkit.ui.access.actions import ActionReply, Actions

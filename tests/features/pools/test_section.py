@@ -14,7 +14,7 @@ from jobkit.features.pools.kit import Pool
 from jobkit.features.pools.section import ACTIONS, pool_row
 from jobkit.features.pools.spec import PoolSpec
 from jobkit.features.pools.store import PoolPause, PoolStore, PoolUnit
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.workers.workers_page import picture
 from tests.support import wait_until

@@ -14,7 +14,7 @@ from jobkit.features.schedules.model import ScheduleRun, ScheduleSnapshot, Sched
 from jobkit.features.schedules.page import ScheduleForm, SchedulesPage, picture, read_given
 from jobkit.features.schedules.timing import MOST_RUNS
 from jobkit.model import JobSpec
-from jobkit.model.people import Person, Role
+from jobkit.model.person import Person, Role
 from jobkit.model.plain import instant, iso
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.task import TaskDef

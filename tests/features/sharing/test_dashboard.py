@@ -17,7 +17,7 @@ from jobkit.features.sharing.members import Members
 from jobkit.features.sharing.rights import MemberRole
 from jobkit.http.login import LoginHandler
 from jobkit.login_links import invite, name_of_link, use_link
-from jobkit.model.people import Role
+from jobkit.model.person import Role
 from jobkit.people import read_login
 from tests.embedded.conftest import home_of_test
 from tests.features.sharing.conftest import run

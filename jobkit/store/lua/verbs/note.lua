@@ -1,4 +1,4 @@
--- Adds an entry to the audit trail; model/people.py says what is folded and what is deleted. args: the entry (JSON), {person,
+-- Adds an entry to the audit trail; model/person.py says what is folded and what is deleted. args: the entry (JSON), {person,
 -- kind, alone (entries of the kind that are not folded), fold_ms (until their counting starts again), per_person and kept
 -- (entries kept of one person and of all), named (targets that an entry names)}. Returns the entry's id.
 --

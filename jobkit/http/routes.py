@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 
 from jobkit.features import modules
-from jobkit.http.api import events, jobs, namespace, openapi, shapes
+from jobkit.http.api import jobs, namespace, openapi, shapes, streams
 from jobkit.http.api.routing import act, delete, see
 from jobkit.http.messages import ANY, EVENT_STREAM, Route
 
@@ -38,12 +38,12 @@ ROUTES = (
         others=(410, 502),
         schemas={"name": ANY},
     ),
-    see("/api/jobs/{id}/events", events.job_events, EVENT_STREAM, query=shapes.JobStreamQuery, others=(204,)),
+    see("/api/jobs/{id}/events", streams.job_events, EVENT_STREAM, query=shapes.JobStreamQuery, others=(204,)),
     see("/api/batches", namespace.batches, shapes.BatchesJson, query=shapes.BatchList),
     see("/api/batches/{id}", namespace.batch, shapes.BatchJson),
     act("/api/batches/{id}/cancel", namespace.cancel_batch, 200, shapes.BatchJson, body=shapes.Cancel, on="batch"),
     act("/api/batches/{id}/retry", namespace.retry_batch, 202, shapes.RepeatedJson, on="batch", others=()),
-    see("/api/events", events.events, EVENT_STREAM, query=shapes.StreamQuery),
+    see("/api/events", streams.events, EVENT_STREAM, query=shapes.StreamQuery),
     see("/api/tasks", namespace.tasks, shapes.TasksJson),
     see("/api/tasks/{name}", namespace.task, shapes.TaskJson),
     see("/api/queues", namespace.queues, shapes.QueuesJson, about="all"),
