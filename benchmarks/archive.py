@@ -28,10 +28,10 @@ from jobkit.features.archive.search import ArchiveReader
 from jobkit.features.archive.store import ArchiveStore
 from jobkit.features.archive.table import arrow, file_of, schema, to_parquet
 from jobkit.features.archive.writer import Archiver, merge
+from jobkit.features.moving.dump import Dump
 from jobkit.files.storage import Directory
 from jobkit.model import JobSpec
 from jobkit.settings import Settings
-from jobkit.store.export import Dump
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore

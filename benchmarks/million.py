@@ -1,7 +1,7 @@
 """A page of the dashboard's jobs where a million are kept: filling the index, each kind of search and order, memory.
 
 The store is filled by a script that copies records which were made by the real transitions, with other ids, times,
-arguments, owners and endings; `tests/index/test_bulk.py` holds its records against real ones.
+arguments, owners and endings; `tests/features/search/test_bulk.py` holds its records against real ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.place import Place
 from benchmarks.table import Row, most, percentile, row
 from jobkit.attempts import preview_subject
 from jobkit.codec import RAW, Codec
-from jobkit.index import Index
+from jobkit.features.search.index import Index
 from jobkit.model import ErrorKind, JobSpec
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings

@@ -21,6 +21,7 @@ load a feature's modules by what they are for, when they are first used:
 - `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
 - `actions.py`: actions of the pages, which it registers when it is loaded.
 - `said.py`: `said(store)`, a coroutine that returns what each page says on top while something is wrong, or "".
+- `index.py`: `Index(store, hub)`, which answers queries that the store is slow at: `page`, `count` and `activity`.
 - `older.py`: `place_of(settings)`, the jobs that the store no longer has: `is_there`; `page(query, now_ms)` and
   `total(query, now_ms)` block; `cure(job_id)` says how one of them comes back.
 - `section.py`: a section of the page of workers, with its script and style sheet beside it: `SECTION`, its name there;
@@ -86,7 +87,7 @@ class Feature:
     Attributes:
         name: of its folder, and of its noun.
         parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
-            "named", "joblib", "said", "older", "doctor", "fleet", "beside", "submitter", "attempts", "made",
+            "named", "joblib", "said", "index", "older", "doctor", "fleet", "beside", "submitter", "attempts", "made",
             "contents", "coded", "due", "options", "token".
         door: for jobs of another queue's client.
         services: settings of which each of its services, "worker" or "server", needs one.

@@ -20,7 +20,6 @@ ELSEWHERE = {
     "__init__": ["tests/test_layers.py"],
     "above": ["tests/client/test_names.py", "tests/tasks"],
     "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
-    "belongings": ["tests/features/archive", "tests/worker/test_moving.py"],
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
     "feature": ["tests/features"],
     "demo": ["tests/tasks/test_demo.py"],

@@ -43,8 +43,6 @@ COMMANDS = {
     "batch": ("batches", "List, show, cancel, retry or delete batches."),
     "rm": ("jobs", "Delete ended jobs."),
     "prune": ("jobs", "Delete expired jobs."),
-    "export": ("export", "Export jobs as JSON lines."),
-    "import": ("export", "Import exported jobs."),
     "tasks": ("queues", "List tasks."),
     "queues": ("queues", "List queues and their numbers of jobs."),
     "workers": ("worker", "List workers."),

@@ -6,19 +6,19 @@ Nothing here runs code of users or unpickles; the outcome of a job is decoded by
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 import jobkit.questions as questions
 from jobkit.attempts import read_preview
-from jobkit.belongings import Belongings
 from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.starts import expected_starts
@@ -57,9 +57,6 @@ from jobkit.tasks.params import checked
 from jobkit.tasks.question import Question
 from jobkit.tasks.registry import registry, unknown_task
 
-if TYPE_CHECKING:
-    from jobkit.index import Index
-
 logger = logging.getLogger("jobkit.client")
 
 T = TypeVar("T")
@@ -75,6 +72,19 @@ _END_POLL_S = 0.5
 _NAMED = 5
 
 
+class JobIndex(Protocol):
+    """An index of a feature, faster than the store; see the methods of `Verbs` with the same names."""
+
+    @property
+    def is_begun(self) -> bool: ...
+
+    async def page(self, query: Query) -> QueryPage: ...
+    async def count(self, query: Query, for_s: float) -> int | None: ...
+    async def activity(self, query: Query, for_s: float) -> Activity | None: ...
+    async def tally(self, query: Query, fields: Sequence[str], for_s: float) -> Counter[tuple[str, ...]] | None: ...
+    async def close(self) -> None: ...
+
+
 class Verbs:
     """See the module's docstring. Every method may raise `StoreUnavailable`.
 
@@ -86,7 +96,7 @@ class Verbs:
     def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
         self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
         self.sender = Sender(store, hub.client_id)
-        self._index: Index | None = None
+        self._index: JobIndex | None = None
         self.trail = Trail(store)
         self._made = [module.reader(store, codec) for module in modules("made")]
         self.logs = LogVerbs(store, lambda: self.file_store)
@@ -95,7 +105,6 @@ class Verbs:
         is_here = settings.scheme == "sync"  # all is in the memory of this process's own server
         most = MAX_SYNC_BYTES if is_here else MAX_STORED_BYTES
         self.parts = PartStore(store, lambda: None if is_here else self.file_store, most)
-        self.belongings = Belongings(store, lambda: self.file_store, self.parts)
 
     async def introduce(self) -> None:
         """Have features keep what stands in the code of this process's tasks, such as `@task(schedule=...)`.
@@ -148,11 +157,8 @@ class Verbs:
         """Use an index for queries that Redis is slow at; on the background loop. The first such query fills it."""
         if self._index is not None or self.settings.scheme == "sync":
             return
-        try:
-            from jobkit.index import Index
-        except ImportError:  # a Python that was built without SQLite
-            return
-        self._index = Index(self.store, self.hub)
+        with contextlib.suppress(ImportError):  # a Python that was built without SQLite
+            self._index = next((module.Index(self.store, self.hub) for module in modules("index")), None)
 
     async def close(self) -> None:
         """Forget the index, and entries of the audit trail that could not be written."""

@@ -23,7 +23,9 @@ _NAMES = (
     "executors",
     "notify",
     "mercure",
+    "moving",
     "archive",
+    "search",
     "arq",
     "studies",
 )

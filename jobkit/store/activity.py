@@ -1,8 +1,8 @@
 """`Activity`: when the jobs of a query changed last (`changed_ms`), counted by state in columns of time.
 
 Columns have one length. A long stretch of time without a job becomes one folded column, so that a strip of columns is
-full also if most jobs came within a minute of last Monday. Pure: `jobkit.index` counts with SQLite, `activity_of` in
-memory.
+full also if most jobs came within a minute of last Monday. Pure: `activity_of` counts in memory, an
+index with SQLite.
 """
 
 from __future__ import annotations

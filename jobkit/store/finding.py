@@ -32,7 +32,7 @@ _READ_MOST = 1_000_000
 
 
 class JobFinder(StorePart):
-    """Finds jobs; returns ids. `jobkit.index` finds the same faster, beside the store."""
+    """Finds jobs; returns ids. An index finds the same faster, beside the store."""
 
     async def page(self, query: Query) -> tuple[list[str], str]:
         """Return the ids of a page and the cursor of the next one; see `RedisStore.list`."""

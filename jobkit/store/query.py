@@ -1,8 +1,8 @@
 """`Query`: filter, order and page of a job list, and its meaning.
 
 `FILTERS` and `ORDERS` have the names of both, with the values of a job that they compare; the search grammar and
-`jobkit.index` use the same tables. `matches` and `in_order` define the meaning of a query. `jobkit.index` implements
-the same faster; one test suite covers both.
+an index use the same tables. `matches` and `in_order` define the meaning of a query. An index implements the same
+faster; one test suite covers both.
 """
 
 from __future__ import annotations

@@ -18,5 +18,6 @@ from tests.ui.conftest import stage as stage
 from tests.ui.conftest import url as url
 from tests.ui.conftest import window as window
 from tests.worker.conftest import bench as bench
+from tests.worker.conftest import other as other
 from tests.worker.conftest import shared_server as shared_server
 from tests.worker.conftest import sharing as sharing

@@ -13,12 +13,12 @@ from jobkit.attempts import read_preview
 from jobkit.codec import Codec
 from jobkit.features.failures.store import FailureStore
 from jobkit.features.mercure.store import HubStore
+from jobkit.features.moving.dump import read_dumps, restore
 from jobkit.features.schedules.firing import decide, firing
 from jobkit.features.schedules.store import ScheduleStore
 from jobkit.model import Gate, JobError, LogLine, Once, StoreUnavailable
 from jobkit.model.person import AuditEntry
 from jobkit.store.damage import damaged, discard
-from jobkit.store.export import read_dumps, restore
 from jobkit.store.leader import hold
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore

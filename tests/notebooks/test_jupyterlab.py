@@ -334,6 +334,26 @@ PANEL_CELLS = (
 )
 
 
+def with_comms(name: str) -> tuple[str, ...]:
+    """Return cells of a notebook in which Panel talks to its front end as in VS Code, or by ipywidgets."""
+    begin = f"import jobkit, panel as pn\npn.extension(inline=True, comms={name!r})\nkit = jobkit.connect()"
+    return begin, CELLS[1], "job = kit.submit(walk, 20, 0.1)\npn.Column(job, job.param.completed.rx())"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("lab", map(with_comms, ("ipywidgets", "vscode")), indirect=True, ids=["ipywidgets", "vscode"])
+def test_a_card_is_live_by_other_ways_of_panel_to_its_front_end(lab: tuple[str, Path], page: Page) -> None:
+    pytest.importorskip("jupyter_bokeh")
+    page.goto(lab[0])
+    start_kernel(page)
+    command(page, "notebook:run-all-cells")
+
+    page.locator(".jk-card .chip:has-text('Running')").wait_for()
+    page.locator(".jk-card .chip:has-text('Succeeded')").wait_for()
+    page.locator(".jk-card .result:has-text('walked')").wait_for()
+    page.get_by_text("20", exact=True).first.wait_for()
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("lab", [PANEL_CELLS], indirect=True, ids=["panel"])
 def test_cards_and_a_slider_in_a_layout_of_panel_reach_their_last_state(lab: tuple[str, Path], page: Page) -> None:

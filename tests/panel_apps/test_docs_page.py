@@ -34,6 +34,10 @@ FILES = {
 }
 
 
+#: Those of `users.json`, one for each window.
+USERS = {"ada": "a long password", "bob": "another password"}
+
+
 def files() -> dict[str, str]:
     """Return the files of the page by name."""
     blocks = [fence.text for fence in fences(PAGE) if fence.language == "python"]
@@ -53,7 +57,7 @@ def served(name: str, home: Path, folder: Path) -> Iterator[str]:
         argv, path = ["-m", "uvicorn", "server:app", "--port", str(port)], "app"
     if name == "mine":
         users = place / "users.json"
-        users.write_text(json.dumps({"ada": "a long password", "bob": "another password"}))
+        users.write_text(json.dumps(USERS))
         users.chmod(0o600)
         variables["JOBKIT_ROLES"] = "*=own"
         argv += ["--basic-auth", "users.json", "--cookie-secret", "0123456789abcdef" * 4]
@@ -73,14 +77,16 @@ def test_each_file_of_the_page_works_alone(name: str, home: Path, window: Window
         pytest.importorskip("bokeh_fastapi")
     with served(name, home, tmp_path) as address:
         pages = [window.open(address), window.open(address)]
-        for page in pages:
-            if name == "mine" and page.locator("input[type=password]").count():
-                page.fill("input[name=username]", "ada")
-                page.fill("input[type=password]", "a long password")
+        for page, (user, password) in zip(pages, USERS.items(), strict=True):
+            if name == "mine":
+                page.fill("input[name=username]", user)
+                page.fill("input[type=password]", password)
                 page.click("[type=submit]")
             page.click("button:has-text('Run')", timeout=PATIENCE_MS)
             for selector in FILES[name]:
                 page.wait_for_selector(selector, timeout=PATIENCE_MS)
+        if name == "mine":
+            assert [page.locator(".jk-table .row").count() for page in pages] == [1, 1]
         written = (tmp_path / "log").read_text()
         assert "Traceback" not in written, written
         window.close()

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from jobkit.features.moving.dump import read_dumps, restore
 from jobkit.model import JobEvent, JobState
 from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.spec import Once
-from jobkit.store import export, wire
+from jobkit.store import wire
 from jobkit.store.batches import subscription
 from jobkit.store.events import EventHub
 from jobkit.store.grammar import parse
@@ -360,10 +361,10 @@ async def test_an_imported_job_is_of_no_batch_any_more(store: RedisStore) -> Non
     await submit(store, "a", "b")
     await store.cancel(["a", "b"])
     for _ in range(2):
-        [dump] = await export.read_dumps(store, ["a"])
+        [dump] = await read_dumps(store, ["a"])
         await store.delete(["a"])
         assert dump is not None
-        assert await export.restore(store, [dump]) == [True]
+        assert await restore(store, [dump]) == [True]
     await store.delete(["a"])
 
     assert ((await info(store)).deleted, await members(store)) == (1, ["b"])
@@ -520,9 +521,9 @@ async def test_jobs_that_have_left_their_batch_are_found_among_those_of_none(sto
     await submit(store, "a", "b", batch_name="first try")
     await store.cancel(["a", "b"])
     await store.submit([job("again", batch="b1", batch_name="first try", retry_of="a")])
-    dumps = [dump for dump in await export.read_dumps(store, ["b"]) if dump]
+    dumps = [dump for dump in await read_dumps(store, ["b"]) if dump]
     await store.delete(["b"])
-    await export.restore(store, dumps)
+    await restore(store, dumps)
 
     assert {one.id for one in (await store.list(Query(batch=("",)))).jobs} == {"a", "b"}
     assert {one.id for one in (await store.list(parse('batch:"first try"'))).jobs} == {"a", "b", "again"}

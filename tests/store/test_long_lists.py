@@ -14,8 +14,8 @@ import pytest
 
 from jobkit.features.arq.queue import Adoption, ArqQueue
 from jobkit.features.failures.store import FailureStore
+from jobkit.features.moving.dump import read_dumps, restore
 from jobkit.model import Gate, JobSpec, LogLine
-from jobkit.store import export
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import sliced
 from jobkit.store.values import AttemptNews, Claimed, Submission
@@ -160,9 +160,9 @@ async def many_ids(store: RedisStore, ids: list[str]) -> None:
     await store.finder.candidates(ids)
     assert await store.move(ids, "gpu", 5) == [""] * len(ids)
     assert await store.cancel(ids) == ["cancelled"] * len(ids)
-    dumps = [dump for dump in await export.read_dumps(store, ids) if dump is not None]
+    dumps = [dump for dump in await read_dumps(store, ids) if dump is not None]
     assert all(await store.delete(ids))
-    assert all(await export.restore(store, dumps))
+    assert all(await restore(store, dumps))
 
 
 @scenario

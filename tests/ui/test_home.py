@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
-from jobkit.index import Index
+from jobkit.features.search.index import Index
 from jobkit.model import JobSpec
 from jobkit.store import lines
 from jobkit.store.query import Query, QueryPage

@@ -13,6 +13,7 @@ from jobkit.feature import Feature
 
 FEATURE = Feature(
     name="archive",
+    after=("moving",),
     parts=frozenset({"older", "said", "doctor", "actions"}),
     services={"worker": ("archive",)},
     commands={"archive": "List ended jobs from the archive."},

@@ -1,6 +1,7 @@
 """The files of an archive: `namespace=NAME/PLACE/FIRST_LAST.parquet`.
 
-`namespace=NAME/made`, `parts` and `files` have copies of what jobs have beside their records, see `jobkit.belongings`.
+`namespace=NAME/made`, `parts` and `files` have copies of what jobs have beside their records, see
+`jobkit.features.moving.belongings`.
 
 `PLACE` is the mark of the Redis that the jobs come from (`RedisStore.place`): a new or wiped server starts a new one.
 FIRST and LAST are the first and the last entry of its outbox in the file, so the contents follow from the name.
@@ -57,7 +58,7 @@ def path_of(namespace: str, place: str, first: str, last: str) -> str:
 
 
 def copy_path(namespace: str, kind: str, name: str) -> str:
-    """Return the path of the copy of a content, see `jobkit.belongings`."""
+    """Return the path of the copy of a content, see `jobkit.features.moving.belongings`."""
     return f"namespace={namespace}/{_COPIES.get(kind, kind)}/{name}"
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.belongings import ContentGone
 from jobkit.client import checks
 from jobkit.client.connection import Connection
 from jobkit.client.forms import Noun, in_thread
 from jobkit.client.outputs import column_of
 from jobkit.features.archive.search import ArchiveReader
+from jobkit.features.moving.belongings import ContentGone, belongings_of
+from jobkit.features.moving.dump import Dump, restore
 from jobkit.model import InvalidParams, JobkitError, LogLine
 from jobkit.model.plain import now_ms
-from jobkit.store.export import Dump, restore
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
 from jobkit.tasks.params import checked
@@ -88,7 +88,7 @@ class ArchiveVerbs:
         while dumps:
             restored = [self._put_back(dump) for dump in dumps]
             self._connection.call(restore, self._connection.store, restored, OPENED_S)
-            self._connection.call(self._connection.verbs.belongings.restored, restored)
+            self._connection.call(belongings_of(self._connection.verbs).restored, restored)
             results = {each for dump in dumps for each in (*dump.snapshot.spec.needs, dump.snapshot.cached_from)}
             needed = results - {*seen, ""}
             seen |= needed
@@ -97,7 +97,7 @@ class ArchiveVerbs:
 
     def _put_back(self, dump: Dump) -> Dump:
         """Store what a job had beside its record; return its dump as it may be restored here."""
-        archive, belongings = self._reader(), self._connection.verbs.belongings
+        archive, belongings = self._reader(), belongings_of(self._connection.verbs)
         dump, has_files = self._connection.call(belongings.adopted, archive.whole(dump))
         for one in archive.contents(dump):
             if one.kind != "file" or has_files:

@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.belongings import Content, ContentGone, is_name
 from jobkit.codec import digest
 from jobkit.features import modules
 from jobkit.features.archive.filters import after_cursor, columns_of, in_order, matching, order_column
 from jobkit.features.archive.folder import ArchiveFile, copy_path, covering, files_of
 from jobkit.features.archive.table import COLUMNS, arrow, schema
+from jobkit.features.moving.belongings import Content, ContentGone, is_name
+from jobkit.features.moving.dump import Dump
 from jobkit.files.places import place_of
 from jobkit.files.storage import Directory, Place
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
-from jobkit.store.export import Dump
 from jobkit.store.query import Query, QueryPage, submit_bounds, write_cursor
 
 logger = logging.getLogger("jobkit.archive")

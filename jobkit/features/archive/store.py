@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.features.moving.dump import Dump, dump_of, read_keys, with_facts
 from jobkit.store import wire
-from jobkit.store.export import Dump, dump_of, read_keys, with_facts
 from jobkit.store.namespace import StorePart, in_slices
 
 #: Milliseconds until a namespace counts as one without an archive if no worker has one any more.

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from jobkit.features.moving.dump import Dump
 from jobkit.model import InvalidParams
 from jobkit.model.plain import dumps, to_ms
-from jobkit.store.export import Dump
 from jobkit.store.query import ORDERS, Candidate, text_of, took_ms
 from jobkit.store.wire import UNREADABLE
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.belongings import Belongings, Content, ContentGone, Missing, in_words, word_of
 from jobkit.codec import digest
 from jobkit.features.archive.folder import (
     MERGED,
@@ -32,9 +31,10 @@ from jobkit.features.archive.folder import (
 from jobkit.features.archive.search import ArchiveReader, FileBroken, FileGone
 from jobkit.features.archive.store import ArchivePart, ArchiveStore
 from jobkit.features.archive.table import GROUP_BYTES, GROUP_ROWS, arrow, file_of, to_parquet
+from jobkit.features.moving.belongings import Belongings, Content, ContentGone, Missing, in_words, word_of
+from jobkit.features.moving.dump import Dump
 from jobkit.files import FileStore
 from jobkit.model import JobkitError, StoreUnavailable
-from jobkit.store.export import Dump
 from jobkit.store.leader import Leader
 from jobkit.store.redis import RedisStore
 

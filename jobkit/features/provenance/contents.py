@@ -11,7 +11,6 @@ import msgspec
 
 from jobkit.codec import HEAD_BYTES
 from jobkit.model.made import ProcessFacts
-from jobkit.store.export import Dump
 from jobkit.store.namespace import StorePart
 
 #: Kind of these contents, and their names.
@@ -69,7 +68,7 @@ class MadeStore(StorePart):
 CONTENTS = MadeStore
 
 
-def names(dump: Dump) -> set[str]:
+def names(dump: Any) -> set[str]:
     """Return the names that a job has: of the facts of its submitter and of its worker."""
     return {name for name in (dump.snapshot.spec.made, dump.ran) if name}
 

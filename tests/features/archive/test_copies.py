@@ -8,16 +8,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobkit.belongings import Belongings
 from jobkit.codec import HEAD_BYTES
 from jobkit.features.archive.search import ArchiveReader
 from jobkit.features.archive.writer import Archiver
+from jobkit.features.moving.belongings import Belongings
+from jobkit.features.moving.dump import Dump, read_dumps, restore
 from jobkit.files.file_store import FileStore
 from jobkit.files.storage import Directory
 from jobkit.model import JobkitError
 from jobkit.model.made import ProcessFacts
 from jobkit.model.plain import now_ms
-from jobkit.store.export import Dump, read_dumps, restore
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, ending, submit

@@ -14,7 +14,7 @@ from jobkit.model import TERMINAL
 from jobkit.model.plain import now_ms
 from jobkit.store.query import ORDERS, Query
 from jobkit.store.redis import RedisStore
-from tests.index.test_index import QUERIES, fill
+from tests.features.search.test_index import QUERIES, fill
 from tests.store.support import lapse, structure, worker
 
 from .conftest import write_all

@@ -20,12 +20,12 @@ from jobkit.features.archive.search import ArchiveReader
 from jobkit.features.archive.store import ArchivePart, ArchiveStore
 from jobkit.features.archive.table import arrow
 from jobkit.features.archive.writer import Archiver
+from jobkit.features.moving import dump as export
+from jobkit.features.moving.dump import Dump
 from jobkit.files.file_store import FileStore
 from jobkit.files.storage import Directory
 from jobkit.model import JobkitError
 from jobkit.model.plain import now_ms
-from jobkit.store import export
-from jobkit.store.export import Dump
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, ending, job, started, submit

@@ -17,9 +17,10 @@ from msgspec.structs import replace as changed
 
 import jobkit
 from jobkit.client.loop import background
-from jobkit.client.moving import JobExport, JobImport
 from jobkit.codec import PICKLE, RAW, Codec, Subject
 from jobkit.embedded.home import Home
+from jobkit.features.moving.dump import Dump, read_dumps
+from jobkit.features.moving.lines import JobExport, JobImport
 from jobkit.features.sharing import hosting
 from jobkit.features.sharing.members import Members
 from jobkit.features.sharing.rights import MemberRole
@@ -31,7 +32,6 @@ from jobkit.keys import codec_of, proof_of
 from jobkit.model import ResultExpired, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name
 from jobkit.settings import Settings
-from jobkit.store.export import Dump, read_dumps
 from tests.embedded.conftest import home_of_test
 from tests.features.sharing.conftest import member_of, run, running
 from tests.store.server import Server

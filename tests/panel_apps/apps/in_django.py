@@ -2,8 +2,8 @@ import os
 import sys
 
 import django
-from bokeh.settings import bokehjs_path
 from bokeh.settings import settings as of_bokeh
+from bokeh.util.paths import bokehjs_path
 from django.conf import settings
 
 os.environ["JOBKIT_ROLES"] = "anonymous=operate"  # a visitor of Django has no name here

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from jobkit.index import Index, schema
-from jobkit.index.database import IndexDatabase
+from jobkit.features.search import schema
+from jobkit.features.search.database import IndexDatabase
+from jobkit.features.search.index import Index
 from jobkit.model import ErrorKind, InvalidParams, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchSpec
 from jobkit.model.snapshot import JobError
@@ -191,8 +192,8 @@ async def test_both_query_plans_for_many_rows_find_the_same(
     store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With few rows, the plan by the rarest filter would always be chosen."""
-    monkeypatch.setattr("jobkit.index.plan.FEW", 3)
-    monkeypatch.setattr("jobkit.index.database.FEW", 3)
+    monkeypatch.setattr("jobkit.features.search.plan.FEW", 3)
+    monkeypatch.setattr("jobkit.features.search.database.FEW", 3)
     await fill(store, 60)
     await index.whole()
     await fill(store, 20, 60)  # these stand in front
@@ -301,8 +302,8 @@ async def test_changes_during_the_filling_are_not_lost(
     store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slice that was read before the change may be on its way."""
-    monkeypatch.setattr("jobkit.index.index._SLICE", 5)
-    monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
+    monkeypatch.setattr("jobkit.features.search.index._SLICE", 5)
+    monkeypatch.setattr("jobkit.features.search.index._PATIENCE_S", 0.0)
     await fill(store, 40)
     queued = [one.id for one in (await store.list(Query(states=("queued",), limit=100))).jobs]
     read = JobFinder.candidates
@@ -331,8 +332,8 @@ async def test_changes_during_the_filling_are_not_lost(
 async def test_a_page_shows_its_progress_while_the_index_is_filled(
     store: RedisStore, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.index.index._SLICE", 5)
-    monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
+    monkeypatch.setattr("jobkit.features.search.index._SLICE", 5)
+    monkeypatch.setattr("jobkit.features.search.index._PATIENCE_S", 0.0)
     await fill(store, 30)
     gate = asyncio.Event()
     put = IndexDatabase.put

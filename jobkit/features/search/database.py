@@ -17,8 +17,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from jobkit.index.plan import FEW, QueryPlanner, match_of
-from jobkit.index.schema import (
+from jobkit.features.search.plan import FEW, QueryPlanner, match_of
+from jobkit.features.search.schema import (
     COLUMNS,
     COUNTED,
     INDEXED,

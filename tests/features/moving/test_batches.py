@@ -6,25 +6,24 @@ import json
 
 import pytest
 
+from jobkit.features.moving.batches import checked_batch, read_batch, restore_batch
+from jobkit.features.moving.dump import read_dumps, restore
 from jobkit.model import InvalidParams
-from jobkit.store import export
-from jobkit.store.moved_batches import checked_batch, read_batch, restore_batch
 from jobkit.store.redis import RedisStore
-
-from .support import claim, ending, job, keys, structure
-from .test_batches import info, members, submit
+from tests.store.support import claim, ending, job, keys, structure
+from tests.store.test_batches import info, members, submit
 
 
 async def moved(store: RedisStore, *left_out: str) -> bytes:
     """Export all jobs of a batch and the batch, delete them, and import all but some."""
     ids = await members(store)
-    dumps = [dump for dump in await export.read_dumps(store, ids) if dump is not None]
+    dumps = [dump for dump in await read_dumps(store, ids) if dump is not None]
     content = await read_batch(store, "b1")
     assert content is not None
     await store.cancel(ids)
     await store.delete(ids)
     assert await read_batch(store, "b1") is None
-    await export.restore(store, [dump for dump in dumps if dump.snapshot.is_terminal and dump.id not in left_out])
+    await restore(store, [dump for dump in dumps if dump.snapshot.is_terminal and dump.id not in left_out])
     return content
 
 

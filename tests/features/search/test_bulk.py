@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from benchmarks.million import ENDINGS, fill, template
-from jobkit.index import Index
+from jobkit.features.search.index import Index
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.index.schema import COUNTED, REPEATED, pieces
+from jobkit.features.search.schema import COUNTED, REPEATED, pieces
 from jobkit.store.query import (
     FILTERS,
     STATES,

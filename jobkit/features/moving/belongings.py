@@ -16,20 +16,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import Blob, digest
 from jobkit.features import modules
+from jobkit.features.moving.dump import Dump
 from jobkit.files import FileStore
 from jobkit.files.file_store import JOB_FILE, JobFolder, owner_of
 from jobkit.files.storage import OWNER, Place
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import size
 from jobkit.parts import PartStore
-from jobkit.store.export import Dump
 from jobkit.store.redis import RedisStore
 
 _CHUNK = 4 << 20
@@ -245,3 +245,8 @@ def in_words(missing: Sequence[Missing]) -> str:
         many = what if count == 1 else f"{count} {what.replace('part ', 'parts ') if ' of ' in what else what + 's'}"
         said.append(f"{many} ({size(total)})" if total >= 0 else many)
     return ", ".join(said)
+
+
+def belongings_of(verbs: Any) -> Belongings:
+    """Return the belongings of the jobs of a kit's `verbs`."""
+    return Belongings(verbs.store, lambda: verbs.file_store, verbs.parts)

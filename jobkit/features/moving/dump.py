@@ -44,7 +44,8 @@ class ContentLine(_Head, frozen=True):
     Attributes:
         piece: "made" (facts), "part" (of a call), "file" (in the folder of a job), "batch", or "seal" (of all lines
             before it). Readers ignore others.
-        name: see `jobkit.belongings`; the id of a batch. content: the bytes. more: the next line has further ones.
+        name: see `jobkit.features.moving.belongings`; the id of a batch.
+        content: the bytes. more: the next line has further ones.
     """
 
     piece: str

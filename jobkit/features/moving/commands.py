@@ -14,9 +14,9 @@ from typing import IO, Any
 import click
 
 import jobkit
-from jobkit.belongings import in_words
 from jobkit.cli import BadInput, out, selection_options
-from jobkit.client.moving import JobExport, JobImport
+from jobkit.features.moving.belongings import in_words
+from jobkit.features.moving.lines import JobExport, JobImport
 from jobkit.model import InvalidParams
 from jobkit.store.query import Query
 

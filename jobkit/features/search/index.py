@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.index.database import ASK, COUNT, WRITE, Hit, IndexDatabase
+from jobkit.features.search.database import ASK, COUNT, WRITE, Hit, IndexDatabase
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.activity import Activity
@@ -25,7 +25,7 @@ from jobkit.store.events import EventHub
 from jobkit.store.query import MAX_US, STATES, Query, QueryPage, matches, write_cursor
 from jobkit.store.redis import RedisStore
 
-logger = logging.getLogger("jobkit.index")
+logger = logging.getLogger("jobkit.search")
 
 #: Number of version entries that one call reads, and of records that one read or write handles.
 _VERSIONS, _SLICE = 1_000, 200

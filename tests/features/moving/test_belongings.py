@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.belongings import Content, ContentGone
+from jobkit.features.moving.belongings import Content, ContentGone
 from jobkit.files.storage import Directory
 
 

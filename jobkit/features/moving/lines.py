@@ -9,11 +9,11 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from jobkit.belongings import ContentGone, Missing, word_of
 from jobkit.codec import RAW, Blob, Codec, Subject
+from jobkit.features.moving.batches import checked_batch, read_batch, restore_batch
+from jobkit.features.moving.belongings import ContentGone, Missing, belongings_of, word_of
+from jobkit.features.moving.dump import VERSION, ContentLine, Dump, read_dumps, read_line, restore
 from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
-from jobkit.store.export import VERSION, ContentLine, Dump, read_dumps, read_line, restore
-from jobkit.store.moved_batches import checked_batch, read_batch, restore_batch
 from jobkit.store.values import Submission
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class JobExport:
 
     def __init__(self, kit: Kit, *, has_files: bool = True) -> None:
         self._call, self._verbs = kit._connection.call, kit.verbs
+        self._belongings = belongings_of(kit.verbs)
         self._seal = _Seal(kit._connection.codec)
         self._most = float("inf") if has_files else -1.0
         self._known: set[str] = set()
@@ -91,7 +92,7 @@ class JobExport:
             self.count += 1
             batches = (dump.snapshot.spec.batch, dump.id if dump.has_journal else "")
             self._batches |= dict.fromkeys(filter(None, batches))
-            contents, missing = self._call(self._verbs.belongings.of, dump, self._most, self._known)
+            contents, missing = self._call(self._belongings.of, dump, self._most, self._known)
             self.missing += missing
             for one in contents:
                 try:
@@ -132,7 +133,7 @@ class JobImport:
     def __init__(self, kit: Kit, source: IO[bytes], *, waiting: bool = False) -> None:
         self._kit, self._has_waiting = kit, waiting
         self._call, self._verbs, self._codec = kit._connection.call, kit.verbs, kit._connection.codec
-        self._belongings, self._source = kit.verbs.belongings, source
+        self._belongings, self._source = belongings_of(kit.verbs), source
         self._next: Dump | ContentLine | None = None
         self._waiting: list[int] = []
         self._begun: set[str] = set()
