@@ -341,7 +341,9 @@ def with_comms(name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("lab", map(with_comms, ("ipywidgets", "vscode")), indirect=True, ids=["ipywidgets", "vscode"])
+@pytest.mark.parametrize(
+    "lab", [with_comms("ipywidgets"), with_comms("vscode")], indirect=True, ids=["ipywidgets", "vscode"]
+)
 def test_a_card_is_live_by_other_ways_of_panel_to_its_front_end(lab: tuple[str, Path], page: Page) -> None:
     pytest.importorskip("jupyter_bokeh")
     page.goto(lab[0])

@@ -86,7 +86,7 @@ def test_each_file_of_the_page_works_alone(name: str, home: Path, window: Window
             for selector in FILES[name]:
                 page.wait_for_selector(selector, timeout=PATIENCE_MS)
         if name == "mine":
-            assert [page.locator(".jk-table .row").count() for page in pages] == [1, 1]
+            assert [page.locator(".jk-table .row[data-face]").count() for page in pages] == [1, 1]
         written = (tmp_path / "log").read_text()
         assert "Traceback" not in written, written
         window.close()
