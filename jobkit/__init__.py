@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
-    from jobkit.features.nouns import Pool, Schedule, Study
-    from jobkit.features.verbs import Notebook
+    from jobkit.features.names import Notebook, Pool, Schedule, Study
     from jobkit.model import (
         Backoff,
         ErrorKind,
@@ -114,7 +113,6 @@ __all__ = [
 
 #: Module of each public name; the others are in `jobkit.model`.
 _MODULES = {
-    "Notebook": "jobkit.features.verbs",
     "Range": "jobkit.tasks.specs",
     "ask": "jobkit.run.inside.asking",
     "checkpoint": "jobkit.run.inside.checkpoints",
@@ -131,7 +129,7 @@ _MODULES = {
     "Job": "jobkit.client.job",
     "Kit": "jobkit.client.kit",
     **dict.fromkeys(("as_completed", "wait"), "jobkit.client.awaiting"),
-    **dict.fromkeys(("Pool", "Schedule", "Study"), "jobkit.features.nouns"),
+    **dict.fromkeys(("Notebook", "Pool", "Schedule", "Study"), "jobkit.features.names"),
 }
 
 

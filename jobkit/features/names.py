@@ -1,16 +1,24 @@
-"""Public names of features that need no kit, loaded when they are first used."""
+"""Public names of features, loaded when they are first used."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Worker"]
+__all__ = ["Notebook", "Pool", "Schedule", "Study", "Worker"]
 
 if TYPE_CHECKING:
     from jobkit.features.arq.door import Worker
+    from jobkit.features.notebooks.notebook_task import Notebook
+    from jobkit.features.pools.kit import Pool
+    from jobkit.features.schedules.kit import Schedule
+    from jobkit.features.studies.study import Study
 
 _PUBLIC = {
+    "Notebook": "jobkit.features.notebooks.notebook_task",
+    "Pool": "jobkit.features.pools.kit",
+    "Schedule": "jobkit.features.schedules.kit",
+    "Study": "jobkit.features.studies.study",
     "Worker": "jobkit.features.arq.door",
 }
 

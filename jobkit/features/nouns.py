@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jobkit.feature import NounOf, VerbOf, kit_part
-
-__all__ = ["Nouns", "Pool", "Schedule", "Study"]
+from jobkit.feature import NounOf, VerbOf
 
 if TYPE_CHECKING:
     from jobkit.features.archive.kit import Archive
     from jobkit.features.failures.kit import Failures
     from jobkit.features.mercure.kit import KitMercure
-    from jobkit.features.pools.kit import KitPools, Pool, Pools
-    from jobkit.features.schedules.kit import KitSchedules, Schedule, Schedules
+    from jobkit.features.pools.kit import KitPools, Pools
+    from jobkit.features.schedules.kit import KitSchedules, Schedules
     from jobkit.features.studies.kit import Studies
-    from jobkit.features.studies.study import Study
 
     class _Typed(KitMercure, KitPools, KitSchedules):
         pass
@@ -35,17 +32,3 @@ class Nouns(_Typed):
         publish = VerbOf("mercure", "KitMercure.publish")
         pool = VerbOf("pools", "KitPools.pool")
         schedule = VerbOf("schedules", "KitSchedules.schedule")
-
-
-#: Public names by the feature whose `kit.py` has them.
-_PUBLIC = {
-    "Pool": "pools",
-    "Schedule": "schedules",
-    "Study": "studies",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(kit_part(_PUBLIC[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

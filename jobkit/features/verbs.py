@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobkit.feature import VerbOf
-
-__all__ = ["AioSubmits", "Notebook", "Submits"]
 
 if TYPE_CHECKING:
     from jobkit.features.executors.kit import KitExecutors
     from jobkit.features.notebooks import kit as notebooks
-    from jobkit.features.notebooks.notebook_task import Notebook
     from jobkit.features.studies.kit import AioKitStudies, KitStudies
 
     class _Submits(KitExecutors, KitStudies):
@@ -42,11 +39,3 @@ class AioSubmits(_AioSubmits):
     if not TYPE_CHECKING:
         notebook = VerbOf("notebooks", "notebook_async", "kit.aio")
         study = VerbOf("studies", "AioKitStudies.study", "kit.aio")
-
-
-def __getattr__(name: str) -> Any:
-    if name == "Notebook":
-        from jobkit.features.notebooks.notebook_task import Notebook
-
-        return Notebook
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

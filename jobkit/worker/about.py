@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from jobkit.above import public
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.model.limits import resources_text
 from jobkit.store.values import WorkerInfo
@@ -55,8 +56,6 @@ def identify(
 
 def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
     """Return the fields of a worker's record that never change."""
-    from jobkit import __version__
-
     return {
         "host": info.host,
         "pid": info.pid,
@@ -64,7 +63,7 @@ def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
         "queues": ",".join(info.queues),
         "slots": info.slots,
         "started": info.started_ms,
-        "version": __version__,
+        "version": public("__version__"),
         "python": info.python,
         "tasks": ",".join(info.tasks),
         "memory": memory.available_bytes(),
