@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from io import TextIOWrapper
 from keyword import iskeyword
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -26,6 +26,10 @@ from jobkit import __version__
 from jobkit.features import FEATURES
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobState, UnknownTask
 from jobkit.model.format import seconds_in
+
+if TYPE_CHECKING:
+    from jobkit.client.forms import Deed, Noun
+    from jobkit.client.kit import Kit
 
 #: Command -> its module, and its line in `--help`, in the order of a job's life; then those of the features.
 COMMANDS = {
@@ -246,22 +250,25 @@ def given(chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value not in (None, ())}
 
 
-def add_command(group: click.Group, on: str, name: str, verb: Callable[[Any, str], object], line: str) -> None:
-    """Add a command that calls a verb of the kit for each given name, prints the names, and records the actions.
+def add_deeds(group: click.Group, noun: type[Noun], find: Callable[[Kit, str], str] = lambda _, name: name) -> None:
+    """Add a command for each deed of a noun, which acts on the given names, prints these, and records the actions.
 
-    If the verb returns False, the command says that nothing has changed.
+    Args:
+        find: returns the name that a given one stands for.
     """
+    for deed in noun.DEEDS:
 
-    @group.command(name=name, help=line)
-    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-    def command(names: tuple[str, ...]) -> None:
-        import jobkit
-        from jobkit.cli import out
+        @group.command(name=deed.name, help=noun.summary(deed))
+        @click.argument("names", nargs=-1, required=True, metavar=f"{noun.ON.upper()}...")
+        def command(names: tuple[str, ...], deed: Deed = deed) -> None:
+            import jobkit
+            from jobkit.cli import out
 
-        kit = jobkit.connect()
-        for each in names:
-            if verb(kit, each) is False:
-                out.echo(f"{each} is {'paused already' if name == 'pause' else 'not paused'}", err=True)
-            else:
-                out.echo(each)
-                out.note(kit, f"{'remove' if name == 'rm' else name}_{on}", on, [each])
+            kit = jobkit.connect()
+            verb = getattr(getattr(kit, noun.__name__.lower()), deed.name)
+            for name in [find(kit, each) for each in dict.fromkeys(names)]:
+                if verb(name) is False:
+                    out.echo(f"{name} is {deed.unchanged}", err=True)
+                else:
+                    out.echo(name)
+                    out.note(kit, f"{deed.name}_{noun.ON}", noun.ON, [name])

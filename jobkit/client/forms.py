@@ -6,13 +6,17 @@ A verb is written once, in a service. The table of the class that offers it says
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from functools import partial, wraps
 from operator import attrgetter
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from jobkit.client.connection import Connection
+from jobkit.model import JobkitError
 from jobkit.model.neighbours import HasNeighbours, similar
+from jobkit.model.person import Role
 from jobkit.tasks.shown import Listed
 
 S = TypeVar("S")
@@ -67,19 +71,52 @@ def stream(
     return _form("iterate", service, verb)  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A verb of a noun that acts on one thing by its name. Its page action, command and HTTP route follow from it.
+
+    Attributes:
+        name: of the verb. done: participle, as in "schedule nightly was paused".
+        unchanged: state of the thing if the verb returns False, such as "paused already".
+        least: role that it takes.
+    """
+
+    name: str
+    done: str
+    unchanged: str = ""
+    least: Role = Role.OPERATE
+
+
 class Noun(HasNeighbours, Listed):
     """Base of the nouns of a kit, one for each feature: called, a noun lists; its verbs act.
 
     Attributes:
+        ON: word for one thing, in sentences and in the audit trail, where a deed is "pause_schedule".
+        DEEDS: verbs that pages, the command line and HTTP offer as well.
         _SERVICE: class of the object that has the verbs of the noun's table; made with the kit.
     """
 
+    ON: ClassVar[str] = ""
+    DEEDS: ClassVar[tuple[Deed, ...]] = ()
     _SERVICE: ClassVar[type[Any]]
 
     def __init__(self, kit: Any) -> None:
         self._connection: Connection = kit._connection
         self._verbs = type(self)._SERVICE(kit)
         self.aio = AioNoun(self)
+
+    @classmethod
+    def summary(cls, deed: Deed) -> str:
+        """Return the first line of a deed's docstring."""
+        return (inspect.getdoc(getattr(cls, deed.name)) or "").partition("\n")[0]
+
+    @classmethod
+    async def carry_out(cls, kit: Any, deed: Deed, name: str, by: str) -> None:
+        """Do it to one thing, for a person. Raises what the verb raises, and `JobkitError` if nothing has changed."""
+        verb = getattr(getattr(kit.aio, cls.__name__.lower()), deed.name)
+        takes_by = "by" in inspect.signature(getattr(cls, deed.name)).parameters
+        if await verb(name, **({"by": by} if takes_by else {})) is False:
+            raise JobkitError(f"{cls.ON} {name} is {deed.unchanged}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of a kit: call it to list them>"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, age, as_json_option, limit_option, options, out, state_option
+from jobkit.cli import FAILED, BadInput, add_deeds, age, as_json_option, limit_option, options, out, state_option
 from jobkit.cli.queues import read_arguments
 from jobkit.features.failures.group import FailureGroup, GroupState, shared
+from jobkit.features.failures.kit import Failures
 from jobkit.model import JobNotFound, JobSnapshot, JobState, UnknownTask
 from jobkit.model.format import params_brief
 from jobkit.model.trace import lines_of
@@ -216,27 +217,13 @@ def rm(dry_run: bool, as_json: bool, **choice: Any) -> int:
     return 0 if ids or groups else FAILED
 
 
-def _change_command(name: str, line: str) -> None:
-    """Add a command that changes the state of groups."""
-
-    @failed.command(name=name, help=line)
-    @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
-    def command(groups: tuple[str, ...]) -> None:
-        kit = jobkit.connect()
-        found = []
-        for given in dict.fromkeys(groups):
-            if (group := find_group(kit, given)) is None:
-                raise JobNotFound(f"there is no group of failures {given!r}; `jobkit failed list --all` lists all")
-            found.append(group)
-        for group in found:
-            getattr(kit.failures, name)(group.id)
-            out.note(kit, f"{name}_group", "group", [group.id])
-            click.echo(f"{group.id} {kit.failures.get(group.id).state if group.jobs or name != 'reopen' else 'gone'}")
+def _known(kit: Kit, name: str) -> str:
+    if (group := find_group(kit, name)) is None:
+        raise JobNotFound(f"there is no group of failures {name!r}; `jobkit failed list --all` lists all")
+    return group.id
 
 
-_change_command("mute", "Mute groups: they are counted, but no longer listed.")
-_change_command("resolve", "Resolve groups: they are listed as regressed if they fail again.")
-_change_command("reopen", "Reopen muted or resolved groups.")
+add_deeds(failed, Failures, _known)
 
 
 def _would(ids: Sequence[str], done: str, as_json: bool) -> int:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from jobkit.client import checks
 from jobkit.client.connection import Connection
-from jobkit.client.forms import Noun, in_thread, on_loop, stream, submitting
+from jobkit.client.forms import Deed, Noun, in_thread, on_loop, stream, submitting
 from jobkit.client.repeat import Repeated
 from jobkit.client.tables import Table
 from jobkit.features.failures.group import FailureGroup, GroupState
@@ -109,15 +109,15 @@ class FailureVerbs:
         return [snapshot for snapshot in found if snapshot is not None]
 
     async def mute(self, group: str, *, by: str = "") -> None:
-        """Hide a known group; it goes on counting."""
+        """Mute a group: it is counted, but no longer listed."""
         await self._judge(group, GroupState.MUTED, by)
 
     async def resolve(self, group: str, *, by: str = "") -> None:
-        """Mark as fixed. If it fails again, it is shown as regressed."""
+        """Resolve a group: it is shown as regressed if it fails again."""
         await self._judge(group, GroupState.RESOLVED, by)
 
     async def reopen(self, group: str, *, by: str = "") -> None:
-        """Undo `mute` or `resolve`."""
+        """Reopen a muted or resolved group."""
         await self._judge(group, GroupState.OPEN, by)
 
     async def _judge(self, group: str, state: GroupState, by: str) -> None:
@@ -170,6 +170,8 @@ class Failures(Noun):
         ...     kit.failures.retry(group.id)
     """
 
+    ON = "group"
+    DEEDS = (Deed("mute", "muted"), Deed("resolve", "resolved"), Deed("reopen", "opened again"))
     _SERVICE = FailureVerbs
     _internal = frozenset({"forget", "of_jobs", "snapshots"})
 

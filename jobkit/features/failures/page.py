@@ -11,6 +11,7 @@ import param
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features.failures.group import FailureGroup, GroupState, shared
+from jobkit.features.failures.kit import Failures
 from jobkit.features.failures.store import FailureStore
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, Pause, UnknownTask
 from jobkit.model.format import many, params_brief, value_brief
@@ -19,7 +20,7 @@ from jobkit.model.trace import picture_of
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import TaskInfo, defaults_of
 from jobkit.tasks.params import describe
-from jobkit.ui.access.actions import ActionCall, ActionReply, action, each
+from jobkit.ui.access.actions import ActionCall, ActionReply, action, deed_actions, each
 from jobkit.ui.app.fed import fed
 from jobkit.ui.form.form_model import read_field
 from jobkit.ui.live.component import FeedPage
@@ -190,13 +191,8 @@ async def _drop(call: ActionCall, group: str) -> None:
     call.done = f"dropped: {many(await call.kit.aio.failures.drop(group), 'job')} deleted"
 
 
-async def _judge(verb: str, call: ActionCall, group: str) -> None:
-    await getattr(call.kit.aio.failures, verb)(group, by=call.person.name)
-
-
 action("retry_group", each(_retry), "run again", on="group")
-for _verb, _done in (("mute", "muted"), ("resolve", "resolved"), ("reopen", "opened again")):
-    action(f"{_verb}_group", each(partial(_judge, _verb)), _done, on="group")
+deed_actions(Failures)
 action("drop_group", each(_drop), "dropped", on="group")
 
 #: Those that the page of failures offers.

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Struct
 
 from jobkit.features.failures.group import FailureGroup
+from jobkit.features.failures.kit import Failures
 from jobkit.http.api.namespace import AT_ONCE
-from jobkit.http.api.routing import act, see
+from jobkit.http.api.routing import act, deeds, see
 from jobkit.http.api.shapes import Limit, RepeatedJson, answer, doc
 from jobkit.http.core.handling import ApiCall
 
@@ -49,7 +50,7 @@ async def failure(call: ApiCall) -> Any:
     return (await _group(call)).to_json()
 
 
-async def retry_failures(call: ApiCall) -> Any:
+async def retry_group(call: ApiCall) -> Any:
     """Retry the jobs of a group that have not been retried yet, at most 1000 per request."""
     group = await _group(call)
 
@@ -62,26 +63,6 @@ async def retry_failures(call: ApiCall) -> Any:
     return {"jobs": made.jobs, "refused": made.refused, "left": left}
 
 
-async def mute_failures(call: ApiCall) -> Any:
-    """Mute a group: it is counted, but no longer shown."""
-    return await _changed_group(call, call.kit.aio.failures.mute)
-
-
-async def resolve_failures(call: ApiCall) -> Any:
-    """Resolve a group: it is shown as regressed if it fails again."""
-    return await _changed_group(call, call.kit.aio.failures.resolve)
-
-
-async def reopen_failures(call: ApiCall) -> Any:
-    """Reopen a muted or resolved group."""
-    return await _changed_group(call, call.kit.aio.failures.reopen)
-
-
-async def _changed_group(call: ApiCall, verb: Any) -> Any:
-    await verb((await _group(call)).id, by=call.grant.subject)
-    return await failure(call)
-
-
 async def _group(call: ApiCall) -> FailureGroup:
     return await call.find(
         "id",
@@ -92,13 +73,9 @@ async def _group(call: ApiCall) -> FailureGroup:
     )
 
 
-_GROUP: dict[str, Any] = {"on": "group of failures", "about": "owners"}
-
 ROUTES = (
     see("/api/failures", failures, FailuresJson, query=FailureQuery, about="owners"),
     see("/api/failures/{id}", failure, FailureJson, about="owners"),
-    act("/api/failures/{id}/retry", retry_failures, 202, RepeatedJson, **_GROUP),
-    act("/api/failures/{id}/mute", mute_failures, 200, FailureJson, **_GROUP),
-    act("/api/failures/{id}/resolve", resolve_failures, 200, FailureJson, **_GROUP),
-    act("/api/failures/{id}/reopen", reopen_failures, 200, FailureJson, **_GROUP),
+    act("/api/failures/{id}/retry", retry_group, 202, RepeatedJson, on=Failures.ON, about="owners"),
+    *deeds("/api/failures/{id}", Failures, _group, failure, FailureJson, about="owners"),
 )

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import BadInput, add_command, as_json_option, given, out
+from jobkit.cli import BadInput, add_deeds, as_json_option, given, out
 from jobkit.cli.worker import drained, wait_option
-from jobkit.features.pools.kit import PoolList
+from jobkit.features.pools.kit import PoolList, Pools
 from jobkit.features.pools.launcher import ENGINES
 from jobkit.features.pools.store import PoolUnit
 from jobkit.model.format import duration
@@ -118,14 +118,7 @@ def show(name: str, as_json: bool) -> None:
     out.listing(False, info.units, columns, empty="No workers.")
 
 
-add_command(
-    pool,
-    "pool",
-    "pause",
-    lambda kit, name: kit.pools.pause(name),
-    "Start no workers, and cancel waiting ones. Workers with jobs go on.",
-)
-add_command(pool, "pool", "resume", lambda kit, name: kit.pools.resume(name), "Start workers again for jobs that wait.")
+add_deeds(pool, Pools)
 
 
 @pool.command()

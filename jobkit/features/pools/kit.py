@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from msgspec.structs import replace
 
 from jobkit.client.connection import Connection
-from jobkit.client.forms import Noun, on_loop
+from jobkit.client.forms import Deed, Noun, on_loop
 from jobkit.client.handle import NamedHandle, NamedHandles, from_snapshot, named_by_id
 from jobkit.client.tables import Table
 from jobkit.features.pools.info import PoolInfo, pool_infos
@@ -247,7 +247,10 @@ class PoolVerbs:
     # -- acting -------------------------------------------------------------------------------------------------------
 
     async def pause(self, name: str, reason: str = "", *, by: str = "") -> bool:
-        """See `Pool.pause`; False if it was paused already. `by`: the acting user; default that of this process."""
+        """Start no workers of a pool, and cancel waiting ones. Workers with jobs go on.
+
+        False if it was paused already. `by`: the acting user; default that of this process.
+        """
         if (await self._known(name)).paused is not None:
             return False
         at_ms = await self._connection.store.now_ms()
@@ -255,7 +258,7 @@ class PoolVerbs:
         return await self._change(name, paused=pause.text())
 
     async def resume(self, name: str) -> bool:
-        """See `Pool.resume`; False if it was not paused."""
+        """Start workers of a paused pool again for jobs that wait. False if it was not paused."""
         if (await self._known(name)).paused is None:
             return False
         await self._change(name, paused=None)
@@ -316,6 +319,8 @@ class Pools(Noun):
         ...     kit.pools.drain(pool.id)
     """
 
+    ON = "pool"
+    DEEDS = (Deed("pause", "paused", "paused already"), Deed("resume", "resumed", "not paused"))
     _SERVICE = PoolVerbs
     _internal = frozenset({"infos", "register"})
 

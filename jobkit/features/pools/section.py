@@ -7,11 +7,12 @@ from typing import Any
 
 from jobkit.client.kit import Kit
 from jobkit.features.pools.info import PoolInfo
+from jobkit.features.pools.kit import Pools
 from jobkit.features.pools.store import PoolUnit
-from jobkit.model import InvalidParams, JobkitError
+from jobkit.model import InvalidParams
 from jobkit.model.format import many
 from jobkit.model.person import Role
-from jobkit.ui.access.actions import ActionCall, action, each
+from jobkit.ui.access.actions import ActionCall, action, deed_actions, each
 
 #: See `jobkit/feature.py`.
 SECTION = "pools"
@@ -72,16 +73,6 @@ def _unit(pool: PoolInfo, unit: PoolUnit) -> dict[str, Any]:
     }
 
 
-async def _pause(call: ActionCall, name: str) -> None:
-    if not await call.kit.aio.pools.pause(name, by=call.person.name):
-        raise JobkitError(f"pool {name} is paused already")
-
-
-async def _resume(call: ActionCall, name: str) -> None:
-    if not await call.kit.aio.pools.resume(name):
-        raise JobkitError(f"pool {name} is not paused")
-
-
 async def _scale(call: ActionCall, name: str) -> None:
     text = str(call.details.get("workers", "")).strip()
     try:
@@ -97,7 +88,6 @@ async def _drain(call: ActionCall, name: str) -> None:
     call.done = f"drained: {count:,} worker{' ends when its' if count == 1 else 's end when their'} jobs have ended"
 
 
-action("pause_pool", each(_pause), "paused", on="pool")
-action("resume_pool", each(_resume), "resumed", on="pool")
+deed_actions(Pools)
 action("scale_pool", each(_scale), "scaled", on="pool", least=Role.ADMIN)
 action("drain_pool", each(_drain), "drained", on="pool", least=Role.ADMIN)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 import jobkit
-from jobkit.cli import BadInput, add_command, age, as_json_option, complete, given, job_options, out
+from jobkit.cli import BadInput, add_deeds, age, as_json_option, complete, given, job_options, out
 from jobkit.cli.follow import submitted
 from jobkit.cli.queues import read_call
-from jobkit.features.schedules.kit import Schedule
+from jobkit.features.schedules.kit import Schedule, Schedules
 from jobkit.features.schedules.model import MISSED, OVERLAP, ScheduleRun
 from jobkit.features.schedules.words import lateness, moment_text, utc
 from jobkit.model.format import GLYPHS, duration, params_brief
@@ -111,13 +110,7 @@ def show(name: str, as_json: bool) -> None:
             out.echo(f"  {_mark(run)} " + "  ".join(filter(None, cells)))
 
 
-def _verb(name: str) -> Callable[[Any, str], object]:
-    return lambda kit, schedule: getattr(kit.schedules, name)(schedule)
-
-
-add_command(schedules, "schedule", "pause", _verb("pause"), "Pause schedules.")
-add_command(schedules, "schedule", "resume", _verb("resume"), "Resume paused schedules, from their next time on.")
-add_command(schedules, "schedule", "rm", _verb("remove"), "Delete schedules; their jobs stay.")
+add_deeds(schedules, Schedules)
 
 
 @schedules.command()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Unpack
 from msgspec.structs import asdict, fields, replace
 
 from jobkit.client.connection import Connection
-from jobkit.client.forms import Noun, in_thread, on_loop, submitting
+from jobkit.client.forms import Deed, Noun, in_thread, on_loop, submitting
 from jobkit.client.handle import NamedHandle, NamedHandles, from_snapshot, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.tables import Table
@@ -344,13 +344,13 @@ class ScheduleVerbs:
     # -- acting -------------------------------------------------------------------------------------------------------
 
     async def pause(self, name: str) -> Schedule:
-        """Fire nothing until it is resumed."""
+        """Pause a schedule: it submits nothing until it is resumed."""
         await self._kept(name)
         await self._schedules.pause(name)
         return await self.get(name)
 
     async def resume(self, name: str) -> Schedule:
-        """Go on with the next time from now."""
+        """Resume a paused schedule, from its next time on."""
         for _ in range(5):  # another process may change it in between
             kept = await self._kept(name)
             next_ms = Timing.of(kept.spec).after(kept.now_ms, kept.anchor_ms) or 0
@@ -359,7 +359,7 @@ class ScheduleVerbs:
         return await self.get(name)
 
     async def remove(self, name: str) -> None:
-        """Forget it; its jobs stay."""
+        """Delete a schedule; its jobs stay."""
         await self._kept(name)
         await self._schedules.remove(name)
 
@@ -399,6 +399,8 @@ class Schedules(Noun):
         ...     kit.schedules.run(schedule.id)
     """
 
+    ON = "schedule"
+    DEEDS = (Deed("pause", "paused"), Deed("resume", "resumed"), Deed("remove", "removed"))
     _SERVICE = ScheduleVerbs
     _internal = frozenset({"put"})
 

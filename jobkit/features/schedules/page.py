@@ -15,6 +15,7 @@ import param
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from jobkit.features.schedules.kit import Schedules
 from jobkit.features.schedules.model import SCHEDULES_CHANGED, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.features.schedules.store import ScheduleStore
 from jobkit.features.schedules.timing import Timing, checked_count, checked_rules, timing
@@ -27,7 +28,7 @@ from jobkit.store.values import WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.tasks.option_values import seconds
 from jobkit.tasks.specs import number
-from jobkit.ui.access.actions import ActionCall, action, each
+from jobkit.ui.access.actions import ActionCall, action, deed_actions, each
 from jobkit.ui.app.fed import fed
 from jobkit.ui.form.form_model import FormModel, read_form
 from jobkit.ui.live.component import FeedPage
@@ -100,9 +101,7 @@ async def _run_now(call: ActionCall, name: str) -> None:
 action("add_schedule", each(_add), "scheduled", on="task")
 action("change_schedule", each(_change), "changed", on="schedule")
 action("run_schedule", each(_run_now), "started", on="schedule")
-action("pause_schedule", each(lambda call, name: call.kit.aio.schedules.pause(name)), "paused", on="schedule")
-action("resume_schedule", each(lambda call, name: call.kit.aio.schedules.resume(name)), "resumed", on="schedule")
-action("remove_schedule", each(lambda call, name: call.kit.aio.schedules.remove(name)), "removed", on="schedule")
+deed_actions(Schedules)
 
 
 # -- the form ----------------------------------------------------------------------------------------------------------

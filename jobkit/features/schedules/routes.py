@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from jobkit.features.schedules.kit import Schedules
 from jobkit.features.schedules.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.features.schedules.store import ScheduleStore
 from jobkit.http.api.jobs import accepted, newest_event
-from jobkit.http.api.routing import act, delete, see
+from jobkit.http.api.routing import act, deeds, see
 from jobkit.http.api.shapes import AcceptedJson, answer, json_of
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
-from jobkit.http.messages import Response
 from jobkit.model import JobSpec
 
 ScheduleRunJson = json_of("ScheduleRunJson", "One run of a schedule: its job, or `why` there is none.", ScheduleRun(0))
@@ -46,33 +46,11 @@ async def schedule(call: ApiCall) -> Any:
     return (await _schedule(call)).to_json()
 
 
-async def pause_schedule(call: ApiCall) -> Any:
-    """Pause a schedule."""
-    return await _steered(call, call.kit.aio.schedules.pause)
-
-
-async def resume_schedule(call: ApiCall) -> Any:
-    """Resume a schedule: it fires at its next time from now."""
-    return await _steered(call, call.kit.aio.schedules.resume)
-
-
 async def run_schedule(call: ApiCall) -> Any:
     """Run a schedule once, now."""
     found = await _schedule(call)
     since = await newest_event(call)
     return accepted(call, (await call.kit.aio.schedules.run(found.name)).id, since)
-
-
-async def remove_schedule(call: ApiCall) -> Any:
-    """Delete a schedule; its jobs stay."""
-    found = await _schedule(call)
-    await call.kit.aio.schedules.remove(found.name)
-    return Response(204)
-
-
-async def _steered(call: ApiCall, verb: Any) -> Any:
-    await verb((await _schedule(call)).name)
-    return await schedule(call)
 
 
 async def _schedule(call: ApiCall) -> ScheduleSnapshot:
@@ -85,8 +63,6 @@ async def _schedule(call: ApiCall) -> ScheduleSnapshot:
 ROUTES = (
     see("/api/schedules", schedules, SchedulesJson),
     see("/api/schedules/{name}", schedule, ScheduleJson),
-    delete("/api/schedules/{name}", remove_schedule, on="schedule"),
-    act("/api/schedules/{name}/pause", pause_schedule, 200, ScheduleJson, on="schedule"),
-    act("/api/schedules/{name}/resume", resume_schedule, 200, ScheduleJson, on="schedule"),
+    *deeds("/api/schedules/{name}", Schedules, _schedule, schedule, ScheduleJson),
     act("/api/schedules/{name}/run", run_schedule, 202, AcceptedJson, on="schedule"),
 )

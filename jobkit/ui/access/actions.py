@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobkit.client.checks import unknown_job
+from jobkit.client.forms import Deed, Noun
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable, SubmitUnanswered
@@ -110,6 +111,16 @@ def action(
     """
     is_own = on == "job" if own_too is None else own_too
     ACTIONS[name] = Action(name=name, do=do, done=done, on=on, least=least, own_too=is_own)
+
+
+def deed_actions(noun: type[Noun]) -> None:
+    """Register an action for each deed of a noun of the kit, named like "pause_schedule"."""
+    for deed in noun.DEEDS:
+
+        async def do(call: ActionCall, name: str, deed: Deed = deed) -> None:
+            await noun.carry_out(call.kit, deed, name, call.person.name)
+
+        action(f"{deed.name}_{noun.ON}", each(do), deed.done, on=noun.ON, least=deed.least)
 
 
 def own_name(person: Person) -> str:

@@ -15,7 +15,7 @@ from tests.support import by_default
 def _no_schedule_left(terminal: Terminal) -> Iterator[None]:
     yield
     for schedule in json.loads(terminal.ok("schedules", "--json")):
-        terminal.ok("schedules", "rm", schedule["name"])
+        terminal.ok("schedules", "remove", schedule["name"])
 
 
 def test_a_schedule_is_created_listed_and_shown(terminal: Terminal) -> None:
@@ -49,7 +49,7 @@ def test_a_schedule_is_paused_resumed_run_and_removed_by_name(terminal: Terminal
     assert terminal.ok("schedules", "resume", "hourly") == "hourly"
     wait_until(lambda: "✓" in terminal.ok("schedules"))
     assert "succeeded" in terminal.ok("schedules", "show", "hourly")
-    assert terminal.ok("schedules", "rm", "hourly") == "hourly"
+    assert terminal.ok("schedules", "remove", "hourly") == "hourly"
     assert "No schedules" in terminal.run("schedules").stderr
 
 
