@@ -26,6 +26,7 @@ load a feature's modules by what they are for, when they are first used:
   `total(query, now_ms)` block; `cure(job_id)` says how one of them comes back.
 - `section.py`: a section of the page of workers, with its script and style sheet beside it: `SECTION`, its name there;
   `rows(kit)`, a coroutine that returns its data; its `ACTIONS`, and the `DETAILS` of these that the browser sends.
+- `starts.py`: `expected(store, codec, jobs, lines)`, a coroutine that returns the `Start` of each job that waits.
 - `fleet.py`: what starts workers while jobs wait: `source(store, codec)`, a coroutine that returns a `WorkerSource` of
   `jobkit/client/waits.py`; `is_grave(reason)` tells whether such a reason does not pass by itself; `ends_idle(store)`,
   a coroutine that tells whether idle workers are ended now, so that they need not end by themselves.
@@ -87,8 +88,8 @@ class Feature:
     Attributes:
         name: of its folder, and of its noun.
         parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
-            "named", "joblib", "said", "index", "older", "doctor", "fleet", "beside", "submitter", "attempts", "made",
-            "contents", "coded", "due", "options", "token".
+            "named", "joblib", "said", "index", "older", "doctor", "starts", "fleet", "beside", "submitter", "attempts",
+            "made", "contents", "coded", "due", "options", "token".
         door: for jobs of another queue's client.
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.

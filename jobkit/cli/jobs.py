@@ -31,7 +31,6 @@ from jobkit.cli import (
 from jobkit.cli.follow import follow, print_events, result_text, steps, submitted, wait
 from jobkit.cli.queues import read_call
 from jobkit.client.kit import Kit
-from jobkit.client.starts import outlook
 from jobkit.client.tables import JOB_COLUMNS
 from jobkit.model import (
     JobkitError,
@@ -44,7 +43,6 @@ from jobkit.model import (
     attempts_of,
 )
 from jobkit.model.cells import Cell
-from jobkit.model.forecast import Start
 from jobkit.model.format import duration, local_time, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
 from jobkit.model.made import MadeBy
@@ -52,6 +50,7 @@ from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
 from jobkit.model.result import cancellation_of
+from jobkit.model.start import Start, outlook
 from jobkit.model.trace import lines_of
 from jobkit.store.completion import unknown
 from jobkit.store.grammar import of_command_line, parse

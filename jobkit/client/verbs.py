@@ -21,9 +21,8 @@ import jobkit.questions as questions
 from jobkit.attempts import read_preview
 from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
-from jobkit.client.starts import expected_starts
 from jobkit.client.tables import AuditEntries, Queues, Stats, Workers
-from jobkit.client.waits import QueueReason, level_of, read_queue_reasons, waits_for
+from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.features import modules
 from jobkit.files import FileStore
@@ -38,11 +37,11 @@ from jobkit.model import (
     StoreUnavailable,
     UnknownTask,
 )
-from jobkit.model.forecast import Start
 from jobkit.model.format import duration, local_time
 from jobkit.model.made import MadeBy
 from jobkit.model.person import AuditEntry
 from jobkit.model.plain import now_ms, to_json
+from jobkit.model.start import Start
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
 from jobkit.store.activity import Activity, activity_of
@@ -333,18 +332,14 @@ class Verbs:
         return await waits_for(self.store, self.codec, job_ids)
 
     async def expected_starts(self, jobs: Sequence[JobSnapshot], lines: Lines | None = None) -> dict[str, Start]:
-        """Return the expected starts of those jobs that wait, by id; see `jobkit.model.forecast`.
+        """Return the expected starts of those jobs that wait, by id, as the first feature that knows them.
 
         Args:
             lines: if they were just read.
         """
-        starts = await expected_starts(self.store, jobs, lines)
-        # Those that wait for resources: whether any worker has as much, and what to do if none has.
-        ids = [job.id for job in jobs if job.spec.resources and job.id in starts and starts[job.id].why]
-        for job_id, why in zip(ids, await self.waits_for_many(ids) if ids else (), strict=True):
-            if level_of(why) == "warning":
-                starts[job_id] = replace(starts[job_id], why=why)
-        return starts
+        for module in modules("starts"):
+            return dict(await module.expected(self.store, self.codec, jobs, lines))
+        return {}
 
     async def queue_reasons(self) -> dict[str, list[QueueReason]]:
         """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known."""

@@ -28,6 +28,7 @@ _NAMES = (
     "search",
     "arq",
     "studies",
+    "forecasts",
 )
 
 FEATURES: tuple[Feature, ...] = tuple(importlib.import_module(f"jobkit.features.{name}").FEATURE for name in _NAMES)

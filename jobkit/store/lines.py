@@ -1,4 +1,4 @@
-"""The lines of waiting jobs, as far as a forecast needs them: their heads, their lengths and a sample of the rest.
+"""The lines of waiting jobs: their heads, their lengths and a sample of the rest, and the jobs that run.
 
 What is read does not depend on the number of jobs.
 """
@@ -6,20 +6,18 @@ What is read does not depend on the number of jobs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 
 import msgspec
 
-from jobkit.store import wire
-from jobkit.store.query import Candidate, took_ms
+from jobkit.store.query import Candidate
 from jobkit.store.redis import RedisStore
 
 #: Maximum number of queues that are read.
 _QUEUES = 50
 #: Maximum number of jobs that are read at the head of a line, and of others in it.
 HEAD, _SPREAD = 20, 20
-#: Maximum number of running jobs that are read, and of ended ones for the run times of short tasks.
-MOST_RUNNING, _RECENT = 200, 100
+#: Maximum number of running jobs that are read.
+MOST_RUNNING = 200
 
 
 class Lines(msgspec.Struct, frozen=True):
@@ -78,49 +76,7 @@ def _spread(size: int) -> list[int]:
     return [HEAD + i * rest // count for i in range(count)]
 
 
-async def ranks(store: RedisStore, jobs: Sequence[tuple[str, str]]) -> list[int | None]:
-    """Return for each job, given by its queue and id, the number of ready jobs before it; None if it is not ready."""
-    return await store.many([("ZRANK", f"ready:{queue}", job_id) for queue, job_id in jobs]) if jobs else []
-
-
 async def running_jobs(store: RedisStore) -> list[Candidate]:
     """Return running jobs, those that were submitted last first; of very many the first ones."""
     ids = store.names("state:running", await store.ask("ZREVRANGE", "state:running", 0, MOST_RUNNING - 1))
     return [one for one in await store.finder.candidates(ids) if one is not None and one.job.state == "running"]
-
-
-async def holders(store: RedisStore, gates: Sequence[str]) -> dict[str, list[str]]:
-    """Return the ids of the jobs that hold a place of each gate."""
-    found = await store.many([("ZRANGE", f"holders:{gate}", 0, MOST_RUNNING - 1) for gate in gates]) if gates else []
-    return {gate: store.names(f"holders:{gate}", ids) for gate, ids in zip(gates, found, strict=True)}
-
-
-async def timed_as(store: RedisStore, job_ids: Sequence[str]) -> dict[str, str]:
-    """Return `JobSpec.timed_as` of each job that is kept."""
-    found = await store.finder.candidates(job_ids)
-    return {one.job.id: one.job.spec.timed_as for one in found if one is not None}
-
-
-async def usual_s(store: RedisStore, tasks: Iterable[str]) -> dict[str, float]:
-    """Return the usual run time of tasks in seconds, if known: as workers store it, or the median of recent runs.
-
-    Workers store those above a second only.
-    """
-    wanted = sorted({*tasks} - {""})
-    if not wanted:
-        return {}
-    raws = await store.ask("HMGET", "took", *wanted)
-    stored = store.all_readable("took", lambda task, raw: (task, wire.seconds(raw)), _given(wanted, raws))
-    known = dict(stored)
-    if len(known) < len(wanted):
-        ids = store.names("state:succeeded", await store.ask("ZREVRANGE", "state:succeeded", 0, _RECENT - 1))
-        runs: dict[str, list[float]] = {}
-        for one in filter(None, await store.finder.candidates(ids)):
-            if (took := took_ms(one.job)) is not None:
-                runs.setdefault(one.job.spec.timed_as, []).append(took / 1000)
-        known |= {task: median(runs[task]) for task in wanted if task in runs and task not in known}
-    return known
-
-
-def _given(names: Sequence[str], raws: Sequence[bytes | None]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), raw) for name, raw in zip(names, raws, strict=True) if raw]

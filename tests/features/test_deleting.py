@@ -34,6 +34,8 @@ PROGRAM = textwrap.dedent("""
         again.wait()
         assert [job.state, again.state] == ["failed", "failed"]
         str(job.made_by)
+        late = kit.options(delay=60).submit(int, "1")
+        assert kit.expected_starts([late.snapshot]).keys() <= {late.id}
         assert kit.delete(job.id) and kit.submit(int, "1").result() == 1
         for word in (name, name.removesuffix("s")):  # its noun, and its verb
             assert not hasattr(kit, word) and word not in dir(kit)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -86,16 +85,6 @@ def test_of_thousands_of_jobs_the_running_ones_are_on_top_then_those_that_start_
     third = screen.rows[waiting[3]]
     assert (third["ahead"], third["starts_at"] > screen.rows[waiting[1]]["starts_at"]) == (3, True)
     assert screen.rows[ended[0]]["note"] == "score 0.921 · loss 0.079"
-
-
-def test_a_cell_has_no_usual_time_although_others_of_its_name_have(stage: Stage) -> None:
-    stage.beat(slots=1)
-    jobs = [stage.submit("report"), stage.submit("report", is_anonymous=True)]
-    background.call(stage.store.publish_took({"report": 60.0}))
-
-    starts = stage.kit.expected_starts([stage.kit.snapshot(job_id) for job_id in jobs])
-
-    assert [starts[job_id].usual_s for job_id in jobs] == [60.0, None]
 
 
 def test_rows_move_to_their_section_when_a_job_starts_and_ends(stage: Stage, watch: Watch) -> None:
@@ -243,25 +232,6 @@ def test_no_index_of_very_many_jobs_is_filled_for_the_strip_alone(stage: Stage) 
     found = background.call(verbs.activity(Query(), 60.0, fill_most=3))
     assert found is not None
     assert found.total == 3
-
-
-def test_jobs_of_a_queue_that_is_served_first_come_before_a_job_unless_it_is_paused(stage: Stage) -> None:
-    first, *_ = (stage.submit(queue="high") for _ in range(3))
-    low = stage.submit(queue="low")
-    stage.beat(queues="high,low", slots=1)
-    background.call(stage.store.publish_took({"train": 600.0}))
-
-    def left_s() -> float:
-        at = stage.kit.expected_starts([stage.kit.snapshot(low)])[low].at
-        return 0.0 if at is None else (at - datetime.now(UTC)).total_seconds()
-
-    assert left_s() == pytest.approx(1_800, abs=60)
-    stage.kit.pause("high")
-    assert left_s() == pytest.approx(0, abs=60)
-    stage.kit.resume("high")
-    background.call(stage.store.set_rule("queue:high", {"n": 1}))
-    stage.start(first, worker="gpu-2", queue="high")
-    assert left_s() == pytest.approx(0, abs=60)
 
 
 def test_a_job_that_no_worker_serves_says_so_and_has_no_time(stage: Stage, watch: Watch) -> None:

@@ -97,21 +97,6 @@ def test_a_rate_holds_across_workers(bench: Bench) -> None:
     assert all((after - before).total_seconds() >= 0.998 for before, after in zip(starts, starts[4:], strict=False))
 
 
-def test_a_job_behind_others_says_when_it_starts(bench: Bench) -> None:
-    bench.worker("-c", "1")
-    bench.kit.submit(jobs.occupy, bench.file(), "ada", 0.2).wait()
-    running, first, second = (bench.kit.submit(jobs.occupy, bench.file(), "ada", 20.0) for _ in range(3))
-    wait_until(lambda: running.state == "running", what="the first job to run")
-
-    found = bench.kit.expected_starts([bench.kit.snapshot(job.id) for job in (running, first, second)])
-
-    assert [found[job.id].ahead for job in (first, second)] == [0, 1]
-    assert found[second.id].at > found[first.id].at  # as far as past runs tell
-    for job in (second, first, running):
-        job.cancel()
-    wait_until(lambda: all_ended([running]), what="the running job to stop")
-
-
 @pytest.mark.nightly
 def test_jobs_get_separate_devices(bench: Bench) -> None:
     bench.worker("--resources", "gpu=2,mem=16", CUDA_VISIBLE_DEVICES="GPU-a,GPU-b")

@@ -16,7 +16,6 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.attempts import check_reuse
-from jobkit.client.starts import outlook
 from jobkit.codec import MSGPACK, Subject, decode, is_reference
 from jobkit.http.api.shapes import JobList, LogQuery, Submit
 from jobkit.http.auth import access
@@ -27,6 +26,7 @@ from jobkit.model import JobSnapshot, JobState
 from jobkit.model.errors import NoCheckpoint
 from jobkit.model.metrics import Curves, to_wire
 from jobkit.model.plain import instant, iso
+from jobkit.model.start import outlook
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query, narrowed
 

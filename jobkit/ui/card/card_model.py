@@ -16,15 +16,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.client.starts import outlook
 from jobkit.client.waits import level_of, no_worker_text
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
-from jobkit.model.forecast import Start
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
 from jobkit.model.load import WorkerLoad
 from jobkit.model.metrics import NO_METRICS
 from jobkit.model.plain import dumps, instant, iso, to_json
 from jobkit.model.question import closed_questions
+from jobkit.model.start import Start, outlook
 from jobkit.model.trace import picture_of
 from jobkit.store.values import ArtifactInfo
 from jobkit.ui.card.curves import CardCurves

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 from jobkit.client.checks import unknown_job
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.client.starts import expected_starts
 from jobkit.features import modules
 from jobkit.model import EventType, JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.plain import dumps
@@ -211,7 +210,7 @@ class JobFeed(SharedFeed[Subscriber]):
         with contextlib.suppress(JobkitError):
             if view.snapshot.state is JobState.QUEUED:
                 (facts["held"],) = await self.kit.verbs.waits_for_many([self.job_id])
-                starts = await expected_starts(self.kit.verbs.store, [view.snapshot])
+                starts = await self.kit.verbs.expected_starts([view.snapshot])
                 facts["start"] = starts.get(self.job_id)
             elif needs := view.snapshot.spec.needs:
                 facts["needed"] = await self.kit.verbs.store.snapshots(needs[:100])

@@ -15,10 +15,10 @@ from jobkit.client.kit import Kit
 from jobkit.client.waits import level_of
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.batch import BatchInfo
-from jobkit.model.forecast import Start
 from jobkit.model.format import Eta, params_brief, shortened
 from jobkit.model.plain import iso, to_ms
 from jobkit.model.result import ended_text
+from jobkit.model.start import Start
 from jobkit.store.batches import subscription
 from jobkit.store.completion import HINTED, unknown
 from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches

@@ -17,8 +17,8 @@ import msgspec
 from jobkit.client.kit import Kit
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.batch import BatchInfo
-from jobkit.model.forecast import Start
 from jobkit.model.plain import iso
+from jobkit.model.start import Start
 from jobkit.store.batches import subscription
 from jobkit.store.grammar import COUNTERS
 from jobkit.store.lines import HEAD, MOST_RUNNING, Lines, read_lines, running_jobs

@@ -1,4 +1,4 @@
-// When a waiting job will start: twin of `Start.sentence` (model/forecast.py), in the zone of the reader.
+// When a waiting job will start: twin of `Start.sentence` (model/start.py), in the zone of the reader.
 
 /** `about 14:20` or `in about 40 s`; with the day if that is another one. `at` and `now` in milliseconds. */
 function clockText(at, now, isExact) {

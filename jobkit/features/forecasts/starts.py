@@ -1,21 +1,22 @@
-"""When waiting jobs will start: reads what `model.forecast` needs, for the card, the table and the command line."""
+"""Expected starts of waiting jobs: reads the facts for `forecast`, for cards, tables, HTTP and the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.client.waits import level_of, waits_for
+from jobkit.codec import Codec
+from jobkit.features.forecasts import reads
+from jobkit.features.forecasts.forecast import Line, Slot, in_seconds, left_s, starts, starts_at_gate
 from jobkit.model import JobSnapshot, JobState, Waiting
-from jobkit.model.forecast import Line, Slot, Start, in_seconds, left_s, starts, starts_at_gate
-from jobkit.model.plain import instant, iso, to_json
-from jobkit.model.result import cancellation_of
-from jobkit.store import lines as store_lines
-from jobkit.store.lines import MOST_RUNNING, Lines
+from jobkit.model.plain import instant
+from jobkit.model.start import Start
+from jobkit.store.lines import MOST_RUNNING, Lines, read_lines, running_jobs
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
 
@@ -51,8 +52,8 @@ class Present(msgspec.Struct, frozen=True):
         return [*busy, *[0.0] * (worker.slots - len(busy))][: worker.slots]
 
 
-async def expected_starts(
-    store: RedisStore, jobs: Sequence[JobSnapshot], lines: Lines | None = None
+async def expected(
+    store: RedisStore, codec: Codec, jobs: Sequence[JobSnapshot], lines: Lines | None = None
 ) -> dict[str, Start]:
     """Return what is known of the starts of waiting jobs, by id; jobs that do not wait are left out.
 
@@ -72,11 +73,11 @@ async def expected_starts(
     workers = [worker for worker in await store.workers() if worker.takes_jobs]
     if lines is None:  # and of the other queues of the same workers, which may come before
         others = {queue for worker in workers if wanted & {*worker.queues} for queue in worker.queues}
-        lines = await store_lines.read_lines(store, wanted, others)
-    ranks = await store_lines.ranks(store, [(job.spec.queue, job.id) for job in queued])
+        lines = await read_lines(store, wanted, others)
+    ranks = await reads.ranks(store, [(job.spec.queue, job.id) for job in queued])
     reasons = await store.waiting([job.id for job in queued])
     gates = sorted({one.gate for one in reasons if one is not None and one.n})
-    holders = await store_lines.holders(store, gates)
+    holders = await reads.holders(store, gates)
     present, tasks = await _present(store, lines, queued, workers)
     rules = await store.rules()  # a queue that lets no job start now holds up no other one
     shut = {rule.gate.removeprefix("queue:") for rule in rules if rule.pause is not None or 0 < rule.n <= rule.held}
@@ -93,13 +94,12 @@ async def expected_starts(
         elif not any(job.spec.queue in worker.queues for worker in present.workers):
             start = replace(start, at=None, why=f"no worker serves queue {job.spec.queue}")
         found[job.id] = replace(start, usual_s=usual)
+    # Those that wait for resources: whether any worker has as much, and what to do if none has.
+    ids = [job.id for job in queued if job.spec.resources and found[job.id].why]
+    for job_id, why in zip(ids, await waits_for(store, codec, ids) if ids else (), strict=True):
+        if level_of(why) == "warning":
+            found[job_id] = replace(found[job_id], why=why)
     return found
-
-
-def outlook(job: JobSnapshot, start: Start | None) -> dict[str, Any]:
-    """Return what a reader of a job asks first, beside its snapshot, as JSON: when it starts, and who cancelled it."""
-    at, ahead = (start.at, start.ahead) if start is not None else (None, None)
-    return {"starts_at": iso(at), "ahead": ahead, "cancelled": to_json(cancellation_of(job))}
 
 
 def _at_gate(reason: Waiting, holding: Sequence[str], present: Present, usual_s: float | None) -> Start:
@@ -131,10 +131,10 @@ async def _present(
 ) -> tuple[Present, dict[str, str]]:
     """Return what runs now, and `JobSpec.timed_as` of the jobs in the lines by id."""
     ids = dict.fromkeys(id for part in (lines.ready, lines.spread) for some in part.values() for id in some)
-    tasks = await store_lines.timed_as(store, list(ids))
-    running = [one.job for one in await store_lines.running_jobs(store)]
+    tasks = await reads.timed_as(store, list(ids))
+    running = [one.job for one in await running_jobs(store)]
     named = {*tasks.values(), *(job.spec.timed_as for job in running), *(job.spec.timed_as for job in queued)}
-    usual = await store_lines.usual_s(store, named)
+    usual = await reads.usual_s(store, named)
     now = instant(await store.now_ms()) or datetime.now(UTC)
     on_worker: dict[str, list[str]] = {}
     left: dict[str, float | None] = {}

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobkit.model.forecast import Line, Slot, Start, starts, starts_at_gate
+from jobkit.features.forecasts.forecast import Line, Slot, starts, starts_at_gate
+from jobkit.model.start import Start
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
