@@ -22,6 +22,7 @@ from jobkit.files import FileStore
 from jobkit.files.checkpoints import STORED_BYTES, CheckpointPlace
 from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
 from jobkit.model import ErrorKind, JobkitError, JobSnapshot, JobSpec, JobState, ResultUnavailable, SignatureError
+from jobkit.model.errors import CannotStart
 from jobkit.parts import PartStore
 from jobkit.run.attempt import Assignment, Outcome, failed, not_kept, too_large
 from jobkit.run.inside.shown_values import Bounds, preview_of
@@ -119,8 +120,8 @@ def is_large(outcome: Outcome) -> bool:
     return bool(outcome.file) or len(outcome.body) > LARGE_BYTES
 
 
-class NeedMissing(Exception):
-    """A result that a job needs is not there; the message is the sentence for the user."""
+class NeedMissing(CannotStart):
+    """A result that a job needs is not there."""
 
 
 async def needed(
@@ -277,7 +278,7 @@ async def located_parts(claimed: Claimed, codec: Codec, part_store: PartStore) -
     return await part_store.locate(read_head(call).part_names)
 
 
-def refused(error: JobkitError | NeedMissing) -> Outcome:
+def refused(error: JobkitError) -> Outcome:
     """The outcome of a job that cannot be run: its payload was refused, or what it needs is not there."""
     if isinstance(error, NeedMissing):
         return failed(ErrorKind.DEPENDENCY, "dependency", str(error))

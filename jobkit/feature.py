@@ -35,9 +35,8 @@ load a feature's modules by what they are for, when they are first used:
   until cancelled; `look()` does once what is due; `wake()` is called when something may be due earlier.
 - `submitter.py`: `submitter(connection)`, which names what is kept of this process with each submit: `name()` is for
   `JobSpec.made`, and blocks unless `is_ready`.
-- `attempts.py`: `around(settings, worker, store, codec)`, what acts around a worker's attempts: `begin(environment)`, a
-  coroutine, returns what the usage of one says; `note(spec, ending)` is told how it ended; `name`; `keep()` goes on
-  until cancelled; `store()`, a coroutine, is awaited when the worker ends.
+- `attempts.py`: `around(settings, worker, store, codec)`, what acts around a worker's attempts, as an `Around` of
+  `jobkit/worker/attempt.py`.
 - `made.py`: `reader(store, codec)`: `of(snapshots)`, a coroutine that returns the `MadeBy` of each job.
 - `contents.py`: contents in the store that go with jobs to an export or the archive: their `KIND`; `NAME`, a pattern;
   `names(dump)`, those that a job has, and `named_in(body)`, those that a content itself names; `CONTENTS`, the part of
@@ -46,6 +45,9 @@ load a feature's modules by what they are for, when they are first used:
 - `due.py`: `waiting(store)`, the number of jobs that come by themselves, and `submit_due(store, codec)`, which submits
   those that are due and returns their ids; for places without workers.
 - `options.py`: checks of options of `@task`, by their names.
+- `env.py`: words that `env` of a submit may be beside variables, `SUBMITTED`, or that of a rerun, `REPEATED`, each with
+  what it stands for; `submitted(folder, task)` and `repeated(word, connection, job, head)` return what travels with
+  the call, as its `packages`.
 - `door.py`: runs the jobs of another queue's client, see `Door`: `run(path, settings, ...)` as `run_worker` does, with
   what `path` leads to, and `place_of(path, settings)`, the settings and the queue of that.
 - `worker.py`: `service_of(settings, store)`, which returns None, or what runs beside each worker: `begin()` is awaited
@@ -89,7 +91,7 @@ class Feature:
         name: of its folder, and of its noun.
         parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
             "named", "joblib", "said", "index", "older", "doctor", "starts", "fleet", "beside", "submitter", "attempts",
-            "made", "contents", "coded", "due", "options", "token".
+            "made", "contents", "coded", "due", "options", "env", "token".
         door: for jobs of another queue's client.
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.

@@ -14,7 +14,8 @@ from functools import partial
 
 from jobkit.codec import Blob
 from jobkit.files import FileStore
-from jobkit.model import InvalidParams, JobkitError
+from jobkit.model import InvalidParams
+from jobkit.model.errors import CannotStart
 from jobkit.model.format import size
 from jobkit.store.contents import FILE, INLINE
 from jobkit.store.redis import RedisStore
@@ -30,8 +31,8 @@ _CACHE_BYTES = 100_000_000
 _KEPT_S = 1_800.0
 
 
-class PartUnavailable(JobkitError):
-    """A large part of a call cannot be had; the message is the sentence for the user."""
+class PartUnavailable(CannotStart):
+    """A large part of a call cannot be had."""
 
 
 class PartStore:

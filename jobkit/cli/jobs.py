@@ -32,6 +32,7 @@ from jobkit.cli.follow import follow, print_events, result_text, steps, submitte
 from jobkit.cli.queues import read_call
 from jobkit.client.kit import Kit
 from jobkit.client.tables import JOB_COLUMNS
+from jobkit.features import modules
 from jobkit.model import (
     JobkitError,
     JobNotFound,
@@ -56,6 +57,9 @@ from jobkit.store.completion import unknown
 from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
 from jobkit.tasks.params import describe
+
+#: Words for the environment of a repetition, with what they stand for.
+ENVS = {word: what for module in modules("env") for word, what in module.REPEATED.items()}
 
 
 @click.command()
@@ -409,7 +413,7 @@ def cancel(job_ids: tuple[str, ...], reason: str, checkpoint: bool) -> int:
 @click.option("--failed", "all_failed", is_flag=True, help="Retry all failed jobs that have not been retried.")
 @click.option("--task", "-t", metavar="NAME", help="With --failed: only jobs of this task.", **complete("tasks"))
 @click.option("--from-checkpoint", is_flag=True, help="Go on from the newest checkpoint of each job.")
-@click.option("--env", type=click.Choice(["recorded"]), help="Use the packages that each job had (needs uv).")
+@click.option("--env", type=click.Choice([*ENVS]), help="Use " + ", or ".join(ENVS.values()) + ".")
 def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None, from_checkpoint: bool, env: str | None) -> None:
     """Run ended jobs again, each as a new job, and print the new ids."""
     if bool(job_ids) == all_failed:
@@ -421,7 +425,7 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None, from_che
         ids += [job.id for job in reversed(failed) if not job.snapshot.again]
     for job_id in ids:
         if env is not None:
-            click.echo(kit.rerun(job_id, {}, from_checkpoint=from_checkpoint, has_recorded_env=True).id)
+            click.echo(kit.rerun(job_id, {}, from_checkpoint=from_checkpoint, env=env).id)
         else:
             click.echo(kit.retry(job_id, from_checkpoint=from_checkpoint).id)
     if ids:

@@ -19,7 +19,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from jobkit.attempts import (
-    NeedMissing,
     artifact_subject,
     assignment,
     checkpoint_places,
@@ -33,8 +32,9 @@ from jobkit.codec import RAW, Codec
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import LogLine, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.errors import CannotStart
 from jobkit.model.metrics import Curves, Point
-from jobkit.parts import PartStore, PartUnavailable
+from jobkit.parts import PartStore
 from jobkit.questions import AttemptQuestion, answer, follow, read
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.asking import has_person, prompt
@@ -124,7 +124,7 @@ class Inline:
                 outcome = run_here(how, sink)
             finally:
                 sink.end()
-        except (NeedMissing, PartUnavailable, SignatureError) as error:
+        except (CannotStart, SignatureError) as error:
             outcome = refused(error)
         return background.call(self._finish(ending(claimed, outcome, self._codec, self._settings)))
 

@@ -39,6 +39,7 @@ from jobkit.model import (
 from jobkit.model.made import MadeBy
 from jobkit.run.inside import context
 from jobkit.run.inside.pictures import PICTURE
+from jobkit.tasks.option_values import env_module
 from jobkit.tasks.question import Question
 from jobkit.tasks.shown import Shown
 from jobkit.tasks.values import MISSING
@@ -286,12 +287,10 @@ class Job(Shown, EndingHandle[JobSnapshot], Generic[R]):
             InvalidParams: a changed argument is refused, or `env`.
             NoCheckpoint: (a JobkitError) it has none. JobkitError: its packages are not known any more.
         """
-        if env == "project" and "env" not in self.params:
-            raise InvalidParams("env of a rerun is 'recorded', or left out for the packages of its first run", "env")
-        if env is not MISSING and (env != "recorded" or "env" in self.params):
+        if env is not MISSING and ("env" in self.params or env_module(env) is None):
             changes, env = {**changes, "env": env}, MISSING
-        is_recorded = env == "recorded"
-        return self._kit.rerun(self.id, changes, from_checkpoint=from_checkpoint, has_recorded_env=is_recorded)
+        word = "" if env is MISSING else env
+        return self._kit.rerun(self.id, changes, from_checkpoint=from_checkpoint, env=word)
 
     def form(self) -> Any:
         """A form with its arguments filled in, to run it again with changes.

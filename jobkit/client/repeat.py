@@ -18,7 +18,6 @@ from jobkit.client import checks
 from jobkit.client.connection import Connection, no_longer_kept
 from jobkit.client.job import Job
 from jobkit.client.reader import JobReader
-from jobkit.client.recorded import recorded_packages
 from jobkit.client.sent import Sent
 from jobkit.client.submit import BoundKit, active_span, new_id
 from jobkit.codec import CLOUDPICKLE, MSGPACK, RAW, Blob, Subject
@@ -41,6 +40,7 @@ from jobkit.tasks.call import (
     with_source,
 )
 from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.option_values import env_module
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.references import ids_of, replaced
 from jobkit.tasks.registry import registry
@@ -111,14 +111,12 @@ class Repeater:
             again[job_id] = self._submitter.send(self._repetition(old, self._payload(job_id), owner, renamed=renamed))
         return again[job_id]
 
-    def rerun(
-        self, job_id: str, changes: Mapping[str, Any], *, from_checkpoint: bool = False, has_recorded_env: bool = False
-    ) -> Job:
+    def rerun(self, job_id: str, changes: Mapping[str, Any], *, from_checkpoint: bool = False, env: str = "") -> Job:
         """Submit a job once more with some arguments changed. Reads the old arguments, so it unpickles them.
 
         Args:
             from_checkpoint: the new job goes on from the newest checkpoint of this one.
-            has_recorded_env: it runs in an environment with the packages that this one had.
+            env: word for the Python environment that it runs in, see `env_module`.
 
         Raises:
             InvalidParams: a changed argument is refused, or the environment.
@@ -128,8 +126,8 @@ class Repeater:
         spec = snapshot.spec
         form, body = self._call_of(spec, self._payload(job_id))
         packages: tuple[Blob, ...] = ()
-        if has_recorded_env:
-            body, packages = self._with_recorded(snapshot, form, body)
+        if env:
+            body, packages = self._with_env(env, snapshot, form, body)
             if not changes:  # nothing has to be read, so code of another Python version is no obstacle
                 body = with_source(body, self._source(job_id, read_head(body)) if from_checkpoint else None)
                 spec = _as_other_work(spec)
@@ -163,31 +161,24 @@ class Repeater:
             codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,
             has_references=bool(spec.needs), is_named=head.is_named, variables=head.variables, large=large,
-            resumes=source, seed=head.seed, is_drawn=head.is_drawn, code=head.code, project=head.project,
+            resumes=source, seed=head.seed, is_drawn=head.is_drawn, code=head.code, packages=head.packages,
         )  # fmt: skip
         made = self._sealed(spec, "", bound, form, body)
         blobs = _with_contents(made.blobs, [*large.blobs.values(), *packages])
         return self._submitter.send(replace(made, blobs=blobs))
 
-    def _with_recorded(self, job: JobSnapshot, form: bytes, body: bytes) -> tuple[bytes, tuple[Blob, ...]]:
-        """Return the call of a job with the list of the packages that it had, and that list.
-
-        Raises:
-            InvalidParams: no environment can be built for it. JobkitError: the packages are not known.
-        """
-        connection = self._connection
-        if connection.inline is not None:
-            raise InvalidParams("env='recorded' needs a worker, and a sync:// kit runs jobs in this process", "env")
-        if not connection.codec.allow_pickle:
+    def _with_env(self, env: str, job: JobSnapshot, form: bytes, body: bytes) -> tuple[bytes, tuple[Blob, ...]]:
+        """Return the call of a job with the list of packages that a word stands for, and that list."""
+        if not self._connection.codec.allow_pickle:
             raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
         head = read_head(body) if form == MSGPACK else None
         if head is None or head.door:
             raise InvalidParams(f"job {job.id} came by {_client(head)}, and runs in its worker's environment", "env")
-        made = connection.call(connection.verbs.made_by, job.id)
-        module = head.ref.partition(":")[0] if head.code is None else ""
+        if (module := env_module(env)) is None:
+            raise InvalidParams(f"no feature knows env={env!r}", "env")
         large = LargeParts(job.spec.task)
-        part = large.add([], RAW, recorded_packages(made, job, module), "the list of packages")
-        return with_packages(body, part), tuple(large.blobs.values())
+        listed = module.repeated(env, self._connection, job, head)
+        return with_packages(body, large.add([], RAW, listed, "the list of packages")), tuple(large.blobs.values())
 
     def _source(self, job_id: str, head: CallHead) -> tuple[str, int]:
         """Return the job whose checkpoint a repetition of this one goes on from, and its time of submit."""

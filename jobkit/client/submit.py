@@ -37,9 +37,9 @@ from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.call import Call, LargeParts, call_head, encode_head, needed_python
-from jobkit.tasks.code import packer, project_pack
+from jobkit.tasks.code import packer
 from jobkit.tasks.info import TaskInfo, plain_arguments
-from jobkit.tasks.option_values import PROJECT_ENV
+from jobkit.tasks.option_values import ENV_WORD, env_module
 from jobkit.tasks.options import OPTIONS, JobOptions, check_submit_options
 from jobkit.tasks.references import PLAIN, Reference, ids_of, replaced
 from jobkit.tasks.registry import registry
@@ -132,14 +132,14 @@ def prepare(
     may_travel = not ref and origin.ships() and template.spec.isolation != "thread"
     if isinstance(task, TaskDef) and not is_here and (may_travel if options.ship is None else options.ship):
         pack = packer(name, options.ship, ref, [*path, *own_paths()] if ref else path)
-    variables, project = dict(options.env), None
-    if variables.pop(PROJECT_ENV, None) is not None and not is_here:
-        packages = project_pack(task.source_dir or working_directory(), name)
-        project = large.add([], RAW, packages, "the list of packages")
+    variables, packages = dict(options.env), None
+    if (word := variables.pop(ENV_WORD, "")) and not is_here:
+        listed = env_module(word).submitted(task.source_dir or working_directory(), name)
+        packages = large.add([], RAW, listed, "the list of packages")
     head = call_head(
         codec, call, has_references=bool(needs), ref=ref, path=path, cwd=cwd,
         is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=variables, large=large,
-        pack=pack, project=project, seed=seed, is_drawn=options.seed is True,
+        pack=pack, packages=packages, seed=seed, is_drawn=options.seed is True,
     )  # fmt: skip
     blobs = tuple(large.blobs[part] for part in head.part_names) if large.blobs else ()
     if not codec.allow_pickle and (why := origin.settings.only_reads):

@@ -74,6 +74,10 @@ class NoCheckpoint(JobkitError):
     """The job has no checkpoint to go on from."""
 
 
+class CannotStart(JobkitError):
+    """An attempt cannot begin; the message is the sentence for the user."""
+
+
 class JobFailed(JobkitError):
     """The job ended as `failed`. The message contains the error's type, its text and the remote traceback.
 

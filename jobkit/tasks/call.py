@@ -190,7 +190,7 @@ class CallHead(
             one.
         parts: large parts, that of the whole call first.
         code: the pack of modules that travel with it, see `jobkit.tasks.code`.
-        project: the pack of the files that name the packages of the project in which it is to run.
+        packages: what a feature makes the Python environment from in which it is to run.
         has_kit: a kit is among the arguments, and gets the settings of the worker.
         located: these parts by name, as contents or paths of files; set by a worker.
         sources: lines of the code that is sent by value, by its file name there.
@@ -216,7 +216,7 @@ class CallHead(
     parts: tuple[Part, ...] = ()
     located: dict[str, Located] = {}
     code: Part | None = None
-    project: Part | None = None
+    packages: Part | None = None
     has_kit: bool = False
 
     @property
@@ -227,7 +227,7 @@ class CallHead(
     @property
     def part_names(self) -> list[str]:
         """Names of what is stored beside the call."""
-        parts = (*self.parts, self.code, self.project)
+        parts = (*self.parts, self.code, self.packages)
         return list(dict.fromkeys(part.name for part in parts if part is not None))
 
     @property
@@ -243,7 +243,7 @@ class CallHead(
 
 def needed_python(head: CallHead) -> str:
     """Return the version of Python that a worker needs to read the code in a call; "" if any version does."""
-    return head.python if CLOUDPICKLE in head.forms and head.project is None else ""
+    return head.python if CLOUDPICKLE in head.forms and head.packages is None else ""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -391,7 +391,7 @@ def with_source(body: bytes, source: tuple[str, int] | None) -> bytes:
 
 def with_packages(body: bytes, packages: Part) -> bytes:
     """Return the body of a call that runs with the packages of a list, whatever it ran with before. Runs no code."""
-    return _edited(body, project=packages, cache="")
+    return _edited(body, packages=packages, cache="")
 
 
 #: Decodes the head of a body. Runs no code.

@@ -36,12 +36,6 @@ MAX_BYTES, MAX_FILES = 20_000_000, 2_000
 #: File of patterns, one a line, for what does not travel; in the folder that travels.
 IGNORE_FILE = ".jobkitignore"
 
-#: Files of a project that say which packages it needs, the first one preferred.
-LOCK, PROJECT, REQUIREMENTS = "uv.lock", "pyproject.toml", "requirements.txt"
-
-#: Beside `REQUIREMENTS` in the list of packages that an earlier run had: its version of Python, like "3.11".
-PYTHON = "python-version"
-
 #: Patterns that hold everywhere.
 _IGNORED = (".*", "__pycache__", "*.pyc", "*.egg-info", "node_modules", "venv", "build", "dist")
 
@@ -290,22 +284,6 @@ def packer(task: str, ship: bool | Sequence[str] | None, ref: str, roots: Sequen
         return names, lambda: packed(closure(names, roots), task)
 
     return pack
-
-
-def project_pack(folder: str, task: str) -> bytes:
-    """Return the pack of the files that say which packages the project around a folder needs.
-
-    Raises:
-        InvalidParams: there are none.
-    """
-    for each in (Path(folder), *Path(folder).parents):
-        if (each / LOCK).is_file() and (each / PROJECT).is_file():
-            return packed({LOCK: each / LOCK, PROJECT: each / PROJECT}, task)
-        if (each / REQUIREMENTS).is_file():
-            return packed({REQUIREMENTS: each / REQUIREMENTS}, task)
-    raise InvalidParams(
-        f"env='project' needs a {LOCK} (with its {PROJECT}) or a {REQUIREMENTS} in {folder} or above it", "env"
-    )
 
 
 # -- packing ----------------------------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ _LEAST_MEMORY_BYTES = 16 * 1024**2
 _MAX_AMOUNT = 1e9
 _MAX_RESOURCES = 16
 
-#: Beside variables: the job runs with the packages of the submitter's project. No variable has such a name.
-PROJECT_ENV = "=project"
+#: Among variables: the word that `env` was, which a feature knows. No variable has such a name.
+ENV_WORD = "="
 
 _MAX_VARIABLES = 100
 _MAX_VARIABLE = 32_000
@@ -203,22 +203,21 @@ def resources(name: str, value: Any) -> Mapping[str, float]:
 def env(name: str, value: Any) -> Mapping[str, str]:
     """Return variables of a job's environment by name; numbers become text. Messages contain no values.
 
-    "project" stands for the Python environment of the project.
+    A word stands for a Python environment that a feature makes, see `env_module`.
     """
-    if isinstance(value, str) and value == "project":
-        return {PROJECT_ENV: ""}
-    if isinstance(value, str) and value == "recorded":
-        raise InvalidParams(f"{name}='recorded' is for a job that has run: write job.rerun({name}='recorded')", name)
+    if (module := env_module(value)) is not None:
+        if value not in module.SUBMITTED:
+            raise InvalidParams(f"{name}={value!r} is for a job that has run: write job.rerun({name}={value!r})", name)
+        return {ENV_WORD: value}
     if not isinstance(value, Mapping) or len(value) > _MAX_VARIABLES:
-        raise InvalidParams(
-            f'{name} must be at most {_MAX_VARIABLES} variables with their values, like {{"OMP_NUM_THREADS": 4}}, or '
-            '"project" for the packages of the project',
-            name,
-        )
+        every = [each for module in modules("env") for each in module.SUBMITTED.items()]
+        words = "".join(f', or "{word}" for {what}' for word, what in every)
+        like = 'like {"OMP_NUM_THREADS": 4}' + words
+        raise InvalidParams(f"{name} must be at most {_MAX_VARIABLES} variables with their values, {like}", name)
     found = {}
     for each, text in value.items():
-        if each == PROJECT_ENV:
-            found[each] = ""
+        if each == ENV_WORD and env_module(text) is not None:
+            found[each] = text
             continue
         if not isinstance(each, str) or not _VARIABLE.fullmatch(each):
             raise InvalidParams(f"{name}: {each!r:.60} is no name of a variable: letters, digits and _", name)
@@ -231,6 +230,13 @@ def env(name: str, value: Any) -> Mapping[str, str]:
             )
         found[each] = written
     return found
+
+
+def env_module(word: object) -> Any:
+    """Return the module `env` of the feature that knows a word, or None."""
+    if not isinstance(word, str):
+        return None
+    return next((module for module in modules("env") if word in module.SUBMITTED or word in module.REPEATED), None)
 
 
 @must_be("True to draw one for each job, or a whole number from 0 to 4294967295")

@@ -75,8 +75,8 @@ class JobOptions:
         delay_s: delay of a submission; 0 for none. at: its earliest start (aware), or None.
         key: idempotency key of a submission, or "". id: id of its job (of a batch: that its ids are made from), or "".
         fresh: run even if there is a cached result.
-        env: environment variables of a submission's process, sealed with its arguments; `PROJECT_ENV` among them runs
-            it with the packages of the submitter's project.
+        env: environment variables of a submission's process, sealed with its arguments; `ENV_WORD` among them
+            stands for a Python environment that a feature makes.
         seed: seed of `random`, numpy and torch in the job's process; True to draw one for each job; None for none.
         ship: modules that travel with the function: True for all of the user's own that it needs, False for none, or
             paths of files and folders; None for those that a function sent by value needs on a shared Redis.
@@ -242,9 +242,7 @@ def check_options(given: Mapping[str, Any], *, of: str = "task") -> JobOptions:
     values: dict[str, Any] = {}
     for name, value in without_alias(given).items():
         option = table.get(name)
-        has_variables = (
-            name == "env" and isinstance(value, Mapping) and bool(value.keys() - {option_values.PROJECT_ENV})
-        )
+        has_variables = name == "env" and isinstance(value, Mapping) and bool(value.keys() - {option_values.ENV_WORD})
         if (option is None and name in OPTIONS["submission"]) or (has_variables and of == "task"):
             raise InvalidParams(
                 f"{name!r} is an option of a submission, not of the task: write task.options({name}=...)", name

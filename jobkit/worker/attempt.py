@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from jobkit.codec import Codec
 from jobkit.files.checkpoints import KEPT
-from jobkit.model import LogLine
+from jobkit.model import JobSpec, LogLine
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.plain import now_ms
@@ -24,9 +24,12 @@ from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.pictures import PICTURES_MOST
 from jobkit.run.inside.shown_values import Body, Bounds
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import AttemptNews, Claimed, Given, Kept
+from jobkit.store.values import AttemptNews, Claimed, Ending, Given, Kept
+from jobkit.tasks.call import Environment, Located
 from jobkit.worker.about import RetryPause
 from jobkit.worker.job_files import JobFiles, note
+
+T = TypeVar("T")
 
 #: Seconds after a checkpoint in which an attempt ends that waits for an answer, instead of keeping its slot.
 _FRESH_S = 60.0
@@ -148,8 +151,13 @@ class RunningAttempt:
     """A user asked it to stop."""
     run: asyncio.Task[None] | None = None
     """Executes it."""
-    building: asyncio.Task[Any] | None = None
-    """Builds its environment, before it starts."""
+    beginning: asyncio.Task[Any] | None = None
+    """Work of a feature before it starts."""
+    located: Mapping[str, Located] | None = None
+    """Large parts of its call."""
+    environment: Environment | None = None
+    """Python environment that was built for it. `folders`: that this imports from."""
+    folders: Sequence[str] = ()
     typical_s: float | None = None
     """Usual duration of its task, in seconds."""
     uses_checkpoints: bool = False
@@ -192,9 +200,14 @@ class RunningAttempt:
     def job_id(self) -> str:
         return self.claimed.spec.id
 
-    def stop_building(self) -> None:
-        if self.building is not None:
-            self.building.cancel()
+    async def stoppable(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what something returns before the start, which ends when this attempt is stopped."""
+        self.beginning = task = asyncio.get_running_loop().create_task(work)
+        return await task
+
+    def stop_beginning(self) -> None:
+        if self.beginning is not None:
+            self.beginning.cancel()
 
     @property
     def has_ended(self) -> bool:
@@ -326,3 +339,25 @@ class RunningAttempt:
         news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, more, metrics, self._told)
         self._has_numbers = False
         return news
+
+
+class Around:
+    """The part of a feature around the attempts of a worker, see `attempts.py` in `jobkit/feature.py`; here nothing."""
+
+    name = ""
+
+    async def begin(self, attempt: RunningAttempt) -> dict[str, Any]:
+        """Return what the usage of an attempt says; called before it starts, and again after StoreUnavailable.
+
+        Raises CannotStart, SignatureError or StoreUnavailable.
+        """
+        return {}
+
+    def note(self, spec: JobSpec, ending: Ending) -> None:
+        """A job has ended so."""
+
+    async def keep(self) -> None:
+        """Goes on beside the attempts until cancelled."""
+
+    async def store(self) -> None:
+        """The worker ends. Raises StoreUnavailable."""

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from jobkit.attempts import (
-    NeedMissing,
     assignment,
     checkpoint_places,
     delete_file,
@@ -31,7 +30,8 @@ from jobkit.codec import Codec
 from jobkit.features import modules
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import ErrorKind, SignatureError, StoreUnavailable
-from jobkit.parts import PartStore, PartUnavailable
+from jobkit.model.errors import CannotStart
+from jobkit.parts import PartStore
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.process.leftovers import Orphans
 from jobkit.run.shortage import shortage
@@ -41,7 +41,6 @@ from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
 from jobkit.worker.attempt import Asker, RunningAttempt, Syncs
 from jobkit.worker.capacity import Capacity
-from jobkit.worker.environments import Environments, NotBuilt
 from jobkit.worker.job_files import JobFiles, note
 
 T = TypeVar("T")
@@ -98,7 +97,6 @@ class RunningJobs:
         self._count, self.release = count, release
         self.job_files = JobFiles(settings, store, codec)
         self._parts = PartStore(store, lambda: self.job_files.file_store)
-        self._environments = Environments()
         self.asker = Asker(store, codec, pause)
         self.syncs = Syncs(self._hurry)
         self.durations = Durations(store)
@@ -172,7 +170,7 @@ class RunningJobs:
 
     def abandon(self, attempt: RunningAttempt) -> None:
         attempt.is_lost = True
-        attempt.stop_building()
+        attempt.stop_beginning()
         self.runner.stop(attempt.job_id, "kill")
 
     def of(self, job_ids: Sequence[str], held: Mapping[str, str]) -> list[RunningAttempt]:
@@ -207,20 +205,15 @@ class RunningJobs:
                 await self.job_files.continue_log(claimed)
                 [lines] = await self._once_reachable(self._store.metrics, [spec.id])
                 attempt.measured_before(lines)
-            given = located = environment = None
+            given = None
             said: dict[str, Any] = {}
             if spec.needs:
                 files = self.job_files.file_store
                 given = await self._once_reachable(needed, self._store, spec, self._codec, files)
             if spec.has_parts:
-                located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
-                building = self._environments.of_call(claimed, self._codec, located, attempt.tell)
-                attempt.building = asyncio.get_running_loop().create_task(building)
-                if (built := await attempt.building) is not None:
-                    environment, notes = built
-                    attempt.lines([note(sentence) for sentence in notes])
+                attempt.located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
             for each in self.around:
-                said |= await self._once_reachable(each.begin, environment)
+                said |= await self._once_reachable(each.begin, attempt)
             places: tuple[CheckpointPlace, ...] = ()
             if claimed.attempt > 1 or spec.retry_of:
                 given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
@@ -236,8 +229,8 @@ class RunningJobs:
                     folder,
                     given=given,
                     environ=environ,
-                    located=located,
-                    environment=environment,
+                    located=attempt.located,
+                    environment=attempt.environment,
                     checkpoints=places,
                 )
                 began = time.monotonic()
@@ -253,13 +246,13 @@ class RunningJobs:
             logger.warning("job %s rejected: %s", spec.id, error)
             outcome = refused(error)
             self.rejected += 1
-        except (NeedMissing, PartUnavailable, NotBuilt) as error:
+        except CannotStart as error:
             outcome = refused(error)
         except BaseException as error:  # ours, not the user's: the job must end all the same, and say so
             task = asyncio.current_task()
             if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
                 raise  # the loop is closed
-            if attempt.building is not None and attempt.building.cancelled():
+            if attempt.beginning is not None and attempt.beginning.cancelled():
                 outcome = Outcome("cancelled")
             else:
                 outcome = unstarted(why) if (why := shortage(error)) else self._failure(spec.id, error)
@@ -345,7 +338,7 @@ class RunningJobs:
         self.job_files.give_up()
         for attempt in list(self.attempts.values()):
             attempt.is_released = True
-            attempt.stop_building()
+            attempt.stop_beginning()
             self.runner.stop(attempt.job_id, "kill")
         if self.runs:
             await asyncio.wait(self.runs, timeout=limit_s)
@@ -410,6 +403,6 @@ class RunningJobs:
         """Request a stop until it has ended: a runner does not know an attempt yet that it is about to start."""
         if self.attempts.get(attempt.job_id) is attempt and not attempt.has_ended:
             if kind == "cancel":
-                attempt.stop_building()
+                attempt.stop_beginning()
             self.runner.stop(attempt.job_id, kind)
             asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._request, attempt, kind)

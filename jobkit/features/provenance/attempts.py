@@ -11,6 +11,8 @@ import math
 import platform
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from jobkit.codec import Codec
 from jobkit.features.provenance.contents import MadeStore
@@ -21,7 +23,7 @@ from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Ending
 from jobkit.tasks.call import Environment
-from jobkit.worker.environments import folders_of
+from jobkit.worker.attempt import Around, RunningAttempt
 
 #: Seconds after which facts of an environment that is still used are stored again.
 _AGAIN_S = 3_600.0
@@ -33,7 +35,7 @@ _LOOK_S = 0.01
 _TOUCH_S = 600.0
 
 
-class WorkerFacts:
+class WorkerFacts(Around):
     """Facts of one worker, and those that its jobs name."""
 
     name = "facts"
@@ -50,22 +52,21 @@ class WorkerFacts:
         self._latest_at = self._looked_at = -math.inf  # when it was stored, and the packages compared
         self._comparing = asyncio.Lock()
 
-    async def begin(self, environment: Environment | None) -> dict[str, str]:
-        """Return what the usage of an attempt says that begins, in an environment that was built for it or in this one.
-
-        Raises StoreUnavailable.
-        """
-        name = await (self.of_packages() if environment is None else self.of_environment(environment))
+    async def begin(self, attempt: RunningAttempt) -> dict[str, Any]:
+        """Return the name of the facts of an attempt, unless it has those of this worker. Raises StoreUnavailable."""
+        if (environment := attempt.environment) is None:
+            name = await self.of_packages()
+        else:
+            name = await self.of_environment(environment, attempt.folders)
         return {"made": name} if name else {}
 
-    async def of_environment(self, environment: Environment) -> str:
+    async def of_environment(self, environment: Environment, folders: Sequence[str]) -> str:
         """Store the facts of jobs in an environment that was built for them; return their name, "" if there are none.
 
         Raises StoreUnavailable.
         """
         made, stored_at = self._built.get(environment.prefix, (None, -math.inf))
         if made is None and (own := await self._gathered()) is not None:
-            folders = await asyncio.to_thread(folders_of, environment)
             made = in_environment(own, environment.prefix, environment.version, folders)
         if made is not None and time.monotonic() - stored_at > _AGAIN_S:
             await self._store.keep(sealed(made, self._codec), self._ttl_ms)

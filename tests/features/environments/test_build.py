@@ -22,6 +22,9 @@ import redis
 import jobkit
 from jobkit.client.loop import background
 from jobkit.codec import Codec, digest
+from jobkit.features.environments.build import Environments, NotBuilt
+from jobkit.features.environments.env import submitted
+from jobkit.features.environments.recorded import LOCK, PROJECT, PYTHON, REQUIREMENTS
 from jobkit.features.provenance.attempts import WorkerFacts
 from jobkit.features.provenance.contents import MadeStore
 from jobkit.features.provenance.facts import Made, name_of, sealed
@@ -29,10 +32,8 @@ from jobkit.model.made import ProcessFacts
 from jobkit.settings import Settings
 from jobkit.tasks import code
 from jobkit.tasks.call import Environment
-from jobkit.worker.environments import Environments, NotBuilt
 from tests.support import wait_until
-
-from .conftest import Bench
+from tests.worker.conftest import Bench
 
 pytestmark = pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")
 
@@ -44,7 +45,8 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def ready(below: Path, content: bytes) -> Environment:
     """Return the environment for a list of packages, in a folder of the test."""
-    return await Environments(below / "envs").ready(content, digest(content), lambda _: None)
+    environment, _ = await Environments(below / "envs").ready(content, digest(content), lambda _: None)
+    return environment
 
 
 def wheel(folder: Path, version: str, value: int) -> Path:
@@ -106,15 +108,14 @@ async def test_facts_of_an_environment_are_stored_also_soon_after_the_machine_ha
 
     store: Any = SimpleNamespace(part=lambda _: SimpleNamespace(keep=keep))
     facts = WorkerFacts(Settings(), "w", store, Codec.from_secret("of these tests"))
-    (tmp_path / "lib" / "python3" / "site-packages").mkdir(parents=True)
     monkeypatch.setattr("jobkit.features.provenance.attempts.time", SimpleNamespace(monotonic=lambda: 60.0))
     environment = Environment(str(tmp_path), sys.executable, "3.13.0")
 
-    name = await facts.of_environment(environment)
+    name = await facts.of_environment(environment, [str(tmp_path)])
 
     assert name in kept
     kept.clear()
-    assert await facts.of_environment(environment) == name
+    assert await facts.of_environment(environment, [str(tmp_path)]) == name
     assert kept == []  # for an hour
 
 
@@ -155,20 +156,20 @@ def test_a_job_runs_again_with_the_packages_that_made_its_result(bench: Bench, t
 
 
 async def test_a_recorded_python_that_is_not_here_is_named(tmp_path: Path) -> None:
-    content = code.pack_of({code.REQUIREMENTS: b"", code.PYTHON: b"3.99"})
+    content = code.pack_of({REQUIREMENTS: b"", PYTHON: b"3.99"})
 
     with pytest.raises(NotBuilt, match=r"made with Python 3.99, which is not on .*: uv python install 3.99"):
         await ready(tmp_path, content)
 
 
 async def test_an_environment_is_built_once_and_its_progress_is_told(project: Path, tmp_path: Path) -> None:
-    content = code.project_pack(str(project / "below"), "f")
+    content = submitted(str(project / "below"), "f")
     told: list[str] = []
     builders = [Environments(tmp_path / "envs") for _ in range(3)]
 
     found = await asyncio.gather(*(each.ready(content, digest(content), told.append) for each in builders))
 
-    assert len({each.prefix for each in found}) == 1
+    assert len({environment.prefix for environment, _ in found}) == 1
     assert "building the environment, 0 s" in told
     assert told[-1] == ""
     before = len(told)
@@ -178,7 +179,7 @@ async def test_an_environment_is_built_once_and_its_progress_is_told(project: Pa
 
 async def test_a_build_that_fails_says_what_uv_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "requirements.txt").write_text("not a requirement\n")
-    content = code.project_pack(str(tmp_path), "f")
+    content = submitted(str(tmp_path), "f")
 
     with pytest.raises(NotBuilt, match=r"could not be built on .* \(uv pip\): "):
         await ready(tmp_path, content)
@@ -192,7 +193,7 @@ async def test_settings_of_uv_that_another_user_left_beside_the_environments_are
     (tmp_path / "links").mkdir()
     wheel(tmp_path / "links", "6.6", 6)
     (tmp_path / "uv.toml").write_text(f"no-index = true\nfind-links = [{str(tmp_path / 'links')!r}]\n")
-    content = code.pack_of({code.REQUIREMENTS: b"travelling==6.6\n"})
+    content = code.pack_of({REQUIREMENTS: b"travelling==6.6\n"})
 
     with pytest.raises(NotBuilt, match="No solution found"):
         await ready(tmp_path, content)
@@ -204,8 +205,8 @@ async def test_a_project_is_no_member_of_a_workspace_that_another_user_left_besi
     head = 'version = 1\nrequires-python = ">=3.9"\n'
     own = '[[package]]\nname = "mine"\nversion = "0.1"\nsource = { virtual = "%s" }\n'
     files = {
-        code.PROJECT: '[project]\nname = "mine"\nversion = "0.1"\nrequires-python = ">=3.9"\ndependencies = []\n',
-        code.LOCK: head + own % ".",
+        PROJECT: '[project]\nname = "mine"\nversion = "0.1"\nrequires-python = ">=3.9"\ndependencies = []\n',
+        LOCK: head + own % ".",
     }
     content = code.pack_of({name: text.encode() for name, text in files.items()})
     path = f"envs/projects/{digest(content)[:32]}"
@@ -257,4 +258,4 @@ def test_a_build_ends_when_its_job_is_cancelled_and_is_not_disturbed_when_its_wo
 
 def test_a_folder_without_a_list_of_packages_is_refused_at_the_submit(tmp_path: Path) -> None:
     with pytest.raises(jobkit.InvalidParams, match="env='project' needs a uv.lock"):
-        code.project_pack(str(tmp_path), "f")
+        submitted(str(tmp_path), "f")

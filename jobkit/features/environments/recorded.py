@@ -12,7 +12,13 @@ from collections.abc import Iterator
 
 from jobkit.model import JobkitError, JobSnapshot
 from jobkit.model.made import MadeBy, Origin
-from jobkit.tasks.code import PYTHON, REQUIREMENTS, pack_of
+from jobkit.tasks.code import pack_of
+
+#: Files of a project that say which packages it needs, the first one preferred.
+LOCK, PROJECT, REQUIREMENTS = "uv.lock", "pyproject.toml", "requirements.txt"
+
+#: Beside `REQUIREMENTS` in the list of packages that an earlier run had: its version of Python, like "3.11".
+PYTHON = "python-version"
 
 #: So many packages at most are installed.
 _PACKAGES_MOST = 2_000

@@ -1,5 +1,5 @@
 """`job.rerun(env="recorded")`: which packages are asked for, and which jobs are refused. With a worker:
-`tests/worker/test_environments.py`."""
+`test_build.py`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import jobkit
-from jobkit.client.recorded import recorded_packages
+from jobkit.features.environments.recorded import PYTHON, REQUIREMENTS, recorded_packages
 from jobkit.model import JobSnapshot, JobSpec, JobState
 from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
-from jobkit.tasks.code import PYTHON, REQUIREMENTS, files_of
+from jobkit.tasks.code import files_of
 
 
 def job(**usage: Any) -> JobSnapshot:

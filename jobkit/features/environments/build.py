@@ -1,6 +1,6 @@
 """Python environments that the worker builds for jobs, by uv, once per content.
 
-The list of packages comes with the job: the files of its project, or what an earlier run of it had (`tasks/code.py`).
+The list of packages comes with the job: the files of its project, or what an earlier run of it had (`env.py`).
 An environment is a folder by the SHA-256 of that list and of the worker's Python. One process builds it, under a lock
 of the file system; others wait. uv holds the lock, too, since it may outlive a worker that is killed. At last the
 environment gets a file by which it finds the worker's own packages behind its own, so that its jobs find jobkit.
@@ -20,18 +20,15 @@ import site
 import sys
 import sysconfig
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
-from jobkit.codec import Codec, Subject
+from jobkit.features.environments.recorded import LOCK, PYTHON, REQUIREMENTS
 from jobkit.files.file_store import temporary
-from jobkit.model import JobkitError, SignatureError
-from jobkit.store.values import Claimed
-from jobkit.tasks.call import Environment, Located, content_of, python_version, read_head
-from jobkit.tasks.code import LOCK, PYTHON, REQUIREMENTS, files_of, private, unpacked
+from jobkit.model.errors import CannotStart
+from jobkit.tasks.call import Environment, python_version
+from jobkit.tasks.code import files_of, private, unpacked
 
 #: A build may take so many seconds. Its progress is told so often.
 _LIMIT_S, _TELL_S = 1_800.0, 1.0
@@ -53,7 +50,7 @@ _KEPT_S = 30 * 86_400.0
 _SAID = 600
 
 
-class NotBuilt(JobkitError):
+class NotBuilt(CannotStart):
     """An environment could not be built; the message is the sentence for the user. `said`: what uv said."""
 
     def __init__(self, message: str, said: str = "") -> None:
@@ -67,25 +64,8 @@ class Environments:
     def __init__(self, below: Path | None = None) -> None:
         self._below = below or temporary() / f"jobkit-envs-{os.getuid()}"
 
-    async def of_call(
-        self, claimed: Claimed, codec: Codec, located: Mapping[str, Located], tell: Callable[[str], None]
-    ) -> tuple[Environment, list[str]] | None:
-        """Return the environment for a call that came with a list of packages, and what the user should know of it.
-
-        None if there is no list. See `ready`.
-        """
-        spec = claimed.spec
-        _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
-        head = replace(read_head(call), located=dict(located))
-        if head.project is None:
-            return None
-        if not codec.allow_pickle:
-            raise SignatureError("it chooses packages, and those need a signing key (JOBKIT_SECRET)")
-        content = await asyncio.to_thread(content_of, head, head.project)
-        return await self.ready(content, head.project.name, tell), _notes(content)
-
-    async def ready(self, content: bytes, name: str, tell: Callable[[str], None]) -> Environment:
-        """Return the environment for a list of packages, built if needed.
+    async def ready(self, content: bytes, name: str, tell: Callable[[str], None]) -> tuple[Environment, list[str]]:
+        """Return the environment for a list of packages, built if needed, and the folders that it imports from.
 
         Args:
             content: pack of the list. name: its SHA-256. tell: shows what happens.
@@ -108,7 +88,10 @@ class Environments:
                 telling.cancel()
             tell("")
         os.utime(prefix / _READY)
-        return Environment(str(prefix), str(prefix / "bin" / "python"), (prefix / _READY).read_text("utf-8"))
+        version = (prefix / _READY).read_text("utf-8")
+        [folder] = (prefix / "lib").glob("python*/site-packages")
+        own = sys.path if (folder / _OWN_PACKAGES).exists() else ()
+        return Environment(str(prefix), str(prefix / "bin" / "python"), version), [str(folder), *own]
 
     async def _build(self, content: bytes, name: str, prefix: Path, lock: int) -> None:
         await _whole(shutil.rmtree, prefix, ignore_errors=True)  # of a build that was killed
@@ -208,7 +191,7 @@ class _Recorded(_OfProject):
         return None
 
 
-def _notes(content: bytes) -> list[str]:
+def notes_of(content: bytes) -> list[str]:
     """Return the comments of a recorded list of packages, which say what is not as recorded."""
     return [line.removeprefix("# ") for line in _recorded_lines(content) if line.startswith("#")]
 
@@ -241,18 +224,12 @@ def _finish(prefix: Path) -> None:
         lines = [f"import site; site.addsitedir({path!r})\n" for path in own if path]
         (folder / _OWN_PACKAGES).write_text("".join(lines), "utf-8")
     else:
-        (folder / "jobkit").symlink_to(Path(__file__).parents[1])
+        (folder / "jobkit").symlink_to(Path(__file__).parents[2])
     config = (prefix / "pyvenv.cfg").read_text("utf-8")
     version = re.search(r"(?m)^version(?:_info)? *= *(\S+)", config)
     aside = prefix / f"{_READY}.new"
     aside.write_text(version[1] if version else "", "utf-8")
     aside.rename(prefix / _READY)
-
-
-def folders_of(environment: Environment) -> list[str]:
-    """Return the folders that a built environment imports from. Blocks."""
-    [folder] = Path(environment.prefix, "lib").glob("python*/site-packages")
-    return [str(folder), *(sys.path if (folder / _OWN_PACKAGES).exists() else ())]
 
 
 async def _whole(function: Callable[..., object], *args: Any, **options: Any) -> None:
