@@ -7,7 +7,8 @@ load a feature's modules by what they are for, when they are first used:
   that brings it about; `lua/lib/call.lua` lists the moments.
 - `store.py`: verbs of the store, as a `StorePart`, which `store.part(...)` makes.
 - `kit.py`: the class of its noun, and a class with the verbs that the kit itself has; `nouns.py` beside the list names
-  both. Its verbs that submit stand there, too; `verbs.py` beside the list gives them to a kit and its `options(...)`.
+  both. Its verbs that submit stand there, too; `verbs.py` beside the list gives them to a kit and its `options(...)`,
+  and `jobs.py` the verbs of a job to `Job`.
 - `named.py`: what a name at the command line stands for that is no task's: `call_of(name, pairs)`, a function with its
   arguments from `["n=5"]`, or None; `names()`, the names that complete, each with a word.
 - `joblib.py`: what `import jobkit.joblib` loads: a backend of joblib.
@@ -19,6 +20,10 @@ load a feature's modules by what they are for, when they are first used:
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
 - `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.
 - `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
+- `card_section.py`: a section of the card of a job, with its script and style sheet beside it: `NAME`;
+  `is_stale(snapshot, shown)` tells whether its data are old, and `read(kit, snapshot)`, a coroutine, returns them;
+  `form(access, put)` makes what answers its requests, `ACTIONS`: each with the action that it needs.
+- `history.py`: what the history of a job tells: `lines(snapshot)`, each about one `NOUN`, for saved cards and shells.
 - `actions.py`: actions of the pages, which it registers when it is loaded.
 - `said.py`: `said(store)`, a coroutine that returns what each page says on top while something is wrong, or "".
 - `index.py`: `Index(store, hub)`, which answers queries that the store is slow at: `page`, `count` and `activity`.
@@ -89,9 +94,9 @@ class Feature:
 
     Attributes:
         name: of its folder, and of its noun.
-        parts: its modules that others load: "store", "routes", "page", "section", "card", "reader", "actions",
-            "named", "joblib", "said", "index", "older", "doctor", "starts", "fleet", "beside", "submitter", "attempts",
-            "made", "contents", "coded", "due", "options", "env", "token".
+        parts: its modules that others load: "store", "routes", "page", "section", "card", "card_section", "reader",
+            "actions", "history", "named", "joblib", "said", "index", "older", "doctor", "starts", "fleet", "beside",
+            "submitter", "attempts", "made", "contents", "coded", "due", "options", "env", "token".
         door: for jobs of another queue's client.
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.

@@ -31,7 +31,7 @@ PROGRAMS = {Path("demo.py")}
 LIST, FEATURE = "features", "features/NAME"
 
 #: Modules beside the list that name types of features.
-LISTED = ("names", "nouns", "verbs")
+LISTED = ("jobs", "names", "nouns", "verbs")
 
 #: The features that each feature is declared to come after, and may import.
 AFTER = {feature.name: feature.after for feature in FEATURES}

@@ -29,7 +29,7 @@ ELSEWHERE = {
     "login_links": ["tests/features/sharing/test_dashboard.py"],
     "parts": ["tests/client/test_parts.py", "tests/worker/test_parts.py"],
     "pytest_plugin": ["tests/testing"],
-    "questions": ["tests/http/test_questions.py", "tests/worker/test_questions.py"],
+    "questions": ["tests/features/questions"],
 }
 
 

@@ -41,7 +41,6 @@ COMMANDS = {
     "show": ("jobs", "Show everything about a job."),
     "watch": ("jobs", "Follow a job to its end."),
     "logs": ("jobs", "Print the log of a job."),
-    "answer": ("jobs", "Answer the question of a job, or show it."),
     "cancel": ("jobs", "Ask jobs to stop."),
     "retry": ("jobs", "Run ended jobs again."),
     "batch": ("batches", "List, show, cancel, retry or delete batches."),

@@ -39,7 +39,6 @@ from jobkit.model import (
     JobSnapshot,
     JobState,
     LogLine,
-    QuestionClosed,
     SubmitUnanswered,
     attempts_of,
 )
@@ -49,14 +48,12 @@ from jobkit.model.limits import resources_text
 from jobkit.model.made import MadeBy
 from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
-from jobkit.model.question import closed_questions
 from jobkit.model.result import cancellation_of
 from jobkit.model.start import Start, outlook
 from jobkit.model.trace import lines_of
 from jobkit.store.completion import unknown
 from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
-from jobkit.tasks.params import describe
 
 #: Words for the environment of a repetition, with what they stand for.
 ENVS = {word: what for module in modules("env") for word, what in module.REPEATED.items()}
@@ -220,7 +217,8 @@ def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None
     if len(attempts) > 1 or (attempts and attempts[0].reason):
         lines = (f"{a.number}  {a.outcome:<10} {duration(a.duration_s):<9} {a.reason}" for a in attempts)
         out.section("attempts", lines)
-    out.section("questions", (one.sentence for one in closed_questions(snapshot.history)))
+    for each in modules("history"):
+        out.section(f"{each.NOUN}s", each.lines(snapshot))
     out.section("log", (line.text for line in kit.logs(snapshot.id, tail=10)))
     if snapshot.state is JobState.SUCCEEDED:
         out.section("result", result_text(preview, snapshot.summary).splitlines())
@@ -346,45 +344,6 @@ def _found(kit: Kit, job_id: str, search: str, level: str, tail: int | None) -> 
         if not found.cursor and len(found.lines) < 5000:
             return
         after = found.cursor or found.lines[-1].n
-
-
-@click.command()
-@id_argument
-@click.argument("values", nargs=-1, metavar="[NAME=VALUE | VALUE]...")
-@as_json_option
-def answer(job_id: str, values: tuple[str, ...], as_json: bool) -> None:
-    """Answer the question of a job; without values, show it.
-
-    \b
-    jobkit answer 5f0c1234                    # shows the question
-    jobkit answer 5f0c1234 noise=3 keep=true  # a question with several fields
-    jobkit answer 5f0c1234 yes                # a question for one value
-    """
-    kit = jobkit.connect()
-    job_id = out.find(kit, job_id)
-    snapshot = kit.snapshot(job_id)
-    key = snapshot.asking[0].key if snapshot.asking else ""
-    question = kit.question(job_id, key) if key else None
-    if question is None and not values:
-        raise QuestionClosed(f"job {job_id} asks nothing now; `jobkit jobs is:asking` lists the jobs that ask")
-    if question is None or values:
-        try:
-            kit.answer(job_id, question.parse(values) if question is not None else " ".join(values), key=key)
-        except JobkitError:
-            out.note(kit, "answer", "job", [job_id], 1)
-            raise
-        out.note(kit, "answer", "job", [job_id])
-        click.echo(f"{job_id} answered")
-    elif as_json:
-        out.echo_json({"id": job_id, "key": key, "asked_at": snapshot.asking[0].at, **question.to_json()})
-    else:
-        click.echo(out.block(question.text))
-        if question.problem:
-            out.echo(f"The answer before was refused: {question.problem}")
-        out.facts({"asked": out.ago(snapshot.asking[0].at), "until": out.ago(snapshot.asking[0].due)})
-        for spec in question.params:
-            name = "" if question.is_one else f"{spec.name}="
-            out.echo(f"  {name}  {describe(spec)}{'' if spec.required else ', optional'}  {spec.help}".rstrip())
 
 
 @click.command()

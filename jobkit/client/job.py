@@ -20,6 +20,7 @@ from jobkit.above import ui
 from jobkit.client import checks
 from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id, slices
 from jobkit.client.outputs import Artifact, Checkpoint, Logs, Metrics
+from jobkit.features.jobs import OfJob
 from jobkit.model import (
     Attempt,
     InvalidParams,
@@ -40,7 +41,6 @@ from jobkit.model.made import MadeBy
 from jobkit.run.inside import context
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.tasks.option_values import env_module
-from jobkit.tasks.question import Question
 from jobkit.tasks.shown import Shown
 from jobkit.tasks.values import MISSING
 
@@ -63,7 +63,7 @@ class _MetricsParameter(FromSnapshot):
 
 
 @named_by_id
-class Job(Shown, EndingHandle[JobSnapshot], Generic[R]):
+class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`.
 
     For type checkers `Job[R]` is a job whose result is an `R`, and `Job` one of any result.
@@ -257,19 +257,6 @@ class Job(Shown, EndingHandle[JobSnapshot], Generic[R]):
         Returns False if it has already ended.
         """
         return self._kit.cancel(self.id, reason, at_checkpoint=checkpoint)
-
-    def question(self) -> Question | None:
-        """Return the question that it asks people now (the oldest of several), None if it asks nothing."""
-        return self._kit.question(self.id)
-
-    def answer(self, value: Any = MISSING, /, **values: Any) -> None:
-        """Answer the question that it asks: `job.answer(True)` or, with several fields, `job.answer(noise=3)`.
-
-        Raises:
-            InvalidParams: the answer is not allowed; names the value.
-            QuestionClosed: it was answered before, it is too late, or the job asks nothing.
-        """
-        self._kit.answer(self.id, values if value is MISSING else value)
 
     def retry(self) -> Job[R]:
         """Run an ended job once more with the same arguments; a new job, which names this one as `retry_of`."""

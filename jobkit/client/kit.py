@@ -120,7 +120,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     waits_for = on_loop("verbs", Verbs.waits_for)
     waits_for_many = on_loop("verbs", Verbs.waits_for_many)
     expected_starts = on_loop("verbs", Verbs.expected_starts)
-    question = on_loop("verbs", Verbs.question)
     audit = on_loop("verbs", Verbs.audit)
     events = stream("verbs", all_events)
     job_events = stream("verbs", events_of_job)
@@ -155,7 +154,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
 
     # -- stopping, deleting -------------------------------------------------------------------------------------------
 
-    answer = on_loop("verbs", Verbs.answer)
     cancel = on_loop("verbs", Verbs.cancel)
     cancel_many = on_loop("verbs", Verbs.cancel_many)
     delete = on_loop("verbs", Verbs.delete)

@@ -17,7 +17,6 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-import jobkit.questions as questions
 from jobkit.attempts import read_preview
 from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
@@ -32,7 +31,6 @@ from jobkit.model import (
     JobNotFound,
     JobSnapshot,
     JobState,
-    OpenQuestion,
     SignatureError,
     StoreUnavailable,
     UnknownTask,
@@ -53,7 +51,6 @@ from jobkit.store.sending import Sender
 from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked
-from jobkit.tasks.question import Question
 from jobkit.tasks.registry import registry, unknown_task
 
 logger = logging.getLogger("jobkit.client")
@@ -308,18 +305,6 @@ class Verbs:
         """The error for a task that cannot be submitted by name; ask `tasks` before."""
         return UnknownTask(self.refused_tasks.get(name) or unknown_task(name, known))
 
-    async def question(self, job_id: str, key: str = "") -> Question | None:
-        """Return the question that a job asks people now (the oldest of several), or None.
-
-        Args:
-            key: of a certain question.
-
-        Raises:
-            JobNotFound: the job is not kept.
-            SignatureError: its worker did not seal the question for it.
-        """
-        return await questions.read(self.store, self.codec, await self.snapshot(job_id), key)
-
     async def waits_for(self, job_id: str) -> str:
         """Return why a queued job cannot start yet, in words: "waits for 1 of 2 places of train ada; 3 jobs ahead".
 
@@ -397,22 +382,6 @@ class Verbs:
         before = await self.snapshot(job_id)
         await self.cancel_many([job_id], reason, at_checkpoint=at_checkpoint, by=by)
         return not before.is_terminal
-
-    async def answer(self, job_id: str, answer: Any, *, by: str | None = None, key: str = "") -> OpenQuestion:
-        """Answer the question that a job asks (the oldest of several), and return it. The first answer counts.
-
-        Args:
-            answer: values by name, or the one value that is asked for.
-            by: who answers; the user of this process unless given.
-            key: of a certain question.
-
-        Raises:
-            InvalidParams: the answer is not allowed; names the value.
-            QuestionClosed: it was answered before, it is too late, or the job asks nothing.
-            JobNotFound: the job is not kept.
-        """
-        by = user_name() if by is None else by
-        return await questions.answer(self.store, self.codec, await self.snapshot(job_id), answer, by=by, key=key)
 
     async def cancel_many(
         self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False, by: str | None = None

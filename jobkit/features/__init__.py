@@ -1,7 +1,7 @@
 """`FEATURES`: what jobkit has beside its kernel, in the order in which they take part; `jobkit/feature.py` says how.
 
-A feature that is deleted with its folder and its lines here, in `names.py`, `nouns.py` and `verbs.py` leaves a jobkit
-that works without it.
+A feature that is deleted with its folder and its lines here, in `jobs.py`, `names.py`, `nouns.py` and `verbs.py` leaves
+a jobkit that works without it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _NAMES = (
     "arq",
     "studies",
     "forecasts",
+    "questions",
 )
 
 FEATURES: tuple[Feature, ...] = tuple(importlib.import_module(f"jobkit.features.{name}").FEATURE for name in _NAMES)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jobkit.features.failures.kit import Failures
     from jobkit.features.mercure.kit import KitMercure
     from jobkit.features.pools.kit import KitPools, Pools
+    from jobkit.features.questions.kit import Questions
     from jobkit.features.schedules.kit import KitSchedules, Schedules
     from jobkit.features.studies.kit import Studies
 
@@ -26,6 +27,7 @@ class Nouns(_Typed):
     archive: NounOf[Archive] = NounOf("Archive")
     failures: NounOf[Failures] = NounOf("Failures")
     pools: NounOf[Pools] = NounOf("Pools")
+    questions: NounOf[Questions] = NounOf("Questions")
     schedules: NounOf[Schedules] = NounOf("Schedules")
     studies: NounOf[Studies] = NounOf("Studies")
     if not TYPE_CHECKING:

@@ -57,7 +57,9 @@ def delete(features: Path, name: str) -> None:
     for path in features.glob("*.py"):
         text = re.sub(rf"(import .*?)(, )?\b{name}\b", r"\1", path.read_text("utf-8")).replace("import ,", "import")
         kept = [line for line in text.splitlines() if not re.search(rf"\b{name}\b| import *$", line)]
-        path.write_text("\n".join([*kept, "    pass", ""] if kept[-1].endswith('"""') else kept), "utf-8")
+        if kept[-1].endswith(('"""', ":")):  # its class, or the last block of its class, is empty now
+            kept += ["    pass" if kept[-1].endswith('"""') else "        pass", ""]
+        path.write_text("\n".join(kept), "utf-8")
 
 
 def test_a_feature_comes_after_those_that_it_imports_from() -> None:

@@ -62,7 +62,7 @@ def test_a_card_tells_how_long_its_job_waited_and_leaves_default_arguments_out()
 def test_only_what_changed_is_sent() -> None:
     view = queued()
     whole, parts = view.updates(T0)
-    assert (set(whole), parts) == ({"snapshot", "log", "preview", "artifacts", "question", "made"}, {})
+    assert (set(whole), parts) == ({"snapshot", "log", "preview", "artifacts", "sections", "made"}, {})
     assert view.updates(T0) == ({}, {})
 
     view.log([LogLine("hello", MS, n=1)])

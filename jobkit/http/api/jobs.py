@@ -166,24 +166,6 @@ async def move_job(call: ApiCall) -> Any:
     return (await find(call)).to_json()
 
 
-async def question(call: ApiCall) -> Any:
-    """Read the question that a job asks people."""
-    snapshot = await find(call)
-    found = await call.kit.aio.question(snapshot.id) if snapshot.asking else None
-    if found is None:
-        raise Problem(404, "no_question", f"job {snapshot.id} asks nothing now", "id")
-    asked = snapshot.asking[0]
-    times = {"key": asked.key, "asked_at": iso(asked.at), "due_at": iso(asked.due)}
-    return times | found.to_json() | {"shown": found.shown}
-
-
-async def answer(call: ApiCall) -> Any:
-    """Answer the question of a job; the first answer counts."""
-    snapshot, body = await find(call), call.body
-    asked = await call.kit.aio.answer(snapshot.id, body.answer, by=call.grant.subject, key=body.key)
-    return {"key": asked.key, "text": asked.text, "asked_at": iso(asked.at)}
-
-
 async def remove(call: ApiCall) -> Response:
     """Delete an ended job with its result, logs and artifacts."""
     snapshot = await find(call)

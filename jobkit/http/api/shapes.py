@@ -287,27 +287,6 @@ class Move(Struct, forbid_unknown_fields=True, kw_only=True):
     priority: Annotated[Priority | UnsetType, doc("Another priority; higher first.")] = UNSET
 
 
-class Answer(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The answer to a question."""
-
-    answer: Annotated[Any, doc("Values by name, or the one value that is asked for, as the question's `schema` says.")]
-    key: Annotated[str, doc("`key` of the question; the oldest open one unless given.", max_length=100)] = ""
-
-
-class QuestionJson(Struct):
-    """A question of a running job; `shown` is the preview of what it shows, `schema` the JSON Schema of the answer."""
-
-    key: str
-    asked_at: datetime
-    due_at: datetime | None
-    text: str
-    params: list[dict[str, Any]]
-    is_one: bool
-    problem: str
-    schema: dict[str, Any]
-    shown: dict[str, Any]
-
-
 class BatchList(Struct, forbid_unknown_fields=True, kw_only=True):
     """Filter of the list of batches."""
 
@@ -339,7 +318,6 @@ NOT_ALWAYS = {"source"}
 
 
 ArtifactsJson = answer("ArtifactsJson", artifacts=list[ArtifactJson])
-AnsweredJson = answer("AnsweredJson", "The question that was answered.", key=str, text=str, asked_at=datetime)
 MetricsJson = answer("MetricsJson", "Curves by name.", metrics=dict[str, CurveJson])
 AuditJson = answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
 BatchesJson = answer("BatchesJson", batches=list[BatchJson])  # type: ignore[valid-type]  # made at run time

@@ -351,11 +351,6 @@ async def _retry(call: ActionCall, job_id: str) -> None:
     call.made.append((await call.kit.aio.retry(job_id, owner=call.person.name, from_checkpoint=from_checkpoint)).id)
 
 
-async def _answer_question(call: ActionCall, job_id: str) -> None:
-    answer, key = call.details.get("answer"), str(call.details.get("key") or "")
-    await call.kit.aio.answer(job_id, answer, by=call.person.name, key=key)
-
-
 async def _delete(call: ActionCall) -> None:
     if call.details.get("led"):
         await _delete_led(call)
@@ -414,7 +409,6 @@ def _stop(how: str) -> Do:
 action("submit", each(_submit), "submitted", on="task", own_too=True)
 action("sweep", each(_sweep), "submitted", on="task", own_too=True)
 action("cancel", _cancel, "cancelled")
-action("answer", each(_answer_question), "answered")
 action("retry", each(_retry), "submitted again")
 action("change", each(_change), "submitted again")
 action("delete", _delete, "deleted")

@@ -17,15 +17,15 @@ class Card extends LiveCard {
     if (model.get("keyboard")) this.listen(document, "keydown", (event) => this.key(event));
     this.show();
     this.showPreview();
-    this.question.show();
+    this.showSections();
     this.pane.show(true);
     ask(model, "hello", {v: this.job.v});
     requestAnimationFrame(() => this.pane.show(true));  // scrolling needs a height, and that needs the document
   }
 
   get listeners() {
-    return {snapshot: () => this.show(), preview: () => this.showPreview(), actions: () => { this.showActions(); this.question.show(); },
-      question: () => this.question.show(), made: () => this.showFacts(), answered: () => this.question.answer(),
+    return {snapshot: () => this.show(), preview: () => this.showPreview(), actions: () => { this.showActions(); this.showSections(); },
+      sections: () => this.showSections(), made: () => this.showFacts(), replied: () => this.sections.forEach((each) => each.replied()),
       artifacts: () => this.showArtifacts(), alike: () => this.showAlike(), file: () => this.takeFile()};
   }
 
@@ -40,7 +40,7 @@ class Card extends LiveCard {
 
   themed() {
     this.showPreview();
-    this.question.showPreview();
+    this.sections.forEach((each) => each.themed());
     this.pictures.themed();
   }
 
@@ -59,16 +59,13 @@ class Card extends LiveCard {
     n.error = h("section", {class: "failure", "aria-label": "Error", hidden: true});
     n.alike = h("button", {class: "btn quiet small", hidden: true, title: "The group of failures", onclick: () => ask(this.model, "group", {id: this.group})});
     n.result = h("section", {class: "result", "aria-label": "Result", hidden: true});
-    this.question = new Question(this);
-    n.toldTitle = h("summary");
-    n.toldList = h("dl");
-    n.told = unfolding(h("details", {class: "facts told", hidden: true}, n.toldTitle, n.toldList));
+    this.sections = SECTIONS.map((Section) => new Section(this));
     n.attemptsTitle = h("summary");
     n.attemptList = h("ol", {class: "timeline"});
     n.attempts = unfolding(h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList));
     n.details = unfolding(h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl"))));
     this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta, n.again, n.loads),
-      n.mover, n.alert, this.question.root, n.error, n.result, (this.curves = new CurvePane(this)).el, (this.pictures = new Pictures(this.model)).root, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.told, n.attempts, n.details, n.live);
+      n.mover, n.alert, ...this.sections.map((each) => each.root), n.error, n.result, (this.curves = new CurvePane(this)).el, (this.pictures = new Pictures(this.model)).root, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, ...this.sections.map((each) => each.below), n.attempts, n.details, n.live);
   }
 
   show() {
@@ -103,7 +100,6 @@ class Card extends LiveCard {
     put(n.message, job.message || "");
     n.message.title = job.message || "";
     this.showError();
-    this.showTold();
     this.showAttempts();
     this.showFacts();
     this.showActions();
@@ -113,6 +109,8 @@ class Card extends LiveCard {
     if (before && before !== face) put(n.live, `${job.title || job.task}: ${word}${job.error && face === "failed" ? `, ${job.error.type}` : ""}`);
     if (before === "running" && face === "failed") this.pane.show(true);
   }
+
+  showSections() { this.sections.forEach((each) => each.show()); }
 
   /** Show CPU and memory of the processes of a running job. */
   showLoad() {
@@ -138,7 +136,7 @@ class Card extends LiveCard {
     const job = this.job, n = this.n;
     if (!job || !job.id) return;
     const running = job.state === "running";
-    this.question.tick();
+    this.sections.forEach((each) => each.tick());
     this.showElapsed(running || job.finished_at ? job : {});
     n.elapsed.title = job.started_at ? `started ${exact(job.started_at)}${job.finished_at ? `\nended ${exact(job.finished_at)}` : ""}` : "";
     if (n.bar.classList.contains("usual")) n.fill.style.width = usualWidth(this.since(job.started_at) || 0, job.typical_s);
@@ -205,17 +203,6 @@ class Card extends LiveCard {
     this.n.alike.hidden = more < 1;
     this.group = told?.group;
     put(this.n.alike, `${number(more)} more like this`);
-  }
-
-  /** Show the questions that were answered. */
-  showTold() {
-    const told = this.job.told || [], n = this.n;
-    n.told.hidden = !told.length;
-    if (!isNew(n.toldList, told)) return;
-    put(n.toldTitle, many(told.length, "question"));
-    n.toldList.replaceChildren(...told.flatMap((each) => [h("dt", {class: "muted", text: each.text}),
-      h("dd", {title: exact(each.at)}, each.is_late ? h("span", {class: "muted", text: `not answered in ${duration(each.waited_s)}`})
-        : [h("span", {class: "mono", text: each.said}), h("span", {class: "muted", text: ` · ${[each.by, `after ${duration(each.waited_s)}`].filter(Boolean).join(", ")}`})])]));
   }
 
   showAttempts() {

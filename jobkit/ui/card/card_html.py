@@ -14,6 +14,7 @@ from html import escape
 from typing import Any
 
 from jobkit.client.tables import Table
+from jobkit.features import modules
 from jobkit.model import JobSnapshot, JobState, LogLine, attempts_of
 from jobkit.model.cells import Cell, written
 from jobkit.model.format import (
@@ -31,7 +32,6 @@ from jobkit.model.format import (
     size,
 )  # fmt: skip
 from jobkit.model.metrics import Point
-from jobkit.model.question import closed_questions
 from jobkit.model.result import ended_text
 from jobkit.model.trace import Frame, Raised, frame_count, line_of, picture_of, rows_of
 from jobkit.run.inside.pictures import PICTURE
@@ -254,10 +254,12 @@ def _log(last: Sequence[LogLine], total: int) -> str:
 
 
 def _told(snapshot: JobSnapshot) -> str:
-    told = closed_questions(snapshot.history)
-    if not told:
-        return ""
-    return folded(many(len(told), "question"), "".join(f"<p>{brief(one.sentence, 500)}</p>" for one in told[-_ROWS:]))
+    parts = []
+    for each in modules("history"):
+        if lines := each.lines(snapshot):
+            shown = "".join(f"<p>{brief(line, 500)}</p>" for line in lines[-_ROWS:])
+            parts.append(folded(many(len(lines), each.NOUN), shown))
+    return "".join(parts)
 
 
 def _attempts(snapshot: JobSnapshot) -> str:

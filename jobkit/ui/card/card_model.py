@@ -22,7 +22,6 @@ from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
 from jobkit.model.load import WorkerLoad
 from jobkit.model.metrics import NO_METRICS
 from jobkit.model.plain import dumps, instant, iso, to_json
-from jobkit.model.question import closed_questions
 from jobkit.model.start import Start, outlook
 from jobkit.model.trace import picture_of
 from jobkit.store.values import ArtifactInfo
@@ -33,7 +32,7 @@ from jobkit.ui.card.log_lines import shown_line
 LOG_LINES = 500
 
 #: The card's texts that replace what it has; from `preview` on, JSON of the attribute of that name.
-_WHOLE = ("snapshot", "log", "preview", "artifacts", "question", "made")
+_WHOLE = ("snapshot", "log", "preview", "artifacts", "sections", "made")
 
 #: The states that a queued or scheduled job comes from.
 _TO_QUEUE = (EventType.SUBMITTED, EventType.QUEUED, EventType.LOST, EventType.RELEASED)
@@ -44,7 +43,7 @@ class CardModel:
     """One job as its card shows it.
 
     Attributes:
-        question: that it asks, see `jobkit.ui.card.question`.
+        sections: data of the sections that features add, by their names.
         defaults: of the task's parameters, if known: arguments that equal them are left out of the brief.
         needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
         connection: whether events arrive, see `EventHub.connection`.
@@ -71,7 +70,7 @@ class CardModel:
     preview: Mapping[str, Any] | None = None
     is_deleted: bool = False
     artifacts: list[dict[str, Any]] = field(default_factory=list)
-    question: Mapping[str, Any] = field(default_factory=dict)
+    sections: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     made: Sequence[tuple[str, str]] = ()
     held: str = ""
     start: Start | None = None
@@ -175,17 +174,10 @@ class CardModel:
             self.artifacts = artifacts
             self._dirty.add("artifacts")
 
-    @property
-    def has_other_question(self) -> bool:
-        """True if the job has another first question than `question`, or none any more."""
-        asking = self.snapshot.asking
-        told = (asking[0].key, len(asking) - 1) if asking else (None, None)
-        return told != (self.question.get("key"), self.question.get("more"))
-
-    def ask(self, question: Mapping[str, Any]) -> None:
-        """Set the question that was read."""
-        self.question = question
-        self._dirty.add("question")
+    def tell(self, name: str, section: Mapping[str, Any]) -> None:
+        """Set the data of a section that were read; {} for a section that has nothing to show."""
+        self.sections[name] = section
+        self._dirty.add("sections")
 
     def keep_one(self, wire: Mapping[str, Any]) -> bool:
         """Add an artifact that was just saved, or replace the one of its name."""
@@ -282,7 +274,6 @@ class CardModel:
             "waited_s": waited,
             "runs_again": {name: {"id": job.id, "face": job.face} for name, job in self.chain.items()},
             "queued_at": iso(queued_at),
-            "told": [to_json(each) for each in closed_questions(snapshot.history)],
             "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts],
             "chain": picture_of(error),
             "now": iso(now),

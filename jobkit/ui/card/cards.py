@@ -38,9 +38,9 @@ class JobCard(LivePage):
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        snapshot, log, log_append, preview, artifacts, question, made, metrics, metrics_append: texts that the browser
+        snapshot, log, log_append, preview, artifacts, sections, made, metrics, metrics_append: texts that the browser
             shows first; see `CardModel`. Later ones bypass them, see `SessionBridge`.
-        answered: what is wrong with an answer, see `AnswerForm`.
+        replied: the reply to the newest request of a section.
         alike: how many more have failed like this job, after the browser has asked.
         file: the answer to a request for an artifact or a log, see `downloads`.
         refused: why the last request failed.
@@ -59,9 +59,9 @@ class JobCard(LivePage):
     log_append = param.String(default="")
     preview = param.String(default="")
     artifacts = param.String(default="")
-    question = param.String(default="")
+    sections = param.String(default="")
     made = param.String(default="")
-    answered = param.String(default="")
+    replied = param.String(default="")
     metrics = param.String(default="")
     metrics_append = param.String(default="")
     alike = param.String(default="")

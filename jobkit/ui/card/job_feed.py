@@ -27,18 +27,23 @@ from jobkit.tasks.info import defaults_of
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import answer, pictures_of
-from jobkit.ui.card.question import AnswerForm, read_question
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import CALM_S, CURVES_S, Deliver, Pacer, SharedFeed, Subscriber, answered, soon
 
 logger = logging.getLogger("jobkit.ui")
 
-#: Actions that the buttons of a card may request.
-ACTIONS = ("answer", "cancel", "retry", "move", "rerun", "compare", "tell")
+#: Sections that features add to the card.
+SECTIONS = tuple(modules("card_section"))
+
+#: Actions that the buttons of a card may request, and those that requests of a section need.
+ACTIONS = (
+    *dict.fromkeys(action for section in SECTIONS for action in section.ACTIONS.values()),
+    *("cancel", "retry", "move", "rerun", "compare", "tell"),
+)
 
 #: Texts of a card that shows no job.
 EMPTY = dict.fromkeys(
-    ("snapshot", "log", "preview", "artifacts", "metrics", "question", "made", "answered", "file", "refused", "told"),
+    ("snapshot", "log", "preview", "artifacts", "metrics", "sections", "made", "replied", "file", "refused", "told"),
     "",
 )
 
@@ -68,7 +73,7 @@ class JobFeed(SharedFeed[Subscriber]):
         self._calm = self.paced(CURVES_S, self.flush, is_prompt=False)
         self._gates = self.paced(_AFTER_NEWS_S, self._look_at_gates)
         self._health = self.paced(0.0, self._look_at_health)
-        self._questions = self.paced(0.0, self._read_question)
+        self._sections = self.paced(0.0, self._read_sections)
         self._is_ending = False
 
     def add(self, subscriber: Subscriber) -> None:
@@ -106,8 +111,7 @@ class JobFeed(SharedFeed[Subscriber]):
         await self._read_chain(view)
         if is_new:
             await self._read_outputs(view)
-        if view.has_other_question:
-            view.ask(await read_question(self.kit, view.snapshot))
+        await self._tell_sections(view)
         view.connected(self.kit.hub.connection(self.kit.hub.is_live))
         self.model = view
 
@@ -139,10 +143,16 @@ class JobFeed(SharedFeed[Subscriber]):
             found = await self.kit.verbs.store.snapshots([*named.values()])
             view.learn(_now(), chain={name: job for name, job in zip(named, found, strict=True) if job is not None})
 
-    async def _read_question(self) -> None:
-        if (view := self.model) is not None and view.has_other_question:
-            view.ask(await read_question(self.kit, view.snapshot))
+    async def _read_sections(self) -> None:
+        if (view := self.model) is not None and await self._tell_sections(view):
             self.poke()
+
+    async def _tell_sections(self, view: CardModel) -> bool:
+        """Read the sections of features whose data are old; return whether there were any."""
+        stale = [each for each in SECTIONS if each.is_stale(view.snapshot, view.sections.get(each.NAME, {}))]
+        for each in stale:
+            view.tell(each.NAME, await each.read(self.kit, view.snapshot))
+        return bool(stale)
 
     def take(self, event: JobEvent) -> None:
         if event.job_id == CONTROL:
@@ -151,8 +161,8 @@ class JobFeed(SharedFeed[Subscriber]):
             if self.model.take(event):
                 is_chart = event.type is EventType.LOGGED and "metrics" in event.data
                 self._poke_calmly() if is_chart else self.poke()
-                if self.model.has_other_question:
-                    self._questions.poke()
+                if event.type not in (EventType.LOGGED, EventType.PROGRESSED):
+                    self._sections.poke()
             if self.model.needs_snapshot or self.model.curves.is_behind:
                 self.reload()
             self._end_if_terminal()
@@ -280,7 +290,12 @@ class CardControl(Control):
         self._window_s = window_s
         self._newest: dict[str, tuple[str, Mapping[str, Any]]] = {}  # job and request
         self._pacers = {kind: Pacer(0.0, partial(self._fetch_newest, kind), Runners()) for kind in self.NEWEST}
-        self._answers = AnswerForm(access, lambda texts: self._put(texts, {}))
+        self._forms = {
+            request: (action, form)
+            for section in SECTIONS
+            for form in [section.form(access, lambda reply: self._put({"replied": reply}, {}))]
+            for request, action in section.ACTIONS.items()
+        }
         self.job_id = ""
 
     def follow(self, job_id: str) -> None:
@@ -322,9 +337,10 @@ class CardControl(Control):
             background.spawn(self._look_alike())
         elif action == "group" and self._on_group is not None:
             self._on_group(str(asked.get("id", ""))[:40])
-        elif action in ("answer", "check-answer"):
-            if "answer" in self._actions:
-                background.spawn(self._answers.do(job_id, asked))
+        elif action in self._forms:
+            needed, form = self._forms[action]
+            if needed in self._actions:
+                background.spawn(form.do(job_id, asked))
         elif action == "open" and (other := self._of_chain(str(asked.get("id", "")))):
             self._on_action("open", other)
         elif action in self._actions and action in ("rerun", "compare"):

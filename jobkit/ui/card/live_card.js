@@ -16,6 +16,9 @@ function keptOf(model, state, readers, states = firstStates) {
 
 const firstStates = new WeakMap();
 
+/** Sections that features add to the card of a job: classes with `root`, `below` (its details), and `show`, `replied`, `themed`, `tick`. */
+const SECTIONS = [];
+
 class LiveCard extends View {
   /** A subclass has `build()`, and `listeners`: what to call when a text of the model has changed. */
   constructor(model, el) {

@@ -1,4 +1,4 @@
-"""The question of a job on its card: the texts `question` and `answered`, and what the browser's form asks for."""
+"""The questions of a job on its card: the data of their section, and the requests of its form."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from typing import Any
 
 from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot
-from jobkit.model.plain import dumps, iso
+from jobkit.model.plain import dumps, iso, to_json
+from jobkit.model.question import closed_questions
 from jobkit.tasks.question import ONE, Question
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_model import read_form, refusal
+
+NAME = "questions"
+
+#: Requests of the form, each with the action that it needs.
+ACTIONS = {"answer": "answer", "check-answer": "answer"}
+
+#: `_state` of a job that has asked nothing.
+_NOTHING = ["", 0, 0]
 
 _numbers = itertools.count(1)
 
@@ -20,30 +29,43 @@ _numbers = itertools.count(1)
 _FIELDS = 200
 
 
-async def read_question(kit: Kit, snapshot: JobSnapshot) -> dict[str, Any]:
-    """Return the question that a job asks first, as its card shows it; {} if it asks nothing."""
+def is_stale(snapshot: JobSnapshot, shown: Mapping[str, Any]) -> bool:
+    """Return whether a job has asked, or was answered, since its section was read."""
+    return bool(shown.get("state", _NOTHING) != _state(snapshot))
+
+
+def _state(snapshot: JobSnapshot) -> list[Any]:
+    """Return the key of the question that a job asks first, and how many are open and closed."""
+    asking = snapshot.asking
+    return [asking[0].key if asking else "", len(asking), len(closed_questions(snapshot.history))]
+
+
+async def read(kit: Kit, snapshot: JobSnapshot) -> dict[str, Any]:
+    """Return the question that a job asks first, if it asks one, and the closed ones."""
+    data = {"state": _state(snapshot), "told": [to_json(each) for each in closed_questions(snapshot.history)]}
     if not snapshot.asking:
-        return {}
+        return data
     asked, more = snapshot.asking[0], len(snapshot.asking) - 1
     shown: dict[str, Any] = {"key": asked.key, "asked_at": iso(asked.at), "due_at": iso(asked.due), "more": more}
     try:
-        question = await kit.aio.question(snapshot.id, asked.key)
+        question = await kit.aio.questions.get(snapshot.id, asked.key)
     except JobkitError as error:
-        return {**shown, "text": asked.text, "unavailable": str(error)}
+        return {**data, **shown, "text": asked.text, "unavailable": str(error)}
     if question is None:  # answered just now
-        return {}
+        return data
     facts = question.to_json()
-    return shown | {name: facts[name] for name in ("text", "params", "problem")} | {"shown": question.shown}
+    facts = {name: facts[name] for name in ("text", "params", "problem")}
+    return {**data, **shown, **facts, "shown": question.shown}
 
 
 class AnswerForm:
     """Requests of the form for an answer, on one card.
 
     Args:
-        put: shows the text `answered`, which has errors by field ("" for the form as a whole).
+        put: sends the browser a reply, which has errors by field ("" for the form as a whole).
     """
 
-    def __init__(self, access: Actions, put: Callable[[Mapping[str, str]], object]) -> None:
+    def __init__(self, access: Actions, put: Callable[[str], object]) -> None:
         self._access, self._put = access, put
         self._key, self._checked = "", dict[str, str]()
 
@@ -51,7 +73,7 @@ class AnswerForm:
         """Check a field ("check-answer"), or answer the question ("answer")."""
         key, fields, name = str(asked.get("key", ""))[:100], asked.get("fields") or {}, str(asked.get("name", ""))
         try:
-            question = await self._access.kit.aio.question(job_id, key)
+            question = await self._access.kit.aio.questions.get(job_id, key)
         except JobkitError as error:
             return self._tell(key, {"": str(error)})
         if question is None:
@@ -78,4 +100,7 @@ class AnswerForm:
         return {(reply.error.field or "") if isinstance(reply.error, InvalidParams) else "": reply.problem}
 
     def _tell(self, key: str, errors: Mapping[str, str], **facts: Any) -> None:
-        self._put({"answered": dumps({"key": key, "errors": errors, **facts, "n": next(_numbers)})})
+        self._put(dumps({"key": key, "errors": errors, **facts, "n": next(_numbers)}))
+
+
+form = AnswerForm

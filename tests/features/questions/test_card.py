@@ -12,8 +12,7 @@ import jobkit
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage
-
-from .test_card_in_browser import card
+from tests.ui.test_card_in_browser import card
 
 pytestmark = pytest.mark.browser
 
@@ -109,7 +108,7 @@ def test_a_card_says_that_a_job_waits_for_an_answer_without_a_slot(stage: Stage,
     page.wait_for_selector(".chip:has-text('Asks')")
     assert "waits for an answer" in text_of(page, ".meta")
     assert "object" in text_of(page, ".question .shown")
-    stage.kit.answer(job, True, by="ada")
+    stage.kit.questions.answer(job, True, by="ada")
 
     page.wait_for_selector(".chip:has-text('Queued')")
     assert "ada" in page.locator(".told dd").text_content()

@@ -12,9 +12,9 @@ import pytest
 import jobkit
 from jobkit.client.job import Job
 from tests.support import wait_until
+from tests.worker.conftest import Bench
 
 from . import asking
-from .conftest import Bench
 
 
 def asks(job: Job, text: str = "", times: int = 1) -> str:
@@ -42,7 +42,7 @@ def of(job: Job, *types: str) -> list[Any]:
 def test_a_job_waits_for_the_answer_of_a_person(
     bench: Bench, function: Callable[..., Any], options: dict[str, Any]
 ) -> None:
-    bench.worker("-t", "tests.worker.asking")
+    bench.worker("-t", "tests.features.questions.asking")
     job = bench.kit.options(**options).submit(function, bench.file())
     asks(job)
 
@@ -86,10 +86,10 @@ def test_the_first_of_two_answers_counts_and_the_second_hears_whose_it_was(bench
     bench.worker()
     job = bench.kit.submit(asking.cut, bench.file())
     key = asks(job)
-    bench.kit.answer(job.id, {"noise": 1}, by="ada")
+    bench.kit.questions.answer(job.id, {"noise": 1}, by="ada")
 
     with pytest.raises(jobkit.QuestionClosed, match="was answered by ada just now"):
-        bench.kit.answer(job.id, {"noise": 2}, by="bob", key=key)
+        bench.kit.questions.answer(job.id, {"noise": 2}, by="bob", key=key)
     assert job.result(60) == asking.Cut(1)
     with pytest.raises(
         jobkit.QuestionClosed,
@@ -137,7 +137,7 @@ def test_coroutines_ask_side_by_side(bench: Bench) -> None:
     job = bench.kit.submit(asking.both)
     wait_until(lambda: len(job.asking) == 2)
 
-    bench.kit.answer(job.id, "blue", key=asks(job, "Colour"))
+    bench.kit.questions.answer(job.id, "blue", key=asks(job, "Colour"))
     job.answer("ada")
 
     assert job.result(60) == ["ada", "blue"]
@@ -152,7 +152,7 @@ def test_a_question_that_is_not_answered_in_time_raises_in_the_job(bench: Bench)
     assert job.result(60) == "Unanswered: no answer came within 300 ms: Go on?"
     assert len(of(job, "unanswered")) == 1
     with pytest.raises(jobkit.QuestionClosed, match="it is too late"):
-        bench.kit.answer(job.id, True, key=asked.data["key"])
+        bench.kit.questions.answer(job.id, True, key=asked.data["key"])
     with pytest.raises(jobkit.QuestionClosed, match="Its last question could be answered until .* too late: Go on"):
         job.answer(True)
 
@@ -208,7 +208,7 @@ def test_a_job_with_a_fresh_checkpoint_waits_without_a_slot_and_goes_on_from_the
 def test_what_a_job_has_started_waits_in_its_slot_for_the_answer_to_its_question(
     bench: Bench, function: Callable[..., Any], options: dict[str, Any]
 ) -> None:
-    bench.worker("-t", "tests.worker.asking")
+    bench.worker("-t", "tests.features.questions.asking")
     job = bench.kit.options(**options).submit(function, bench.file())
     asks(job)
 

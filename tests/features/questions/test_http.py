@@ -8,6 +8,13 @@ from typing import Annotated
 import httpx
 
 import jobkit
+from tests.http.conftest import _own_registry as _own_registry
+from tests.http.conftest import http as http
+from tests.http.conftest import kit as kit
+from tests.http.conftest import redis_server as redis_server
+from tests.http.conftest import serve as serve
+from tests.http.conftest import site as site
+from tests.http.conftest import stage as stage
 from tests.http.site import Site
 from tests.http.test_rest import submit
 from tests.ui.stage import Stage

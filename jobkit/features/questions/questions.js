@@ -1,6 +1,6 @@
-// The question of a job on its card (question.py): what it shows, and the form for the answer. assets.py puts it in front of card.js.
+// The questions of a job on its card (card_section.py): what the open one shows, the form for its answer, and the closed ones.
 
-class Question extends Fields {
+class Questions extends Fields {
   constructor(card) {
     super();
     this.card = card;
@@ -18,11 +18,15 @@ class Question extends Fields {
     this.root = h("form", {class: "question jk-fields", "aria-label": "Question", novalidate: true, autocomplete: "off", hidden: true, onsubmit: (event) => { event.preventDefault(); this.submit(); },
       onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } }},
       h("header", {class: "strip"}, h("h4", {text: "Question"}), n.since), n.text, n.problem, n.shown, n.fields, n.trouble, n.footer);
+    n.toldTitle = h("summary");
+    n.toldList = h("dl");
+    this.below = unfolding(h("details", {class: "facts told", hidden: true}, n.toldTitle, n.toldList));
   }
 
   /** A new question; one that is shown already keeps what was typed. */
   show() {
-    const n = this.n, asked = parse(this.model.get("question"), null), mayAnswer = parse(this.model.get("actions"), []).includes("answer");
+    const n = this.n, asked = parse(this.model.get("sections"), {})?.questions, mayAnswer = parse(this.model.get("actions"), []).includes("answer");
+    this.showClosed(asked?.told || []);
     this.asked = asked?.key ? asked : null;
     this.root.hidden = !this.asked;
     put(n.more, asked?.more ? `${many(asked.more, "more question")}` : "");
@@ -38,12 +42,12 @@ class Question extends Fields {
     n.fields.replaceChildren(...params.map((spec) => this.field(isOne && spec.name === "answer" ? {...(spec.kind === "bool" && spec.required !== false ? {...spec, kind: "choice", choices: [["yes", true], ["no", false]], isBool: true} : spec), shown: "Answer"} : spec)));
     n.fields.hidden = n.footer.hidden = !params.length;
     n.trouble.hidden = true;
-    this.showPreview();
+    this.themed();
     this.ready();
     this.tick();
   }
 
-  showPreview() {
+  themed() {
     const preview = this.asked?.shown, dark = this.card.root.dataset.theme === "dark", isFigure = Boolean(preview?.bokeh);
     if (!isNew(this.n.shown, [this.asked?.key, isFigure && dark])) return;
     const blocks = preview && Object.keys(preview).length ? previewBlocks(preview, dark) : [];
@@ -81,9 +85,20 @@ class Question extends Fields {
     this.mark();
   }
 
+  /** Show the questions that were answered. */
+  showClosed(told) {
+    const n = this.n;
+    this.below.hidden = !told.length;
+    if (!isNew(n.toldList, told)) return;
+    put(n.toldTitle, many(told.length, "question"));
+    n.toldList.replaceChildren(...told.flatMap((each) => [h("dt", {class: "muted", text: each.text}),
+      h("dd", {title: exact(each.at)}, each.is_late ? h("span", {class: "muted", text: `not answered in ${duration(each.waited_s)}`})
+        : [h("span", {class: "mono", text: each.said}), h("span", {class: "muted", text: ` · ${[each.by, `after ${duration(each.waited_s)}`].filter(Boolean).join(", ")}`})])]));
+  }
+
   /** The reply to a check or an answer. */
-  answer() {
-    const reply = parse(this.model.get("answered"), null);
+  replied() {
+    const reply = parse(this.model.get("replied"), null);
     if (!reply || reply.key !== this.asked?.key) return;
     if (reply.is_check) {
       for (const [name, text] of Object.entries(reply.errors)) {
@@ -96,3 +111,5 @@ class Question extends Fields {
     else put(this.n.submit, "Answered");
   }
 }
+
+SECTIONS.push(Questions);

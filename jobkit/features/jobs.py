@@ -1,0 +1,23 @@
+"""Verbs of features that a `Job` has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jobkit.feature import VerbOf
+
+if TYPE_CHECKING:
+    from jobkit.features.questions.of_job import JobQuestions
+
+    class _TypedJob(JobQuestions):
+        pass
+else:
+    _TypedJob = object
+
+
+class OfJob(_TypedJob):
+    """Base of the jobs, with a line for each verb of a feature."""
+
+    if not TYPE_CHECKING:
+        answer = VerbOf("questions", "JobQuestions.answer", "Job")
+        question = VerbOf("questions", "JobQuestions.question", "Job")
