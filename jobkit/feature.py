@@ -50,6 +50,7 @@ load a feature's modules by what they are for, when they are first used:
 - `due.py`: `waiting(store)`, the number of jobs that come by themselves, and `submit_due(store, codec)`, which submits
   those that are due and returns their ids; for places without workers.
 - `options.py`: checks of options of `@task`, by their names.
+- `settings.py`: `READERS` of settings, each with the words for its values, as in `jobkit/settings.py`.
 - `env.py`: words that `env` of a submit may be beside variables, `SUBMITTED`, or that of a rerun, `REPEATED`, each with
   what it stands for; `submitted(folder, task)` and `repeated(word, connection, job, head)` return what travels with
   the call, as its `packages`.
@@ -96,7 +97,7 @@ class Feature:
         name: of its folder, and of its noun.
         parts: its modules that others load: "store", "routes", "page", "section", "card", "card_section", "reader",
             "actions", "history", "named", "joblib", "said", "index", "older", "doctor", "starts", "fleet", "beside",
-            "submitter", "attempts", "made", "contents", "coded", "due", "options", "env", "token".
+            "submitter", "attempts", "made", "contents", "coded", "due", "options", "env", "settings", "token".
         door: for jobs of another queue's client.
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.

@@ -7,7 +7,6 @@ never read the environment.
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import re
 import sys
@@ -21,10 +20,10 @@ from typing import Any, Self
 
 import platformdirs
 
+from jobkit.features import modules
 from jobkit.joined import INLINE, Membership, membership_of
 from jobkit.model import InvalidParams
 from jobkit.model.format import bytes_in, seconds_in
-from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.person import Role
 
 #: Allowed schemes of `url`. The documentation of `connect` says what each does.
@@ -131,7 +130,7 @@ class Settings:
     origins: tuple[str, ...] = ()
     login: str = ""
     roles: Mapping[str, str] = field(default_factory=dict)
-    notify: tuple[NotifyRule, ...] = field(default=(), repr=False)
+    notify: tuple[Any, ...] = field(default=(), repr=False)
     otel: bool = False
     mlflow: str = ""
     log_format: str = "text"
@@ -383,7 +382,11 @@ def _project_table(start: Path) -> tuple[Path, dict[str, Any]]:
 
 def _parse(name: str, value: Any, origin: str) -> Any:
     """Return `value` as the type of setting `name`, or raise `InvalidParams` with `origin` in the message."""
-    read, wanted = _READERS.get(name) or _READERS[_TYPES[name]]
+    reader = _READERS.get(name) or _READERS.get(_TYPES[name])
+    reader = reader or next((found for module in modules("settings") if (found := module.READERS.get(name))), None)
+    if reader is None:
+        raise InvalidParams(f"{origin}: no feature has the setting {name}", name)
+    read, wanted = reader
     try:
         return read(value)
     except InvalidParams as error:
@@ -463,15 +466,6 @@ def _routing(value: Any) -> dict[str, str]:
     return {pattern: checked_name("queue", queue) for pattern, queue in _pairs(value, str.partition).items()}
 
 
-def _tables(value: Any) -> dict[str, Mapping[str, Any]]:
-    """Parse tables by name from a file, or from JSON in the environment."""
-    if isinstance(value, str):
-        value = json.loads(value)
-    if not isinstance(value, Mapping) or not all(isinstance(table, Mapping) for table in value.values()):
-        raise TypeError
-    return {str(name): dict(table) for name, table in value.items()}
-
-
 def _roles(value: Any) -> dict[str, str]:
     roles = _pairs(value, str.rpartition)
     for pattern, role in roles.items():
@@ -481,18 +475,6 @@ def _roles(value: Any) -> dict[str, str]:
                 "roles",
             )
     return {pattern: str(role) for pattern, role in roles.items()}
-
-
-def _rules(value: Any) -> tuple[NotifyRule, ...]:
-    """Parse rules from a file's tables or from JSON in the environment."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise InvalidParams(f"notify is not valid JSON: {error}", "notify") from None
-    if not isinstance(value, (list, tuple)):
-        raise TypeError
-    return tuple(rule if isinstance(rule, NotifyRule) else NotifyRule.read(rule) for rule in value)
 
 
 _TYPES = {f.name: f.type for f in fields(Settings)}
@@ -516,8 +498,6 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "origins": (_list, "origins of web pages, comma-separated"),
     "routing": (_routing, "a table of pattern = queue"),
     "roles": (_roles, "a table of pattern = role"),
-    "pools": (_tables, "a table of pools, each a table of options"),
-    "notify": (_rules, "a list of rules"),
     "start_method": (partial(_choice, START_METHODS), f"one of {', '.join(START_METHODS)}"),
     "made_by": (partial(_choice, MADE_BY), f"one of {', '.join(MADE_BY)}"),
     "log_format": (partial(_choice, LOG_FORMATS), f"one of {', '.join(LOG_FORMATS)}"),

@@ -35,8 +35,8 @@ from jobkit.client.verbs import Verbs
 from jobkit.feature import NounOf
 from jobkit.features.nouns import Nouns
 from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
+from jobkit.model.events import kinds_of
 from jobkit.model.neighbours import HasNeighbours, similar
-from jobkit.model.notify_rule import kinds_of
 from jobkit.run.inside import context
 from jobkit.settings import Settings
 from jobkit.store.events import EventHub

@@ -7,13 +7,14 @@ may be dropped or replaced by newer ones, and are not needed to compute the stat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from jobkit.model.errors import InvalidParams
 from jobkit.model.plain import to_json
 
 
@@ -176,3 +177,19 @@ class JobEvent(msgspec.Struct, frozen=True, repr_omit_defaults=True):
         """Return JSON-compatible data for the CLI and HTTP; times as ISO 8601."""
         json = {name: to_json(getattr(self, name)) for name in ("job_id", "seq", "type", "at", "data")}
         return {**json, "id": self.id} if self.id else json
+
+
+#: Names of events that a rule or a hook may want: the numbered events, and "ended" for any terminal state.
+EVENT_NAMES = ("ended", *(str(kind) for kind in EventType if not kind.is_news and kind is not EventType.DELETED))
+
+
+def kinds_of(names: Iterable[str]) -> frozenset[EventType]:
+    """Return the event types of these names, which are checked."""
+    kinds: set[EventType] = set()
+    for name in names:
+        if name not in EVENT_NAMES:
+            raise InvalidParams(f"on must be one or several of {', '.join(EVENT_NAMES)}, not {name!r}", "on")
+        kinds |= {EventType(end) for end in TERMINAL} if name == "ended" else {EventType(name)}
+    if not kinds:
+        raise InvalidParams(f"on needs an event: one or several of {', '.join(EVENT_NAMES)}", "on")
+    return frozenset(kinds)

@@ -13,6 +13,6 @@ from jobkit.feature import Feature
 
 FEATURE = Feature(
     name="notify",
-    parts=frozenset({"store", "reader", "doctor"}),
+    parts=frozenset({"store", "reader", "doctor", "settings"}),
     services={"worker": ("notify", "otel", "mlflow")},
 )

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from jobkit.features.notify.rule import NotifyRule
 from jobkit.features.notify.sinks import TIMEOUT_S, DeliveryRefused, KeptSink, sentence
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.model.batch import BatchInfo
-from jobkit.model.notify_rule import NotifyRule
 from jobkit.settings import Settings
 
 #: Sentences of a digest; of more, their number.

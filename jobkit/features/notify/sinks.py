@@ -15,8 +15,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from jobkit.codec import RETIRED
+from jobkit.features.notify.rule import NotifyRule
 from jobkit.model import EventType, JobEvent, JobSnapshot
-from jobkit.model.notify_rule import NotifyRule
 from jobkit.settings import Settings
 
 #: Seconds until a delivery times out.

@@ -13,7 +13,7 @@ from jobkit.feature import Feature
 
 FEATURE = Feature(
     name="pools",
-    parts=frozenset({"store", "section", "doctor", "fleet"}),
+    parts=frozenset({"store", "section", "doctor", "fleet", "settings"}),
     after=("sharing",),
     commands={"pool": "Keep workers on ssh, Slurm, Dask, Ray or Kubernetes while jobs wait."},
 )

@@ -14,10 +14,10 @@ from jobkit.client.loop import background
 from jobkit.features.notify.addresses import Address, Message, digest_of
 from jobkit.features.notify.notifier import Notifier
 from jobkit.features.notify.reader import about
+from jobkit.features.notify.rule import NotifyRule
 from jobkit.features.notify.sinks import DeliveryRefused
 from jobkit.features.notify.store import ToldStore
 from jobkit.model import EventType, InvalidParams, JobEvent, JobkitError, JobSnapshot, JobSpec, JobState
-from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.person import Person, Role
 from jobkit.model.plain import to_ms
 from jobkit.settings import Settings, user_name

@@ -16,10 +16,10 @@ import jobkit.features.notify.store
 from jobkit.client.loop import background
 from jobkit.features.notify.doctor import refusals
 from jobkit.features.notify.notifier import Notifier, pause_s
+from jobkit.features.notify.rule import NotifyRule
 from jobkit.features.notify.sinks import DeliveryRefused, Webhook, message_of
 from jobkit.features.notify.store import ToldStore, Unsent
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState
-from jobkit.model.notify_rule import NotifyRule
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from tests.support import wait_until

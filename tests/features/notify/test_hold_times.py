@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from jobkit.features.notify.rule import HoldTimes
 from jobkit.model import InvalidParams
-from jobkit.model.notify_rule import HoldTimes
 
 
 def at(text: str) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, time, timedelta
 from fnmatch import fnmatchcase
@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from jobkit.model.errors import InvalidParams
-from jobkit.model.events import TERMINAL, EventType
+from jobkit.model import EventType, InvalidParams
+from jobkit.model.events import kinds_of
 from jobkit.model.format import seconds_in
 
 _DAY = timedelta(days=1)
@@ -93,22 +93,6 @@ def _next(wall: datetime, at: time) -> datetime:
 
 def _is_within(at: time, begin: time, end: time) -> bool:
     return begin <= at < end if begin < end else at >= begin or at < end
-
-
-#: Allowed names of events in a rule: the numbered events, and "ended" for any terminal state.
-EVENT_NAMES = ("ended", *(str(kind) for kind in EventType if not kind.is_news and kind is not EventType.DELETED))
-
-
-def kinds_of(names: Iterable[str]) -> frozenset[EventType]:
-    """Return the event types of these names, which are checked."""
-    kinds: set[EventType] = set()
-    for name in names:
-        if name not in EVENT_NAMES:
-            raise InvalidParams(f"on must be one or several of {', '.join(EVENT_NAMES)}, not {name!r}", "on")
-        kinds |= {EventType(end) for end in TERMINAL} if name == "ended" else {EventType(name)}
-    if not kinds:
-        raise InvalidParams(f"on needs an event: one or several of {', '.join(EVENT_NAMES)}", "on")
-    return frozenset(kinds)
 
 
 @dataclass(frozen=True, slots=True)
