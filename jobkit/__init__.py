@@ -52,10 +52,10 @@ if TYPE_CHECKING:
         UnknownTask,
     )
     from jobkit.run.inside.asking import ask
-    from jobkit.run.inside.bars import progress
     from jobkit.run.inside.checkpoints import checkpoint, resume
     from jobkit.run.inside.context import current
     from jobkit.run.inside.live import log_metrics, show
+    from jobkit.run.inside.progress import progress
     from jobkit.tasks.specs import Range
 
 __version__ = "0.1.0"
@@ -118,7 +118,7 @@ _MODULES = {
     "checkpoint": "jobkit.run.inside.checkpoints",
     "current": "jobkit.run.inside.context",
     "log_metrics": "jobkit.run.inside.live",
-    "progress": "jobkit.run.inside.bars",
+    "progress": "jobkit.run.inside.progress",
     "resume": "jobkit.run.inside.checkpoints",
     "show": "jobkit.run.inside.live",
     "task": "jobkit.tasks.registry",

@@ -43,6 +43,12 @@ load a feature's modules by what they are for, when they are first used:
 - `attempts.py`: `around(settings, worker, store, codec)`, what acts around a worker's attempts, as an `Around` of
   `jobkit/worker/attempt.py`.
 - `made.py`: `reader(store, codec)`: `of(snapshots)`, a coroutine that returns the `MadeBy` of each job.
+- `values.py`: values of libraries: `preview(value, preview, png_limit)` puts what shows one into its preview, and
+  returns a line about it, or None for other values; `file(name, value)` returns a media type and the content of a file,
+  or None; `render(value, preview, limit)`, if it is there, replaces a simple picture by the exact one.
+- `patches.py`: changes of libraries in processes of jobs: `PATCHES`, functions by names of the modules that they
+  change once these are loaded; `DISPLAYS`, whether they are about what a notebook would show; `own()` is called in a
+  process that runs nothing but jobs.
 - `contents.py`: contents in the store that go with jobs to an export or the archive: their `KIND`; `NAME`, a pattern;
   `names(dump)`, those that a job has, and `named_in(body)`, those that a content itself names; `CONTENTS`, the part of
   the store with `whole`, `keep` and `of_workers`.
@@ -95,9 +101,7 @@ class Feature:
 
     Attributes:
         name: of its folder, and of its noun.
-        parts: its modules that others load: "store", "routes", "page", "section", "card", "card_section", "reader",
-            "actions", "history", "named", "joblib", "said", "index", "older", "doctor", "starts", "fleet", "beside",
-            "submitter", "attempts", "made", "contents", "coded", "due", "options", "env", "settings", "token".
+        parts: those of its modules that others load, by the names above without ".py".
         door: for jobs of another queue's client.
         services: settings of which each of its services, "worker" or "server", needs one.
         after: names of the features that it imports from; they are earlier in the list.

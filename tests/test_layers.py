@@ -48,7 +48,7 @@ KNOWN_TO = {
     "anywidget": {"ui"},
     "ipywidgets": {"ui"},
     "click": {"cli", FEATURE},
-    "rich": {"cli", "run"},
+    "rich": {"cli", FEATURE},
     "joblib": {FEATURE},
     "opentelemetry": {FEATURE},
     "mlflow": {FEATURE},
@@ -59,7 +59,7 @@ KNOWN_TO = {
     "ray": {FEATURE},
     "kubernetes": {FEATURE},
     "jupyter_scheduler": {FEATURE},
-    "pyarrow": {FEATURE, "run", "ui"},
+    "pyarrow": {FEATURE, "ui"},
 }
 
 

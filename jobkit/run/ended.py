@@ -29,10 +29,9 @@ from jobkit.model import ErrorKind, InvalidParams, Retry
 from jobkit.model.snapshot import JobError
 from jobkit.run.attempt import Assignment, Outcome, Rejected, failed, how_to_get, not_kept, resolve
 from jobkit.run.inside.answers import WaitsWithoutSlot
-from jobkit.run.inside.charts import render_chart
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.seeds import seeded
-from jobkit.run.inside.shown_values import PNG_LIMIT, preview_of, safe_repr
+from jobkit.run.inside.shown_values import PNG_LIMIT, preview_of, render_exactly, safe_repr
 from jobkit.run.inside.tracebacks import class_name, describe, error_body, error_types
 
 #: All stages after the first may take so many seconds together.
@@ -134,7 +133,7 @@ def succeeded(value: Any, *, allow_pickle: bool, leaves: type[BaseException] = S
 
     def drawn(preview: dict[str, Any], summary: str) -> Ended:
         preview = dict(preview)  # the one before it is told already
-        render_chart(value, preview, PNG_LIMIT)
+        render_exactly(value, preview, PNG_LIMIT)
         return Ended(shown(preview, summary))
 
     name = class_name(value)

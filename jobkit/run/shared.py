@@ -36,7 +36,7 @@ from jobkit.run.ended import (
     raised,
     succeeded,
 )
-from jobkit.run.inside import bars, context
+from jobkit.run.inside import context, patches
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
@@ -158,7 +158,7 @@ class SharedProcess:
         if not self._is_started:
             self._is_started = context.is_worker = True
             self._routing.install()
-            bars.install()
+            patches.install()
 
     def trees(self) -> dict[str, tuple[int, ...]]:
         """Return nothing: its jobs have no separate processes."""
@@ -475,7 +475,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     and memory limit are not enforced: no other process could do it. Ctrl-C cancels the job.
     """
     COPYING.install()
-    bars.install()
+    patches.install()
     ticker = Ticker(lambda: recorder.tick())
     recorder = Recorder(sink, ticker.arm, bounds=assignment.bounds)
     recorder.is_passive = True

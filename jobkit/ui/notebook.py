@@ -29,7 +29,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.tables import Table
 from jobkit.model import JobkitError, JobSnapshot
-from jobkit.run.inside.charts import PLOTLY, VEGA
+from jobkit.run.inside.shown_values import PLOTLY, VEGA
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.card.batch_html import batch_html
 from jobkit.ui.card.batch_model import BatchModel, model_of
@@ -48,7 +48,7 @@ _LARGEST = 250_000
 
 _SVG = "data:image/svg+xml;base64,"
 
-#: A tag that `jobkit.run.inside.drawing` writes, and what refers to another file. Exports of notebooks contain drawings
+#: A tag that drawings of figures have, and what refers to another file. Exports of notebooks contain drawings
 #: as markup, and a job can say anything, so nothing else is let through.
 _TAG = re.compile(
     r"</(?:svg|text|tspan)>|<(?:svg|rect|path|polyline|circle|text|tspan)(?: (?:"

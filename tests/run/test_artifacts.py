@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -90,76 +88,6 @@ def test_a_path_is_saved_as_its_file(tmp_path: Path) -> None:
         render("m", tmp_path)
     with pytest.raises(InvalidParams, match="is not a file"):
         render("m", tmp_path / "none")
-
-
-def test_tables_arrays_and_figures_are_saved_in_standard_formats() -> None:
-    pd = pytest.importorskip("pandas")
-    import panel  # noqa: F401  # it adds files to Bokeh's output
-    from bokeh.plotting import figure
-    from matplotlib.figure import Figure
-
-    plot = figure()
-    plot.line([1, 2], [1, 2])
-    drawn = Figure()
-    drawn.add_subplot().plot([1, 2])
-
-    media, body = render("t", pd.DataFrame({"a": [1, 2]}))
-    if media == "text/csv":
-        assert body == b",a\n0,1\n1,2\n"
-    else:
-        assert isinstance(body, bytes)
-        assert body.startswith(b"PAR1")
-    media, array = render("n", np.arange(3))
-    assert media == "application/x-npy"
-    assert isinstance(array, bytes)
-    assert np.load(io.BytesIO(array)).tolist() == [0, 1, 2]
-    media, png = render("m", drawn)
-    assert (media, png[:4]) == ("image/png", b"\x89PNG")  # type: ignore[index]
-    media, html = render("b", plot)
-    assert media == "text/html"
-    assert isinstance(html, bytes)
-    assert b"<script" in html
-    assert not re.findall(rb"<script[^>]*\ssrc=|<link\s", html)  # it loads nothing from the network
-
-
-@pytest.mark.parametrize(
-    ("name", "media", "begin"),
-    [
-        ("loss.pdf", "application/pdf", b"%PDF"),
-        ("loss.SVG", "image/svg+xml", b"<?xml"),
-        ("loss.jpg", "image/jpeg", b"\xff\xd8"),
-        ("loss.png", "image/png", b"\x89PNG"),
-        ("loss.txt", "image/png", b"\x89PNG"),
-        ("loss.svgz", "image/png", b"\x89PNG"),
-    ],
-)
-def test_figures_are_saved_in_the_format_of_their_suffix(name: str, media: str, begin: bytes) -> None:
-    from matplotlib.figure import Figure
-
-    for drawn in (figure := Figure(), figure.add_subplot()):
-        found, body = render(name, drawn)
-
-        assert found == media
-        assert isinstance(body, bytes)
-        assert body.startswith(begin)
-
-
-@pytest.mark.parametrize(
-    ("name", "mode", "media", "begin"),
-    [
-        ("a.jpg", "RGB", "image/jpeg", b"\xff\xd8"),
-        ("a.jpg", "RGBA", "image/png", b"\x89PNG"),  # JPEG has no alpha
-        ("a.gif", "P", "image/gif", b"GIF8"),
-        ("a.svg", "RGB", "image/png", b"\x89PNG"),
-        ("a", "RGB", "image/png", b"\x89PNG"),
-    ],
-)
-def test_images_are_saved_in_the_format_of_their_suffix(name: str, mode: str, media: str, begin: bytes) -> None:
-    images = pytest.importorskip("PIL.Image")
-
-    found, body = render(name, images.new(mode, (4, 4)))
-
-    assert (found, body[: len(begin)]) == (media, begin)  # type: ignore[index]
 
 
 def test_bounds_include_kept_artifacts_and_allow_replacing_one() -> None:

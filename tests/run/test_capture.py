@@ -11,7 +11,7 @@ import pytest
 
 from jobkit.model.plain import now_ms
 from jobkit.run.inside.lines import BURST_LINES, LINES_PER_S
-from tests.support import by_default, until
+from tests.support import until
 
 from .conftest import Heard, Runner
 
@@ -201,7 +201,7 @@ def last(heard: Heard) -> Any:
 
 async def test_progress_is_throttled_and_its_last_value_arrives(runner: Runner, heard: Heard) -> None:
     def job() -> None:
-        from jobkit.run.inside.bars import progress
+        from jobkit.run.inside.progress import progress
 
         for _ in progress(range(3_000_000), desc="steps"):
             pass
@@ -219,7 +219,7 @@ async def test_a_slow_step_after_fast_ones_is_seen(runner: Runner, heard: Heard,
     def job(go: Path) -> None:
         import time
 
-        from jobkit.run.inside.bars import progress
+        from jobkit.run.inside.progress import progress
 
         for i in progress(range(100_100)):
             if i >= 100_000:
@@ -239,7 +239,7 @@ async def test_the_outermost_bar_is_the_jobs_progress(runner: Runner, heard: Hea
     def job() -> None:
         import time
 
-        from jobkit.run.inside.bars import progress
+        from jobkit.run.inside.progress import progress
 
         for _ in progress(range(3), desc="epochs"):
             for _ in progress(range(10), desc="batches"):
@@ -271,173 +271,11 @@ async def test_invalid_reports_are_sanitized(runner: Runner, heard: Heard) -> No
     assert (message[:4], len(message) < 550) == ("a bb", True)
 
 
-@pytest.mark.parametrize("flavour", by_default(["std", "auto", "notebook", "trange", "update", "before", "asyncio"], 2))
-async def test_any_tqdm_bar_is_progress_and_not_a_log_line(runner: Runner, heard: Heard, flavour: str) -> None:
-    def job(flavour: str) -> None:
-        import time
-
-        def step() -> None:
-            time.sleep(0.01)
-
-        if flavour == "update":
-            from tqdm import tqdm
-
-            with tqdm(total=20, desc="bar") as bar:
-                for _ in range(20):
-                    step()
-                    bar.update(1)
-            return
-        if flavour == "trange":
-            from tqdm import trange
-
-            loop = trange(20, desc="bar")
-        else:
-            import importlib
-
-            module = "std" if flavour == "before" else flavour
-            loop = importlib.import_module(f"tqdm.{module}").tqdm(range(20), desc="bar")
-        for _ in loop:
-            step()
-
-    if flavour == "before":
-        await runner.close()
-        runner._preload = ("tqdm", "tqdm.auto")
-        await runner.start()
-    outcome = await runner.do(job, flavour)
-
-    assert outcome.outcome == "succeeded", outcome.error
-    assert last(heard) == (20, 20, "bar")
-    assert len(heard.news) >= 2
-    assert heard.log == []
-
-
-async def test_a_tqdm_bar_of_threads_shows_all_steps_that_are_done(
-    runner: Runner, heard: Heard, tmp_path: Path
-) -> None:
-    pytest.importorskip("tqdm", minversion="4.70")  # earlier ones count results in their order
-
-    def job(sign: str) -> None:
-        import os
-        import time
-
-        from tqdm.contrib.concurrent import thread_map
-
-        def step(i: int) -> None:
-            while i == 4 and not os.path.exists(sign):
-                time.sleep(0.01)
-
-        thread_map(step, range(5), max_workers=5, desc="bar")
-
-    running = asyncio.ensure_future(runner.do(job, str(tmp_path / "sign")))
-    await until(lambda: heard.news and last(heard) == (4, 5, "bar"), "the steps that are done")
-    (tmp_path / "sign").touch()
-
-    assert (await running).outcome == "succeeded"
-    assert last(heard) == (5, 5, "bar")
-
-
-async def test_a_tqdm_bar_counts_as_it_does_outside_a_job(runner: Runner, heard: Heard) -> None:
-    def job() -> list[int]:
-        from tqdm import tqdm, trange
-
-        left = tqdm(range(100))
-        for i in left:
-            if i == 30:
-                break
-        twice = tqdm([1, 2, 3], total=6, initial=0)
-        for _ in twice:
-            twice.update(1)
-        failing = trange(10)
-        try:
-            for i in failing:
-                if i == 4:
-                    raise KeyError
-        except KeyError:
-            pass
-        off = trange(5, disable=True)
-        assert list(off) == [0, 1, 2, 3, 4]
-        assert list(tqdm(iter("ab"))) == ["a", "b"]
-        later = trange(3)
-        first = [next(iter(later)) for _ in range(2)]
-        assert first == [0, 0]
-        return [left.n, twice.n, failing.n]
-
-    outcome = await runner.do(job)
-
-    assert outcome.summary == "[30, 3, 4]", outcome.error
-    assert heard.log == []
-
-
-async def test_a_rich_bar_is_progress(runner: Runner, heard: Heard) -> None:
-    def job() -> None:
-        import time
-
-        from rich.progress import Progress, track
-
-        for _ in track(range(20), description="[red]steps[/] [1/2]"):
-            time.sleep(0.02)
-        time.sleep(0.5)
-        with Progress() as bars:
-            first, second = bars.add_task("load", total=3), bars.add_task("fit")
-            bars.update(second, total=4)
-            bars.advance(first, 2)
-            time.sleep(0.5)
-            bars.advance(first)
-            bars.console.print("between")
-            for _ in range(4):
-                bars.advance(second)
-                time.sleep(0.15)
-
-    outcome = await runner.do(job)
-
-    assert outcome.outcome == "succeeded", outcome.error
-    steps = [news for news in heard.news if news[2].startswith("steps [1/2]")]
-    assert len(steps) > 2
-    assert steps[-1][:2] == (20, 20)
-    assert (2, 3, "load · fit 0/4") in heard.news
-    assert last(heard) == (4, 4, "fit")
-    assert [line.text for line in heard.log if "%" not in line.text] == ["between"]
-
-
-async def test_pandas_with_tqdm_is_progress(runner: Runner, heard: Heard) -> None:
-    pytest.importorskip("pandas")
-
-    def job() -> int:
-        import pandas as pd
-        from tqdm import tqdm
-
-        tqdm.pandas(desc="rows")
-        return int(pd.Series(range(50)).progress_apply(lambda x: x + 1).sum())  # type: ignore[operator]
-
-    outcome = await runner.do(job)
-
-    assert outcome.summary == "1275", outcome
-    assert last(heard)[0] == 50
-    assert heard.log == []
-
-
-async def test_tqdm_write_is_a_line_and_a_stalled_bar_moves_again(runner: Runner, heard: Heard) -> None:
-    def job() -> None:
-        import time
-
-        from tqdm import tqdm
-
-        for i in tqdm(range(200_003)):
-            if i >= 200_000:
-                time.sleep(0.25)
-        tqdm.write("said")
-
-    await runner.do(job)
-
-    assert heard.texts == ["said"]
-    assert {200_001, 200_002} & {news[0] for news in heard.news}
-
-
 async def test_a_job_without_a_bar_does_not_import_tqdm(runner: Runner) -> None:
     def job() -> list[str]:
         import sys
 
-        from jobkit.run.inside.bars import progress
+        from jobkit.run.inside.progress import progress
 
         list(progress([1, 2]))
         return [name for name in ("tqdm", "numpy", "pandas", "IPython", "redis", "arq", "panel") if name in sys.modules]

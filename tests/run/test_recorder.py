@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from jobkit.run.inside import bars
-from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import CURRENT, Context, current
+from jobkit.run.inside.progress import progress
 from jobkit.run.inside.recorder import Bar, Recorder
 from jobkit.run.shared import run_here
 
@@ -101,36 +99,3 @@ def test_a_message_inside_a_loop_does_not_change_the_bar(heard: Heard) -> None:
     run_here(assign(train), heard)
 
     assert heard.news[-1] == (4, 4, "steps · loss 0.25")
-
-
-def test_the_end_of_a_rich_bar_is_shown_though_it_comes_while_the_recorder_looks_at_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import rich.progress
-
-    looks, go_on = threading.Event(), threading.Event()
-
-    def slow(markup: str) -> str:
-        if threading.current_thread() is ticking:
-            looks.set()
-            assert go_on.wait(60)
-        return markup
-
-    last = Heard()
-    recorder = Recorder(last, lambda: None)
-    ticking = threading.Thread(target=recorder.tick)
-    monkeypatch.setattr(bars, "_plain", slow)
-    bars.install()
-    token = CURRENT.set(Context("j1", 1, "task", recorder))
-    with rich.progress.Progress(auto_refresh=False) as shown:
-        task = shown.add_task("steps", total=20)
-        shown.update(task, completed=19)
-        ticking.start()
-        assert looks.wait(60)
-        shown.update(task, completed=20)
-        go_on.set()
-        ticking.join()
-    CURRENT.reset(token)
-    recorder.close()
-
-    assert last.news[-1] == (20, 20, "steps")

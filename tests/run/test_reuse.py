@@ -205,8 +205,8 @@ async def test_output_progress_and_artifacts_belong_to_their_job(runner: Runner)
         import logging
         import subprocess
 
-        from jobkit.run.inside.bars import progress
         from jobkit.run.inside.context import current
+        from jobkit.run.inside.progress import progress
 
         print(word)
         ctypes.CDLL(None).puts(f"c {word}".encode())

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind
-from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import current, waiting
+from jobkit.run.inside.progress import progress
 from jobkit.run.shared import AsyncRunner, ThreadRunner, run_here
 from tests.support import until
 
@@ -50,8 +50,8 @@ async def test_output_of_concurrent_jobs_is_separated(loop_runner: AsyncRunner) 
         import logging
         import sys
 
-        from jobkit.run.inside.bars import progress
         from jobkit.run.inside.context import current
+        from jobkit.run.inside.progress import progress
 
         for i in progress(range(3), desc=name):
             sys.stdout.buffer.write(f"{name} {i}\n".encode()) if i == 1 else print(name, i)
@@ -192,7 +192,7 @@ async def test_blocking_waits_for_jobs_are_refused_on_the_workers_loop(loop_runn
 
 async def test_a_thread_job_reports_prints_and_returns(threads: ThreadRunner, heard: Heard) -> None:
     def job() -> str:
-        from jobkit.run.inside.bars import progress
+        from jobkit.run.inside.progress import progress
 
         for i in progress([1, 2], desc="two"):
             print("item", i)

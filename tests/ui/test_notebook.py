@@ -16,7 +16,7 @@ from ipywidgets.widgets.widget import _instances  # type: ignore[import-untyped]
 
 import jobkit
 from jobkit.client.batch import Batch, Jobs
-from jobkit.run.inside.charts import PLOTLY
+from jobkit.run.inside.shown_values import PLOTLY
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.live.shared_feed import _feeds

@@ -27,7 +27,7 @@ from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Point
 from jobkit.run.attempt import Outcome
 from jobkit.run.ended import raised, succeeded
-from jobkit.run.inside import bars, context
+from jobkit.run.inside import context, patches
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.context import Context
 from jobkit.run.inside.recorder import Recorder
@@ -153,7 +153,7 @@ def main() -> None:
     if order.job_id:
         context.own_process(job)
         os.register_at_fork(after_in_child=job.detach)
-        bars.install(is_shown=True)
+        patches.install(is_shown=True)
     app: Any = importlib.import_module("ipykernel.kernelapp").IPKernelApp.instance()
     app.initialize()
     logging.getLogger("tornado.general").addFilter(_is_of_cells)

@@ -15,8 +15,7 @@ from typing import Any
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import size
-from jobkit.run.inside.charts import render_chart
-from jobkit.run.inside.shown_values import TEXT_LIMIT, Preview, checked_name, preview_of
+from jobkit.run.inside.shown_values import TEXT_LIMIT, Preview, checked_name, preview_of, render_exactly
 
 PICTURE = "application/vnd.jobkit.picture+json"
 
@@ -67,7 +66,7 @@ class PictureBuffer:
 def drawn(obj: Any, most: int = PICTURE_MOST) -> bytes:
     """Return the preview of an object as JSON of at most `most` bytes. Raises TooLarge."""
     preview = _image(obj, most) or _rich(obj, preview_of(obj, png_limit=most * 7 // 10)[0])
-    render_chart(obj, preview, most * 3 // 8)
+    render_exactly(obj, preview, most * 3 // 8)
     if "spec" in preview and len(json.dumps(preview["spec"])) > most // 2:
         del preview["spec"]
     body = json.dumps(preview, allow_nan=False, default=str).encode("utf-8", "backslashreplace")

@@ -29,7 +29,7 @@ from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Point
 from jobkit.run.attempt import Outcome, not_kept, too_large
 from jobkit.run.ended import Ended, execute, raised
-from jobkit.run.inside import bars, capture, context
+from jobkit.run.inside import capture, context, patches
 from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.imports import ImportWatch
@@ -270,7 +270,7 @@ class _Life:
         self._imports: ImportWatch | None = None
         self._peak = 0
         capture.own_process()
-        bars.install(has_monitor=False)
+        patches.install(owns=True)
         os.register_at_fork(after_in_child=self._release)
 
     def serve(self) -> None:

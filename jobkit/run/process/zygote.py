@@ -33,7 +33,7 @@ from typing import Any
 import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
-from jobkit.run.inside import bars
+from jobkit.run.inside import patches
 from jobkit.run.inside.imports import installed_at
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.process import child, last_words, spawned
@@ -87,7 +87,7 @@ def main(fd: int, modules: list[str], start: str, files: int, libraries: list[st
     # The worker decides about both; SIGTERM is blocked, not ignored, so that a child gets one that comes early.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    bars.install()
+    patches.install()
     # The stack at a signal such as SIGSEGV: on a job's log, and the worker takes it from there. A file
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)

@@ -23,13 +23,12 @@ import re
 import sys
 from typing import Any
 
-from jobkit.run.inside.drawing import drawing_of
+from jobkit.features.figures.drawing import drawing_of
 from jobkit.run.inside.lines import cut
+from jobkit.run.inside.shown_values import PLOTLY, VEGA
 
 #: JSON of a figure above this is not put into a preview; the figure can still be saved as an artifact.
 SPEC_LIMIT = 400_000
-
-PLOTLY, VEGA = "application/vnd.plotly.v1+json", "application/vnd.vegalite.v5+json"
 
 #: What draws exactly, by media type: the module and its package.
 _HELPERS = {PLOTLY: ("kaleido", "kaleido"), VEGA: ("vl_convert", "vl-convert-python")}

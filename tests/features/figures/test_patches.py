@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from jobkit.run.inside import displays
+from jobkit.features.figures import patches
 from jobkit.run.inside.context import CURRENT, Context
 from jobkit.ui.card.downloads import placed
 
@@ -24,10 +24,10 @@ def test_objects_are_numbered_by_the_place_of_their_call() -> None:
     token = CURRENT.set(Context("1", 1, "t", shown))  # type: ignore[arg-type]  # as much of one as is used
     try:
         for k in range(2):
-            displays.display(k, k + 1)
-        displays.display("named", display_id="mine")
+            patches.display(k, k + 1)
+        patches.display("named", display_id="mine")
         for k in range(9):
-            displays.display(k) if k else displays.display(0)
+            patches.display(k) if k else patches.display(0)
     finally:
         CURRENT.reset(token)
 
@@ -38,7 +38,7 @@ def test_objects_are_numbered_by_the_place_of_their_call() -> None:
 def test_show_of_libraries_shows_in_a_job_and_elsewhere_does_what_it_did() -> None:
     said: list[object] = []
     library = SimpleNamespace(show=said.append)
-    displays._patch_show(library)
+    patches._patch_show(library)
     shown = Shown()
 
     library.show("elsewhere")

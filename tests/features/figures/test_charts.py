@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from jobkit.features.figures.drawing import ChartAxis, drawing_of
 from jobkit.run.ended import succeeded
-from jobkit.run.inside import charts
-from jobkit.run.inside.drawing import ChartAxis, drawing_of
+from jobkit.run.inside import shown_values
 from jobkit.run.inside.pictures import drawn
 
 
@@ -71,7 +71,7 @@ ALTAIR = """
 import altair
 made = altair.Chart(altair.Data(values=[{"x": 1, "y": 2}])).mark_bar().encode(x="x:Q", y="y:Q")
 """
-PLOTLY = """
+MADE_PLOTLY = """
 import plotly.graph_objects as graphs
 made = graphs.Figure(graphs.Scatter(x=[1, 2], y=[3, 4]))
 """
@@ -81,7 +81,7 @@ made = graphs.Figure(graphs.Scatter(x=[1, 2], y=[3, 4]))
     ("program", "libraries", "key"),
     [
         (ALTAIR, ["altair", "vl_convert"], "mark"),
-        pytest.param(PLOTLY, ["plotly", "kaleido"], "data", marks=pytest.mark.nightly),  # it starts a browser
+        pytest.param(MADE_PLOTLY, ["plotly", "kaleido"], "data", marks=pytest.mark.nightly),  # it starts a browser
     ],
     ids=["altair", "plotly"],
 )
@@ -108,7 +108,7 @@ def test_a_figure_as_a_result_keeps_its_specification_and_then_gets_its_picture(
 
     last = succeeded(PlotlyFigure(ValueError("no browser")), allow_pickle=True).last(stages.append)
 
-    assert stages[1].preview["mime"] == charts.PLOTLY
+    assert stages[1].preview["mime"] == shown_values.PLOTLY
     assert stages[1].preview["text"] == "Plotly figure, 1 trace"
     assert last.preview["spec"] == {"data": [{"y": [1, 2]}]}
     assert last.preview["text"].endswith("kaleido could not draw it: no browser")

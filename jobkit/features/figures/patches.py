@@ -1,7 +1,7 @@
 """`display()` of IPython and `show()` of pyplot, Plotly, Bokeh and PIL: in a job they become pictures of its card.
 
 A call at the same place of the code replaces what it showed before, so a loop has one picture. Outside a job both stay
-what they were. Nothing is imported for this: the import hook of `bars.py` waits for their modules.
+what they were. Nothing is imported for this: an import hook waits for their modules.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LIBRARIES = ("IPython", "matplotlib", "plotly", "bokeh", "PIL", "altair")
 _places: weakref.WeakKeyDictionary[Recorder, dict[tuple[str, str, int, int], int]] = weakref.WeakKeyDictionary()
 
 
-def name_builtin() -> None:
+def own() -> None:
     """Give code that was written in a notebook the `display` that notebooks have without an import."""
     if not hasattr(builtins, "display"):
         builtins.display = display  # type: ignore[attr-defined]  # IPython does the same
@@ -95,6 +95,8 @@ def _show_figures(recorder: Recorder, pyplot: Any) -> None:
         recorder.show(label if isinstance(label, str) and label else _named(recorder, "figure", i), figure)
         pyplot.close(figure)
 
+
+DISPLAYS = True  #: See `jobkit/feature.py`.
 
 PATCHES: dict[str, Callable[[Any], None]] = {
     "IPython.core.display_functions": _patch_ipython,
