@@ -289,7 +289,7 @@ class Chaos:
                 asking = [(watch.job.id, one) for watch in self.watches for one in watch.job.asking]
             for job_id, one in asking:
                 with contextlib.suppress(JobkitError):  # it was answered or has ended, or the server is away
-                    self.kits[2].answer(job_id, reply(one.text), by=PERSON, key=one.key)
+                    self.kits[2].questions.answer(job_id, reply(one.text), by=PERSON, key=one.key)
 
     def _open_dashboard(self) -> None:
         base = f"http://127.0.0.1:{self.world.port}"
