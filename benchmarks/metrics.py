@@ -13,7 +13,6 @@ from typing import Any
 from benchmarks.place import Place
 from benchmarks.table import Row, most, row
 from jobkit.model import LogLine
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
 from jobkit.run.inside.context import CURRENT, Context
 from jobkit.run.inside.live import log_metrics
@@ -48,13 +47,9 @@ class Worker:
 
     def progress(self, done: float | None, total: float | None, message: str) -> None: ...
 
-    def awaits(self, job_ids: Sequence[str]) -> None: ...
+    def emit(self, kind: str, news: Any) -> None: ...
 
     def artifact(self, name: str, media: str, body: Body) -> None: ...
-
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None: ...
-
-    def resumed(self, info: CheckpointInfo | None) -> None: ...
 
 
 def logged(count: int, per_tick: int, log: Callable[[int], Any]) -> tuple[float, Worker]:

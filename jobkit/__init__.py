@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
-    from jobkit.features.names import Notebook, Pool, Schedule, Study
+    from jobkit.features.names import Notebook, Pool, Schedule, Study, checkpoint, resume
     from jobkit.model import (
         Backoff,
         ErrorKind,
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
         UnknownTask,
     )
     from jobkit.run.inside.asking import ask
-    from jobkit.run.inside.checkpoints import checkpoint, resume
     from jobkit.run.inside.context import current
     from jobkit.run.inside.live import log_metrics, show
     from jobkit.run.inside.progress import progress
@@ -115,11 +114,9 @@ __all__ = [
 _MODULES = {
     "Range": "jobkit.tasks.specs",
     "ask": "jobkit.run.inside.asking",
-    "checkpoint": "jobkit.run.inside.checkpoints",
     "current": "jobkit.run.inside.context",
     "log_metrics": "jobkit.run.inside.live",
     "progress": "jobkit.run.inside.progress",
-    "resume": "jobkit.run.inside.checkpoints",
     "show": "jobkit.run.inside.live",
     "task": "jobkit.tasks.registry",
     "Task": "jobkit.tasks.task_class",
@@ -129,7 +126,7 @@ _MODULES = {
     "Job": "jobkit.client.job",
     "Kit": "jobkit.client.kit",
     **dict.fromkeys(("as_completed", "wait"), "jobkit.client.awaiting"),
-    **dict.fromkeys(("Notebook", "Pool", "Schedule", "Study"), "jobkit.features.names"),
+    **dict.fromkeys(("Notebook", "Pool", "Schedule", "Study", "checkpoint", "resume"), "jobkit.features.names"),
 }
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import platform
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import HEAD_BYTES, MSGPACK, PICKLE, RAW, Codec, Subject, decode, is_reference
+from jobkit.features import FEATURES
 from jobkit.files import FileStore
-from jobkit.files.checkpoints import STORED_BYTES, CheckpointPlace
 from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
 from jobkit.model import ErrorKind, JobkitError, JobSnapshot, JobSpec, JobState, ResultUnavailable, SignatureError
 from jobkit.model.errors import CannotStart
 from jobkit.parts import PartStore
 from jobkit.run.attempt import Assignment, Outcome, failed, not_kept, too_large
 from jobkit.run.inside.shown_values import Bounds, preview_of
+from jobkit.run.news import STORED_BYTES
 from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
@@ -169,16 +171,15 @@ def assignment(
     given: Mapping[str, tuple[bytes, bytes]] | None = None,
     environ: Mapping[str, str] | None = None,
     located: Mapping[str, Located] | None = None,
-    checkpoints: Sequence[CheckpointPlace] = (),
     environment: Environment | None = None,
+    prepared: Mapping[str, Any] | None = None,
 ) -> Assignment:
     """Return the assignment for a runner, its payload verified.
 
     Args:
         folder: where its files go. bounds: of its artifacts without such a place.
         given: the results that it needs, see `needed`. environ: variables of its process. located: its large parts.
-        environment: Python environment that was built for it.
-        checkpoints: see `checkpoint_places`; needed if an earlier attempt may have written one.
+        environment: Python environment that was built for it. prepared: see the function of this name.
 
     Raises:
         SignatureError: the payload was not sealed for this job by a key that we hold, or is no call.
@@ -200,7 +201,6 @@ def assignment(
     kit_settings = {}
     if head.has_kit and codec.has_key:
         kit_settings = {name: getattr(settings, name) for name in ("url", "secret", "secret_file", "results")}
-    most = STORED_BYTES if bounds is None else bounds.each_bytes
     return Assignment(
         job_id=spec.id,
         task=spec.task,
@@ -221,49 +221,34 @@ def assignment(
         environ={**head.variables, **(environ or {})},
         kit_settings=kit_settings,
         environment=environment,
-        checkpoints=tuple(checkpoints) or (_own_checkpoints(claimed, codec, settings, folder, most=most),),
+        prepared=prepared or {},
+        results=settings.results if folder is not None else "",
         seed=head.seed,
     )
 
 
-def _own_checkpoints(
-    claimed: Claimed, codec: Codec, settings: Settings, folder: JobFolder | None, **more: Any
-) -> CheckpointPlace:
-    return CheckpointPlace.of(codec, claimed.spec.id, claimed.spec.task, claimed.us, folder, settings.results, **more)
-
-
-async def checkpoint_places(
+async def prepared(
     store: Any,
     claimed: Claimed,
     codec: Codec,
     settings: Settings,
     file_store: FileStore | None = None,
     most: int = STORED_BYTES,
-) -> tuple[CheckpointPlace, ...]:
-    """Return where the checkpoints of a job are, and then those of the job from which it was told to start.
+) -> dict[str, Any]:
+    """Return what features give to the code of a job, by their names.
 
     Args:
-        most: size of the largest one that the store keeps, in bytes.
+        most: size of the largest body that news give the store to keep, in bytes.
 
     Raises:
         SignatureError: its call was not sealed for this job. StoreUnavailable: the server does not answer.
     """
-    spec = claimed.spec
-    await asyncio.to_thread(codec.renew)  # files are not trusted with a key that was retired meanwhile
-    folder = None if file_store is None else file_store.folder(spec.id, claimed.us)
-    known = tuple(await store.checkpoints(spec.id)) if claimed.attempt > 1 else ()
-    own = _own_checkpoints(claimed, codec, settings, folder, known=known, most=most)
-    if not spec.retry_of:
-        return (own,)
-    _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
-    if (source := read_head(call).resumes) is None:
-        return (own,)
-    job_id, us = source
-    folder = None if file_store is None else file_store.folder(job_id, us)
-    known = tuple(await store.checkpoints(job_id)) if await store.submitted_us(job_id) == us else ()
-    if folder is not None and known and (path := await store.folder(job_id)):  # of an imported job, it is another one
-        folder = replace(folder, path=path)
-    return own, CheckpointPlace.of(codec, job_id, spec.task, us, folder, settings.results, known=known)
+    return {name: await prepare(store, claimed, codec, settings, file_store, most) for name, prepare in _preparing()}
+
+
+@functools.cache
+def _preparing() -> Sequence[tuple[str, Callable[..., Awaitable[Any]]]]:
+    return [(feature.name, feature.load("prepare").prepare) for feature in FEATURES if "prepare" in feature.parts]
 
 
 async def located_parts(claimed: Claimed, codec: Codec, part_store: PartStore) -> dict[str, Located]:

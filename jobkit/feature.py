@@ -42,6 +42,11 @@ load a feature's modules by what they are for, when they are first used:
   `JobSpec.made`, and blocks unless `is_ready`.
 - `attempts.py`: `around(settings, worker, store, codec)`, what acts around a worker's attempts, as an `Around` of
   `jobkit/worker/attempt.py`.
+- `prepare.py`: `prepare(store, claimed, codec, settings, file_store, most)`, a coroutine that returns what the code of
+  a job has as `Context.prepared[NAME]`, as msgpack can send it; `most` bytes of a kind of news are kept in the store.
+- `news.py`: `NEWS`, kinds of news from the code of a job to its attempt, see `jobkit/run/news.py`.
+- `source.py`: `source(connection, job_id, head)`, the job that a repetition of one goes on from, and its time of
+  submit.
 - `made.py`: `reader(store, codec)`: `of(snapshots)`, a coroutine that returns the `MadeBy` of each job.
 - `values.py`: values of libraries: `preview(value, preview, png_limit)` puts what shows one into its preview, and
   returns a line about it, or None for other values; `file(name, value)` returns a media type and the content of a file,

@@ -21,17 +21,15 @@ from typing import Any
 from jobkit.attempts import (
     artifact_subject,
     assignment,
-    checkpoint_places,
     ending,
     located_parts,
     needed,
+    prepared,
     refused,
 )
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
-from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import LogLine, SignatureError
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.errors import CannotStart
 from jobkit.model.metrics import Curves, Point
 from jobkit.parts import PartStore
@@ -40,6 +38,7 @@ from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.asking import has_person, prompt
 from jobkit.run.inside.shown_values import Body, Bounds
 from jobkit.run.inside.tracebacks import keep_locals
+from jobkit.run.news import Taker
 from jobkit.run.shared import run_here
 from jobkit.settings import Settings, user_name
 from jobkit.store.events import EventHub
@@ -104,12 +103,6 @@ class Inline:
             located = None
             if claimed.spec.has_parts:
                 located = background.call(located_parts(claimed, self._codec, self._parts))
-            places: tuple[CheckpointPlace, ...] = ()
-            if claimed.attempt > 1 or claimed.spec.retry_of:
-                most = _BOUNDS.each_bytes
-                places = background.call(
-                    checkpoint_places(self._store, claimed, self._codec, self._settings, most=most)
-                )
             how = assignment(
                 claimed,
                 self._codec,
@@ -117,7 +110,9 @@ class Inline:
                 bounds=_BOUNDS,
                 given=given,
                 located=located,
-                checkpoints=places,
+                prepared=background.call(
+                    prepared(self._store, claimed, self._codec, self._settings, None, _BOUNDS.each_bytes)
+                ),
             )
             sink = _StoreSink(self._store, self._hub, self._codec, claimed, self.person)
             try:
@@ -134,7 +129,7 @@ class Inline:
         return followers
 
 
-class _StoreSink:
+class _StoreSink(Taker):
     """Stores the news of the running job as they come."""
 
     def __init__(
@@ -168,16 +163,19 @@ class _StoreSink:
     def awaits(self, job_ids: Sequence[str]) -> None:
         """Do nothing: there is no slot to lend. A job that is submitted here has ended when its submit returns."""
 
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        background.call(self._store.keep([Kept.of_checkpoint(self._job_id, self._token, info, sealed, "")]))
+    def can_go_on(self, *, is_fresh: bool = False) -> None:
+        """Do nothing: no worker stops here."""
+
+    def show(self, **fields: Any) -> None:
+        self._more |= fields
+        self.progress(*self._numbers)
+
+    def keep(self, kind: str, name: str, facts: bytes, body: bytes, most: int) -> None:
+        background.call(self._store.keep([Kept.of_feature(self._job_id, self._token, kind, name, facts, body)]))
 
     def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
         """Do nothing: what the job says is stored at once."""
         return False
-
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        if info is not None:
-            self._more = {"resumed": info.phrase, "resumed_completed": info.completed}
 
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
         first: Future[Reply] = Future()

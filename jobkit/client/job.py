@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 from jobkit.above import ui
 from jobkit.client import checks
 from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id, slices
-from jobkit.client.outputs import Artifact, Checkpoint, Logs, Metrics
+from jobkit.client.outputs import Artifact, Logs, Metrics
 from jobkit.features.jobs import OfJob
 from jobkit.model import (
     Attempt,
@@ -320,10 +320,6 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts that it saved with `jobkit.current().save(name, obj)`, oldest first."""
         return [each for each in self._kit.artifacts(self.id) if each.media_type != PICTURE]
-
-    def checkpoints(self) -> list[Checkpoint]:
-        """Return the newest two checkpoints that it wrote with `jobkit.checkpoint`, oldest first."""
-        return self._kit.checkpoints(self.id)
 
     def preview(self) -> dict[str, Any] | None:
         """Return the preview of its result that pages may show, JSON only; None if no result is kept."""

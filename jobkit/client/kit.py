@@ -150,7 +150,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     metric_lines = on_loop("verbs.store", RedisStore.metrics)
     artifacts = in_thread("_reader", JobReader.artifacts)
     artifact = in_thread("_reader", JobReader.artifact)
-    checkpoints = in_thread("_reader", JobReader.checkpoints)
 
     # -- stopping, deleting -------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Outputs of a job as users see them: log lines, artifacts, checkpoints, metrics.
+"""Outputs of a job as users see them: log lines, artifacts, metrics.
 
 Also its value, or the exception that says how it ended.
 """
@@ -11,14 +11,12 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from jobkit.codec import Codec, Subject, decode
 from jobkit.files import FileStore
-from jobkit.files.checkpoints import UNREADABLE, CheckpointFiles, CheckpointHead, CheckpointPlace
 from jobkit.files.file_store import opened
 from jobkit.model import (
     EventType,
@@ -31,7 +29,6 @@ from jobkit.model import (
     ResultUnavailable,
     SignatureError,
 )
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, MetricsSummary
 from jobkit.model.plain import iso
 from jobkit.model.trace import lines_of
@@ -132,87 +129,6 @@ class Artifact:
             "size_bytes": self.size_bytes,
             "created_at": iso(self.created_at),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The state of a job at one moment, from which it can go on; the newest two are kept, as long as the job.
-
-    Attributes:
-        text: "epoch 43" if its value tells, else "".
-        attempt: number of the attempt that wrote it.
-        size_bytes: of its value and files.
-        files: their names, relative to the working directory of the job; the first 20.
-        created_at: when it was written (aware, UTC, by the clock of the job's machine).
-    """
-
-    text: str
-    attempt: int
-    size_bytes: int
-    files: tuple[str, ...]
-    created_at: datetime
-    _open: Callable[[], Any] = field(repr=False, compare=False)
-
-    def value(self) -> Any:
-        """Return what the job gave to `jobkit.checkpoint`. Unpickles it.
-
-        Raises:
-            ResultExpired: it is no longer kept, or it is a file that this machine does not reach.
-            ResultUnavailable: its value cannot be rebuilt here.
-            SignatureError: it is not what the job wrote.
-        """
-        with self._open() as (files, file, head):
-            form, body = files.value(file, head)
-        try:
-            return decode(form, body)
-        except (Exception, SystemExit) as error:  # code of the value's own classes
-            raise ResultUnavailable(
-                f"this checkpoint cannot be rebuilt here: {type(error).__name__}: {error}"
-            ) from error
-
-    def save(self, folder: str | os.PathLike[str] = ".") -> list[Path]:
-        """Write its files below a folder, over others of their names; return their paths.
-
-        Raises:
-            ResultExpired, SignatureError: see `value`.
-        """
-        target = Path(folder)
-        with self._open() as (files, file, head):
-            files.restore(file, head, target)
-            return [target / piece.name for piece in head.pieces[1:]]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "text": self.text,
-            "attempt": self.attempt,
-            "size_bytes": self.size_bytes,
-            "files": list(self.files),
-            "created_at": iso(self.created_at),
-        }
-
-
-def checkpoints_in(place: CheckpointPlace) -> list[Checkpoint]:
-    """Return the checkpoints that the store knows, oldest first."""
-    return [
-        Checkpoint(
-            info.text, info.attempt, info.size_bytes, info.files, datetime.fromtimestamp(info.at_ms / 1000, UTC),
-            partial(_opened, place, info),
-        )
-        for info, _ in place.known
-    ]  # fmt: skip
-
-
-@contextmanager
-def _opened(place: CheckpointPlace, info: CheckpointInfo) -> Iterator[tuple[CheckpointFiles, BinaryIO, CheckpointHead]]:
-    files = CheckpointFiles(place)
-    try:
-        with files.open(info.name) as file:
-            yield files, file, files.head(file, info.name)
-    except SignatureError:
-        raise
-    except UNREADABLE as error:
-        there = f" in {info.place} of {info.host}" if info.place else ""
-        raise ResultExpired(f"this checkpoint of job {place.job_id}{there} cannot be read from here: {error}") from None
 
 
 class Metrics(Mapping[str, float]):

@@ -19,8 +19,6 @@ from jobkit.client.log_verbs import log_lines
 from jobkit.client.outputs import (
     METRICS_OWN,
     Artifact,
-    Checkpoint,
-    checkpoints_in,
     column_of,
     frame_of,
     outcome_of,
@@ -28,8 +26,7 @@ from jobkit.client.outputs import (
 )
 from jobkit.client.tables import Tasks
 from jobkit.codec import is_reference
-from jobkit.files.checkpoints import CheckpointPlace
-from jobkit.files.file_store import JobFolder, opened
+from jobkit.files.file_store import opened
 from jobkit.model import InvalidParams, JobNotFound, JobSpec, JobState, LogLine, ResultExpired
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
@@ -181,23 +178,6 @@ class JobReader:
             )
             for info in infos
         ]  # fmt: skip
-
-    def checkpoints(self, job_id: str) -> list[Checkpoint]:
-        """Return the newest two checkpoints of a job, oldest first, also while it runs; see `jobkit.checkpoint`.
-
-        Raises:
-            JobNotFound: the job is not kept.
-        """
-        verbs, store, call = self._connection.verbs, self._connection.store, self._connection.call
-        spec = call(verbs.snapshot, job_id).spec
-        known = call(store.checkpoints, job_id)
-        us, path = (call(store.submitted_us, job_id), call(store.folder, job_id)) if known else (0, "")
-        folder = JobFolder(verbs.file_store, path, "") if path and verbs.file_store is not None else None
-        results = self._connection.settings.results
-        codec = self._connection.codec
-        if known:
-            codec.renew()  # files are not trusted with a key that was retired meanwhile
-        return checkpoints_in(CheckpointPlace.of(codec, job_id, spec.task, us, folder, results, known=tuple(known)))
 
     def artifact(self, job_id: str, name: str) -> Artifact:
         """One of them.

@@ -21,8 +21,9 @@ from jobkit.client.reader import JobReader
 from jobkit.client.sent import Sent
 from jobkit.client.submit import BoundKit, active_span, new_id
 from jobkit.codec import CLOUDPICKLE, MSGPACK, RAW, Blob, Subject
+from jobkit.features import modules
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
-from jobkit.model.errors import NoCheckpoint, SignatureError
+from jobkit.model.errors import SignatureError
 from jobkit.store.values import Submission
 from jobkit.tasks.call import (
     DOOR,
@@ -181,13 +182,11 @@ class Repeater:
         return with_packages(body, large.add([], RAW, listed, "the list of packages")), tuple(large.blobs.values())
 
     def _source(self, job_id: str, head: CallHead) -> tuple[str, int]:
-        """Return the job whose checkpoint a repetition of this one goes on from, and its time of submit."""
-        store = self._connection.store
-        if self._connection.call(store.checkpoints, job_id):
-            return job_id, self._connection.call(store.submitted_us, job_id)
-        if head.resumes is None:
-            raise NoCheckpoint(f"job {job_id} has no checkpoint: job.rerun() runs it again from the beginning")
-        return head.resumes  # it ended before its first one
+        """Return the job that a repetition of this one goes on from, and its time of submit."""
+        for module in modules("source"):
+            found: tuple[str, int] = module.source(self._connection, job_id, head)
+            return found
+        raise InvalidParams("no job goes on from another one here", "from_checkpoint")
 
     def rerun_with(
         self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""

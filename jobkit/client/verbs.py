@@ -389,7 +389,7 @@ class Verbs:
         """Request jobs to stop as `cancel` does; return the state of each now, "" for an unknown one."""
         checks.reason(reason)
         by = user_name() if by is None else by
-        return await self.store.cancel(checks.job_ids(job_ids), reason, at_checkpoint=at_checkpoint, by=by)
+        return await self.store.cancel(checks.job_ids(job_ids), reason, gently=at_checkpoint, by=by)
 
     async def stop_workers(
         self, *, host: str | None = None, queue: str | None = None, now: bool = False

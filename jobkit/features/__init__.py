@@ -18,6 +18,7 @@ _NAMES = (
     "schedules",
     "sharing",
     "pools",
+    "checkpoints",
     "environments",
     "provenance",
     "tables",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from jobkit.feature import VerbOf
 
 if TYPE_CHECKING:
+    from jobkit.features.checkpoints.checkpoint import JobCheckpoints
     from jobkit.features.questions.of_job import JobQuestions
 
-    class _TypedJob(JobQuestions):
+    class _TypedJob(JobCheckpoints, JobQuestions):
         pass
 else:
     _TypedJob = object
@@ -20,4 +21,5 @@ class OfJob(_TypedJob):
 
     if not TYPE_CHECKING:
         answer = VerbOf("questions", "JobQuestions.answer", "Job")
+        checkpoints = VerbOf("checkpoints", "JobCheckpoints.checkpoints", "Job")
         question = VerbOf("questions", "JobQuestions.question", "Job")

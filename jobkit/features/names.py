@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Notebook", "Pool", "Schedule", "Study", "Worker"]
+__all__ = ["Notebook", "Pool", "Schedule", "Study", "Worker", "checkpoint", "resume"]
 
 if TYPE_CHECKING:
     from jobkit.features.arq.door import Worker
+    from jobkit.features.checkpoints.inside import checkpoint, resume
     from jobkit.features.notebooks.notebook_task import Notebook
     from jobkit.features.pools.kit import Pool
     from jobkit.features.schedules.kit import Schedule
@@ -20,6 +21,8 @@ _PUBLIC = {
     "Schedule": "jobkit.features.schedules.kit",
     "Study": "jobkit.features.studies.study",
     "Worker": "jobkit.features.arq.door",
+    "checkpoint": "jobkit.features.checkpoints.inside",
+    "resume": "jobkit.features.checkpoints.inside",
 }
 
 

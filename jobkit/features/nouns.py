@@ -8,6 +8,7 @@ from jobkit.feature import NounOf, VerbOf
 
 if TYPE_CHECKING:
     from jobkit.features.archive.kit import Archive
+    from jobkit.features.checkpoints.kit import KitCheckpoints
     from jobkit.features.failures.kit import Failures
     from jobkit.features.mercure.kit import KitMercure
     from jobkit.features.pools.kit import KitPools, Pools
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from jobkit.features.schedules.kit import KitSchedules, Schedules
     from jobkit.features.studies.kit import Studies
 
-    class _Typed(KitMercure, KitPools, KitSchedules):
+    class _Typed(KitCheckpoints, KitMercure, KitPools, KitSchedules):
         pass
 else:
     _Typed = object
@@ -31,6 +32,7 @@ class Nouns(_Typed):
     schedules: NounOf[Schedules] = NounOf("Schedules")
     studies: NounOf[Studies] = NounOf("Studies")
     if not TYPE_CHECKING:
+        checkpoints = VerbOf("checkpoints", "KitCheckpoints.checkpoints")
         publish = VerbOf("mercure", "KitMercure.publish")
         pool = VerbOf("pools", "KitPools.pool")
         schedule = VerbOf("schedules", "KitSchedules.schedule")

@@ -31,7 +31,7 @@ from jobkit.codec import FILE, HEAD_BYTES, Blob, Codec, Subject
 from jobkit.files.log import LogPieces, aside_of
 from jobkit.files.places import place_of
 from jobkit.files.staging import AWAY, Staging
-from jobkit.files.storage import OWNER, Directory, Part, Place
+from jobkit.files.storage import OWNER, PARTIAL, Directory, Part, Place
 from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
 from jobkit.model.format import size
 from jobkit.settings import Settings
@@ -318,9 +318,9 @@ def temporary() -> Path:
 
 
 def clear_passing(folder: Path, min_age_s: float = 0.0) -> None:
-    """Delete results, artifacts and checkpoints on their way that are at least so old: their process was killed."""
+    """Delete results, artifacts and other files on their way that are at least so old: their process was killed."""
     before = time.time() - min_age_s
-    for path in itertools.chain(folder.glob(f"{PASSING}*"), folder.glob(".checkpoint.*.part")):
+    for path in itertools.chain(folder.glob(f"{PASSING}*"), folder.glob(PARTIAL)):
         with contextlib.suppress(OSError):  # another worker was faster
             found = path.lstat()
             if found.st_uid == os.getuid() and found.st_mtime <= before:

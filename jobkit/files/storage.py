@@ -19,6 +19,9 @@ Part = bytes | memoryview
 #: Seconds without progress after which a call for a machine that is not reached raises, unless told otherwise.
 PATIENCE_S = 60.0
 
+#: Pattern of the names of files that are being written.
+PARTIAL = f".*.{'[0-9a-f]' * 12}.part"
+
 #: The file that names the owner of a folder.
 OWNER = "job"
 
@@ -107,7 +110,7 @@ class Directory(Place):
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         target = self.root / path
         make_folders(target.parent)
-        aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+        aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")  # as `PARTIAL` says
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:

@@ -23,7 +23,6 @@ ROUTES = (
     delete("/api/jobs/{id}", jobs.remove, others=(409,)),
     act("/api/jobs/{id}/cancel", jobs.cancel, 202, shapes.JobJson, body=shapes.Cancel),
     act("/api/jobs/{id}/retry", jobs.retry, 202, shapes.AcceptedJson, body=shapes.RetryRequest, others=(409, 502)),
-    see("/api/jobs/{id}/checkpoints", jobs.checkpoints, shapes.CheckpointsJson),
     see("/api/jobs/{id}/result", jobs.result, *_RESULT, others=(409, 410, 502)),
     see("/api/jobs/{id}/logs", jobs.logs, shapes.LogJson, "text/plain", query=shapes.LogQuery),
     see("/api/jobs/{id}/metrics", jobs.metrics, shapes.MetricsJson),

@@ -20,7 +20,6 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, decode
-from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.files.file_store import temporary
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.format import size
@@ -53,7 +52,7 @@ class Assignment(msgspec.Struct, frozen=True):
         kit_settings: settings for a kit among its arguments; with the key, so only for signed calls that have one.
         is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
             twice, which the end of a shared process would make it.
-        checkpoints: where those of its job are, then those of the job from whose checkpoint it starts.
+        prepared: what features give to its code, by their names. results: where large results are, "" if nowhere.
         is_suspect: it may be what its earlier worker or zygote died of: it gets a separate zygote.
     """
 
@@ -76,7 +75,8 @@ class Assignment(msgspec.Struct, frozen=True):
     environ: Mapping[str, str] = {}
     kit_settings: Mapping[str, str] = {}
     environment: Environment | None = None
-    checkpoints: tuple[CheckpointPlace, ...] = ()
+    prepared: Mapping[str, Any] = {}
+    results: str = ""
     seed: int | None = None
 
 

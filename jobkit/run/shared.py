@@ -92,8 +92,8 @@ class SharedContext(Context):
     def __init__(
         self, assignment: Assignment, sink: Sink, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
     ) -> None:
-        super().__init__(assignment.job_id, assignment.attempt, assignment.task, places=assignment.checkpoints)
-        self.kit_settings = assignment.kit_settings
+        super().__init__(assignment.job_id, assignment.attempt, assignment.task, prepared=assignment.prepared)
+        self.kit_settings, self.results = assignment.kit_settings, assignment.results
         self._assignment, self._loop = assignment, loop
         self._worker_thread = 0 if is_threaded else threading.get_ident()
         self._sink = LoopSink(sink, loop, self._worker_thread)
@@ -479,7 +479,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     ticker = Ticker(lambda: recorder.tick())
     recorder = Recorder(sink, ticker.arm, bounds=assignment.bounds)
     recorder.is_passive = True
-    own = Context(assignment.job_id, assignment.attempt, assignment.task, recorder, assignment.checkpoints)
+    own = Context(assignment.job_id, assignment.attempt, assignment.task, recorder, assignment.prepared)
     own.seed = assignment.seed
     token = context.CURRENT.set(own)
     before = {name: os.environ.get(name) for name in assignment.environ}

@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 
 from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobState, Rule, StoreUnavailable
 from jobkit.model.batch import BatchSpec
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.settings import Settings
 from jobkit.store import wire
 from jobkit.store.batches import BatchStore
@@ -215,16 +214,14 @@ class RedisStore(QueueRecords, LogRecords):
         return ended, claimed, 0.0 if self.has_left else wait_s
 
     async def cancel(
-        self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False, by: str = ""
+        self, job_ids: Sequence[str], reason: str = "", *, gently: bool = False, by: str = ""
     ) -> list[str]:
-        """Request jobs to stop, or to stop at their next checkpoint. Return the state of each now, "" if unknown.
+        """Request jobs to stop, or (gently) to stop at a safe point. Return the state of each now, "" if unknown.
 
         A waiting job is "cancelled" at once; a running one stays "running" until its worker has stopped it; a terminal
         one keeps its state. `by`: name of the caller, if known.
         """
-        options = wire.options(
-            reason=reason, ttl_ms=self.ttl_ms, at_checkpoint=at_checkpoint or None, by=by[:200] or None
-        )
+        options = wire.options(reason=reason, ttl_ms=self.ttl_ms, gently=gently or None, by=by[:200] or None)
         states: list[str] = []
         for some in in_slices(job_ids):
             *found, left = await self.run("cancel", [options, *some])
@@ -366,12 +363,6 @@ class RedisStore(QueueRecords, LogRecords):
         """Return the sealed artifact (or sealed reference to its file), or None."""
         found: bytes | None = await self.ask("HGET", f"bodies:{job_id}", name)
         return found
-
-    async def checkpoints(self, job_id: str) -> list[tuple[CheckpointInfo, bytes]]:
-        """Return the newest checkpoints of a job, oldest first: metadata and, unless they are files, their bytes."""
-        key = f"checkpoints:{job_id}"
-        found = self.all_readable(key, lambda _, raw: wire.checkpoint(raw), (await self.ask("HGETALL", key)).items())
-        return sorted(found, key=lambda one: one[0].name)
 
     async def submitted_us(self, job_id: str) -> int:
         """Return the time of submit of a job (microseconds), different for each job of an id; 0 if unknown."""

@@ -10,7 +10,6 @@ import msgspec
 
 from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobSpec, LogLine
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.format import many
 from jobkit.model.metrics import MetricsNews
 from jobkit.model.plain import to_json
@@ -111,7 +110,7 @@ class ArtifactInfo(msgspec.Struct, frozen=True):
 class Kept(msgspec.Struct, frozen=True):
     """An artifact of a running attempt. `body` is sealed: the content, or a reference to its file in `folder`.
 
-    For a checkpoint `checkpoint` is its `CheckpointInfo` as JSON, and `body` is empty if it is a file.
+    Or what its code gives to the Lua of a feature ("keeps"): a `kind`, with the `facts` about it.
     `number` counts the artifacts of an attempt as that of `AttemptNews` counts its news.
     """
 
@@ -120,13 +119,16 @@ class Kept(msgspec.Struct, frozen=True):
     info: ArtifactInfo
     body: bytes
     folder: str = ""
-    checkpoint: bytes = b""
+    kind: str = ""
+    facts: bytes = b""
     number: int = 0
 
     @classmethod
-    def of_checkpoint(cls, job_id: str, token: str, info: CheckpointInfo, body: bytes, folder: str) -> Kept:
-        facts = ArtifactInfo(info.name, "", info.size_bytes, info.at_ms)
-        return cls(job_id, token, facts, body, folder, msgspec.json.encode(info))
+    def of_feature(
+        cls, job_id: str, token: str, kind: str, name: str, facts: bytes, body: bytes, folder: str = ""
+    ) -> Kept:
+        """Return something for the Lua of a feature."""
+        return cls(job_id, token, ArtifactInfo(name, "", len(body), 0), body, folder, kind, facts)
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -189,7 +191,7 @@ class Renewal(msgspec.Struct, frozen=True):
     lost: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
-    """Ids of jobs to stop at their next checkpoint."""
+    """Ids of jobs to stop at a safe point: at their next checkpoint."""
     stop: str = ""
     """"" to continue, "drain" or "now" if this worker was asked to stop."""
     has_left: bool = False

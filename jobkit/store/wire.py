@@ -14,7 +14,6 @@ import msgspec
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.batch import BatchSpec
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.load import WorkerLoad
 from jobkit.model.snapshot import WIRE, changes, progress
 from jobkit.store.query import Candidate
@@ -69,12 +68,6 @@ def seconds(raw: bytes) -> float:
 def artifact(name: str, raw: bytes) -> ArtifactInfo:
     """Decode the metadata of an artifact."""
     return msgspec.convert({**mapping(raw), "name": name}, ArtifactInfo)
-
-
-def checkpoint(raw: bytes) -> tuple[CheckpointInfo, bytes]:
-    """Decode a checkpoint: its metadata and, unless it is a file, its bytes."""
-    facts, _, body = raw.partition(b"\n")
-    return CheckpointInfo.from_wire(_unjson(facts)), body
 
 
 def mapping(raw: bytes) -> dict[str, Any]:
@@ -222,16 +215,17 @@ def measure_args(news: Sequence[AttemptNews]) -> list[Any]:
     return args
 
 
+def _facts_of(info: ArtifactInfo) -> bytes:
+    return _json({"media_type": info.media_type, "size_bytes": info.size_bytes, "at_ms": info.at_ms})
+
+
 def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
     """Arguments of `keep`."""
     args: list[Any] = []
     for kept in artifacts:
         info = kept.info
-        meta = _json({"media_type": info.media_type, "size_bytes": info.size_bytes, "at_ms": info.at_ms})
-        if kept.checkpoint:
-            args += [kept.job_id, kept.token, f"\n{info.name}", kept.checkpoint, kept.body, kept.folder, kept.number]
-        else:
-            args += [kept.job_id, kept.token, info.name, meta, kept.body, kept.folder, kept.number]
+        name, facts = (f"\n{kept.kind}\n{info.name}", kept.facts) if kept.kind else (info.name, _facts_of(info))
+        args += [kept.job_id, kept.token, name, facts, kept.body, kept.folder, kept.number]
     return args
 
 

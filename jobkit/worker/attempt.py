@@ -13,9 +13,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from jobkit.codec import Codec
-from jobkit.files.checkpoints import KEPT
 from jobkit.model import JobSpec, LogLine
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.plain import now_ms
 from jobkit.questions import AttemptQuestion, follow
@@ -23,6 +21,7 @@ from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.pictures import PICTURES_MOST
 from jobkit.run.inside.shown_values import Body, Bounds
+from jobkit.run.news import Taker
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Given, Kept
 from jobkit.tasks.call import Environment, Located
@@ -31,10 +30,10 @@ from jobkit.worker.job_files import JobFiles, note
 
 T = TypeVar("T")
 
-#: Seconds after a checkpoint in which an attempt ends that waits for an answer, instead of keeping its slot.
+#: Seconds after a moment from which an attempt can go on later: one that waits for an answer ends, and frees its slot.
 _FRESH_S = 60.0
 
-#: Seconds for which a job waits, at most, until the store has what it has said before a checkpoint.
+#: Seconds for which a job waits, at most, until the store has what it has said before such a moment.
 SYNC_S = 2.0
 
 #: Seconds between two summaries of metrics, which go to all who see the job, also without its curves.
@@ -43,9 +42,9 @@ SUMMARY_S = 1.0
 
 def newest(kept: Sequence[Kept]) -> list[Kept]:
     """Return what is to be kept without what something later replaces, which would fill the worker in an outage."""
-    newest: dict[tuple[str, str, bool, str], Kept] = {}
+    newest: dict[tuple[str, str, str, str], Kept] = {}
     for one in kept:
-        key = one.job_id, one.token, bool(one.checkpoint), one.info.name
+        key = one.job_id, one.token, one.kind, one.info.name
         newest.pop(key, None)  # it goes to the end: the store wants them in the order of their numbers
         newest[key] = one
     return list(newest.values())
@@ -130,7 +129,7 @@ class Asker:
 
 
 @dataclass(slots=True, eq=False)
-class RunningAttempt:
+class RunningAttempt(Taker):
     """A claimed job. It is also the sink of its runner: news wait here until the next exchange with the store."""
 
     claimed: Claimed
@@ -160,14 +159,14 @@ class RunningAttempt:
     folders: Sequence[str] = ()
     typical_s: float | None = None
     """Usual duration of its task, in seconds."""
-    uses_checkpoints: bool = False
-    """It can go on later from its newest checkpoint."""
+    is_resumable: bool = False
+    """Another attempt can go on with its work: from its newest checkpoint, for instance."""
     is_asked: bool = False
-    """It was asked to stop at its next checkpoint. `is_yielding`: because its worker stops, so that it runs again."""
+    """It was asked to stop at a safe point. `is_yielding`: because its worker stops, so that it runs again."""
     is_yielding: bool = False
     _more: dict[str, Any] = field(default_factory=dict)
-    _saved_at: float = -math.inf
-    """When it wrote its newest checkpoint, or went on from it."""
+    _fresh_at: float = -math.inf
+    """The newest moment from which another attempt can go on (monotonic)."""
     awaited: Sequence[str] = ()
     """Jobs that it waits for, those of its newest wait first; its slot is lent meanwhile."""
     refusal: str = ""
@@ -250,8 +249,8 @@ class RunningAttempt:
         self.asker.ask(self.claimed, AttemptQuestion(key, text, timeout_s, body, reply, self._may_end))
 
     def _may_end(self) -> bool:
-        """Return whether little is lost if it ends and goes on later from its checkpoint."""
-        return time.monotonic() - self._saved_at < _FRESH_S and self.claimed.spec.on_lost != "fail"
+        """Return whether little is lost if it ends and goes on later."""
+        return time.monotonic() - self._fresh_at < _FRESH_S and self.claimed.spec.on_lost != "fail"
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         if self._lines is None:
@@ -260,29 +259,27 @@ class RunningAttempt:
             self._lines.add(line)
         self.wake()
 
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        self.uses_checkpoints = True
-        folder = self.job_files.folder(self.claimed)
-        kept = Kept.of_checkpoint(self.job_id, self.claimed.token, info, sealed, "" if folder is None else folder.path)
-        # The store keeps as many. A job that writes more before the next exchange must not fill the worker.
-        older = [one for one in self.kept if one.checkpoint][: 1 - KEPT]
-        self.kept = [one for one in self.kept if one not in older]
-        self._add(kept)
-        self._more |= {"saved": info.text, "saved_at": info.at_ms}
-        self._saved_at = time.monotonic()
+    def can_go_on(self, *, is_fresh: bool = False) -> None:
+        self.is_resumable = True
+        if is_fresh:
+            self._fresh_at = time.monotonic()
+
+    def show(self, **fields: Any) -> None:
+        self._more |= fields
         self.progress(*self._numbers)
+
+    def keep(self, kind: str, name: str, facts: bytes, body: bytes, most: int) -> None:
+        folder = self.job_files.folder(self.claimed)
+        # A job that keeps more before the next exchange must not fill the worker.
+        older = [one for one in self.kept if one.kind == kind][: 1 - most]
+        self.kept = [one for one in self.kept if one not in older]
+        path = "" if folder is None else folder.path
+        self._add(Kept.of_feature(self.job_id, self.claimed.token, kind, name, facts, body, path))
+        self.wake()
 
     def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
         self.syncs.add(partial(reply, Reply(key, "stored")), self._keeping)
         return True
-
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        self.uses_checkpoints = True
-        if info is not None:
-            self._more |= {"resumed": info.phrase, "resumed_completed": info.completed}
-            self._more |= {"saved": info.text, "saved_at": info.at_ms}
-            self._saved_at = time.monotonic()
-            self.progress(*self._numbers)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         keeping = self._keep(self._keeping, name, media, body)

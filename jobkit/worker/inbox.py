@@ -88,7 +88,7 @@ class WorkerInbox:
             logger.warning("a message to this worker is left out: %s: %.300s", type(error).__name__, error)
 
     def obey(self, message: bytes) -> None:
-        """`J...`: a job that a submit hands over; `C...`: cancel; `A...`: the same at a checkpoint; `S...`: stop;
+        """`J...`: a job that a submit hands over; `C...`: cancel; `A...`: the same, gently; `S...`: stop;
         `T`: news for what runs beside; `Q...`: an answer; else a wake-up."""
         kind = message[:1]
         if kind == b"J":

@@ -18,17 +18,16 @@ from msgspec.structs import replace
 
 from jobkit.attempts import (
     assignment,
-    checkpoint_places,
     delete_file,
     ending,
     is_large,
     located_parts,
     needed,
+    prepared,
     refused,
 )
 from jobkit.codec import Codec
 from jobkit.features import modules
-from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import ErrorKind, SignatureError, StoreUnavailable
 from jobkit.model.errors import CannotStart
 from jobkit.parts import PartStore
@@ -76,7 +75,7 @@ class RunningJobs:
         endings: not yet stored. has_news, news_at: some attempt has news, which are due at this time (monotonic).
         wake: set when there is something to say to the store, or to ask it.
         stopping: set when the worker was asked to stop.
-        longest_s: the longest run of a job without checkpoints that succeeded here.
+        longest_s: the longest run of a job that succeeded here, of those that could not have gone on elsewhere.
         admit: starts those held attempts that may start now: all of them, unless set.
     """
 
@@ -214,10 +213,8 @@ class RunningJobs:
                 attempt.located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
             for each in self.around:
                 said |= await self._once_reachable(each.begin, attempt)
-            places: tuple[CheckpointPlace, ...] = ()
-            if claimed.attempt > 1 or spec.retry_of:
-                given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
-                places = await self._once_reachable(checkpoint_places, *given_to)
+            about = self._store, claimed, self._codec, self._settings, self.job_files.file_store
+            of_features = await self._once_reachable(prepared, *about)
             attempt.typical_s = self.durations.typical_s(spec.timed_as)
             if attempt.typical_s is not None:  # tell how long it will probably take
                 attempt.progress(None, None, "")
@@ -231,7 +228,7 @@ class RunningJobs:
                     environ=environ,
                     located=attempt.located,
                     environment=attempt.environment,
-                    checkpoints=places,
+                    prepared=of_features,
                 )
                 began = time.monotonic()
                 outcome = await self.runner.run(assigned, attempt)
@@ -239,7 +236,7 @@ class RunningJobs:
                 outcome = replace(outcome, usage={**outcome.usage, **said})
             if outcome.outcome == "succeeded" and "resumed" not in attempt._more:
                 self.durations.add(spec.timed_as, ran_s := time.monotonic() - began)
-                if not attempt.uses_checkpoints:
+                if not attempt.is_resumable:
                     self.longest_s = max(self.longest_s, ran_s)
             await attempt.settle()
         except SignatureError as error:
@@ -374,7 +371,7 @@ class RunningJobs:
         self.wake.set()
 
     def ask(self, job_id: str) -> None:
-        """A user asks a job to stop at its next checkpoint, and after its grace in any case."""
+        """A user asks a job to stop at a safe point, and after its grace in any case."""
         attempt = self.attempts.get(job_id)
         if attempt is not None and not attempt.is_asked and not attempt.is_cancelled:
             grace_s = attempt.claimed.spec.cancel_grace_s
@@ -384,9 +381,9 @@ class RunningJobs:
             loop.call_later(self._settings.cancel_grace if grace_s is None else grace_s, self._cancel, attempt)
 
     def ask_all(self) -> None:
-        """The worker stops: jobs that use checkpoints go on elsewhere, unless they must not run twice."""
+        """The worker stops: jobs that can go on elsewhere do so, unless they must not run twice."""
         for attempt in self.attempts.values():
-            if attempt.uses_checkpoints and not attempt.is_asked and attempt.claimed.spec.on_lost != "fail":
+            if attempt.is_resumable and not attempt.is_asked and attempt.claimed.spec.on_lost != "fail":
                 attempt.is_asked = attempt.is_yielding = True
                 self._request(attempt, "ask")
 

@@ -110,7 +110,7 @@ class Walltime:
         for attempt in running.attempts.values() if self.is_ending else ():
             ran_s, claimed = now - attempt.began, attempt.claimed
             released = claimed.attempt - 1 - claimed.retried - claimed.losses
-            is_too_long = ran_s >= _WHOLE_LIFE * (now - self._began) and not attempt.uses_checkpoints
+            is_too_long = ran_s >= _WHOLE_LIFE * (now - self._began) and not attempt.is_resumable
             if is_too_long and released >= _VAINLY - 1 and not attempt.refusal:
                 attempt.refusal = (
                     f"it ran for {duration(ran_s)} when the walltime of its worker ended, was released {released} "

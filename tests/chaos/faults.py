@@ -305,12 +305,12 @@ FAULTS: dict[str, Fault] = {
     ),
     # An attempt begins at the start, whatever the one before has stored.
     "no resume at home": Fault(
-        patch=_every(1, "jobkit.run.inside.kept_state", "Checkpoints", "_newest", _not_at_all),
+        patch=_every(1, "jobkit.features.checkpoints.attempt_state", "Checkpoints", "_newest", _not_at_all),
         case="checkpoints at home",
         shows="began at step",
     ),
     "no resume": Fault(
-        patch=_every(1, "jobkit.run.inside.kept_state", "Checkpoints", "_newest", _not_at_all),
+        patch=_every(1, "jobkit.features.checkpoints.attempt_state", "Checkpoints", "_newest", _not_at_all),
         case="checkpoints",
         shows="began at step",
     ),

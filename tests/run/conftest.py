@@ -45,8 +45,9 @@ class Heard:
         for name, points in batch.items():
             self.curves.setdefault(name, []).extend(points)
 
-    def awaits(self, job_ids: Sequence[str]) -> None:
-        self.awaited.append(list(job_ids))
+    def emit(self, kind: str, news: Any) -> None:
+        if kind == "awaits":
+            self.awaited.append(list(news))
 
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
         self.asked.append((key, text, reply))

@@ -7,13 +7,14 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name
 from jobkit.model import ErrorKind, EventType, Gate, LogLine, StoreUnavailable
-from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
@@ -268,7 +269,8 @@ class Verbs(RuleBasedStateMachine):
         self.checkpoints += 1
         info = CheckpointInfo(checkpoint_name(int(token.rpartition(":")[2]), self.checkpoints), text=label)
         holds = id in self.lives and self.lives[id].holds(token)
-        assert self.do(self.store.keep([Kept.of_checkpoint(id, token, info, b"", "")])) == [holds]
+        kept = Kept.of_feature(id, token, "checkpoints", info.name, msgspec.json.encode(info), b"")
+        assert self.do(self.store.keep([kept])) == [holds]
         if holds:
             self.lives[id].step = label or info.name
 

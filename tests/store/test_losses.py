@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from jobkit.client.losses import lost_jobs
+from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name
 from jobkit.model import ErrorKind, JobState
-from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FINISHED, Claimed, Kept
 from tests.support import until
@@ -212,7 +213,8 @@ async def lose_after(store: RedisStore, id: str, text: str, *, done: float | Non
     [claimed] = await claim(store, by=worker(f"w{await now_us(store)}"))
     if text or done is not None:
         info = CheckpointInfo(checkpoint_name(claimed.attempt, n), attempt=claimed.attempt, text=text, completed=done)
-        assert await store.keep([Kept.of_checkpoint(id, claimed.token, info, b"x" * 10, "")]) == [True]
+        facts = msgspec.json.encode(info)
+        assert await store.keep([Kept.of_feature(id, claimed.token, "checkpoints", info.name, facts, b"x")]) == [True]
     await lose(store, id)
 
 

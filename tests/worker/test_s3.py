@@ -9,10 +9,10 @@ import pytest
 
 import jobkit
 from jobkit.files.places import place_of
+from tests.features.checkpoints.test_going_on import STEPS, steps
 from tests.support import wait_until
 from tests.worker import furnished, jobs, places
 from tests.worker.conftest import Bench
-from tests.worker.test_checkpoints import STEPS, steps
 
 s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("pyarrow")

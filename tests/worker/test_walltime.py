@@ -15,11 +15,11 @@ from jobkit.model import InvalidParams
 from jobkit.store.values import WorkerInfo
 from jobkit.worker import blocked_loop
 from jobkit.worker.walltime import WALLTIME, Walltime
+from tests.features.checkpoints.test_going_on import steps
 from tests.support import wait_until
 
 from . import jobs
 from .conftest import Bench
-from .test_checkpoints import steps
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "-5", "0", "12:00", "nan", "4 eons"])
@@ -78,10 +78,10 @@ def test_a_job_with_checkpoints_goes_on_in_the_next_worker_when_the_walltime_end
     assert (job.snapshot.releases > 0, job.snapshot.losses, job.snapshot.retried) == (True, 0, 0)
 
 
-def attempt(ran_s: float, *, releases: int, uses_checkpoints: bool = False) -> Any:
+def attempt(ran_s: float, *, releases: int, is_resumable: bool = False) -> Any:
     claimed = SimpleNamespace(attempt=releases + 3, retried=1, losses=1)
     began = time.monotonic() - ran_s
-    return SimpleNamespace(began=began, claimed=claimed, uses_checkpoints=uses_checkpoints, refusal="")
+    return SimpleNamespace(began=began, claimed=claimed, is_resumable=is_resumable, refusal="")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def attempt(ran_s: float, *, releases: int, uses_checkpoints: bool = False) -> A
     [
         (attempt(3500, releases=2), True),
         (attempt(3500, releases=1), False),
-        (attempt(3500, releases=9, uses_checkpoints=True), False),
+        (attempt(3500, releases=9, is_resumable=True), False),
         (attempt(60, releases=9), False),
     ],
     ids=["third time", "second time", "with checkpoints", "begun late"],

@@ -295,9 +295,9 @@ def mapped(path: str, mode: Any) -> Any:
 def _fetched(path: str) -> Path | None:
     """Return a copy of an array of the machine that shares its place; None if this machine has not joined one."""
     found, job = ARRAY_FILE.search(path), context.active()
-    if found is None or job is None or not job.places or not job.places[0].results:
+    if found is None or job is None or not job.results:
         return None
-    place = place_of(job.places[0].results)  # a job's process does not know the URL of its worker
+    place = place_of(job.results)  # a job's process does not know the URL of its worker
     return None if place.local("") is not None else place.fetched(found[0])
 
 

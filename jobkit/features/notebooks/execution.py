@@ -256,8 +256,8 @@ class _Execution:
                 recorder.line(line.source, line.text, line.level, line.logger)
         elif kind == frames.METRICS:
             recorder.relay("metrics", frames.read_batch(content))
-        elif kind == frames.AWAITS:
-            recorder.relay("awaits", content)
+        elif kind == frames.NEWS:
+            recorder.emit(*content)
         elif kind == frames.ARTIFACT:
             name, media, body, path = content
             try:

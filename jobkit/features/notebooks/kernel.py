@@ -23,7 +23,6 @@ from msgspec.structs import replace
 
 from jobkit.codec import MSGPACK
 from jobkit.model import JobkitError, LogLine
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Point
 from jobkit.run.attempt import Outcome
 from jobkit.run.ended import raised, succeeded
@@ -84,8 +83,8 @@ class _PipeSink:
     def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
         self.send(frames.METRICS, batch)
 
-    def awaits(self, job_ids: Sequence[str]) -> None:
-        self.send(frames.AWAITS, job_ids)
+    def emit(self, kind: str, news: Any) -> None:
+        self.send(frames.NEWS, (kind, news))
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         if isinstance(body, bytes) and len(body) <= frames.PART_BYTES:
@@ -95,14 +94,8 @@ class _PipeSink:
         frames.spool(path, body, "")
         self.send(frames.ARTIFACT, (name, media, b"", path))
 
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        raise JobkitError("a notebook that runs as a job has no checkpoints")
-
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        """Do nothing: it has no checkpoints."""
-
     def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
-        """Do nothing: it has no checkpoints."""
+        """Do nothing: it cannot go on later."""
         return False
 
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:

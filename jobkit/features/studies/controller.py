@@ -64,7 +64,7 @@ def run_study(
     optuna = load_optuna()
     job, connection = context.current(), kit._connection
     if job.recorder is not None:
-        job.recorder.resumed(None)  # as a job that uses checkpoints, it goes on elsewhere if its worker stops
+        job.recorder.emit("can_go_on")  # elsewhere, if its worker stops
     journals = JournalStore(kit.verbs.store)
     [own] = patiently(lambda: connection.call(kit.verbs.store.snapshots, [job.job_id]))
     # Another job may get this id, and an attempt of this number, while this process is frozen.

@@ -151,13 +151,6 @@ async def retry(call: ApiCall) -> Response:
     return accepted(call, job.id, since)
 
 
-async def checkpoints(call: ApiCall) -> Any:
-    """List the newest two checkpoints of a job, oldest first."""
-    snapshot = await find(call)
-    found: Any = await call.kit.aio.checkpoints(snapshot.id)
-    return {"checkpoints": [one.to_json() for one in found]}
-
-
 async def move_job(call: ApiCall) -> Any:
     """Move a waiting job to another queue or priority."""
     snapshot = await find(call)

@@ -241,16 +241,6 @@ class ArtifactJson(Struct):
     url: str
 
 
-class CheckpointJson(Struct):
-    """The state of a job at one moment; `text` says which, like "epoch 43", if its value tells."""
-
-    text: str
-    attempt: int
-    size_bytes: int
-    files: list[str]
-    created_at: datetime
-
-
 class TaskJson(Struct):
     """A task; `schema` is the JSON Schema of its arguments."""
 
@@ -321,7 +311,6 @@ ArtifactsJson = answer("ArtifactsJson", artifacts=list[ArtifactJson])
 MetricsJson = answer("MetricsJson", "Curves by name.", metrics=dict[str, CurveJson])
 AuditJson = answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
 BatchesJson = answer("BatchesJson", batches=list[BatchJson])  # type: ignore[valid-type]  # made at run time
-CheckpointsJson = answer("CheckpointsJson", checkpoints=list[CheckpointJson])
 ChangedJson = answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)
 PausedJson = answer("PausedJson", paused=list[Pause])
 QueuesJson = answer(

@@ -12,9 +12,9 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any
 
-from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.run.inside.recorder import KEEP, Keep, Recorder
 from jobkit.run.inside.shown_values import checked_name, render
 from jobkit.tasks.work import code_version
@@ -36,16 +36,16 @@ class Context:
         task: name of the task.
         seed: of its random numbers, for generators that it makes itself: `numpy.random.default_rng(job.seed)`; None
             without `seed=`.
-        has_yielded: it has seen that it was asked to stop at a checkpoint, so its end is not the end of its work.
-        is_leaving: `Stop` was raised at a checkpoint in the job's own flow, and its clean-up runs.
+        has_yielded: it has seen that it was asked to stop at a safe point, so its end is not the end of its work.
+        is_leaving: `Stop` was raised there in the job's own flow, and its clean-up runs.
         function: what it calls, once that is known.
         kit_settings: the worker's own, for kits among the arguments; {} if there are none.
-        places: where its checkpoints are, see `Assignment`. kept_state: its `Checkpoints`, once they are used.
+        prepared, results: see `Assignment`. states: what features keep of it in its process, by their names.
     """
 
     __slots__ = (
         "_flow", "_is_asked", "_must_stop", "_recorder", "attempt", "function", "has_yielded", "is_leaving", "job_id",
-        "kept_state", "kit_settings", "places", "seed", "task",
+        "kit_settings", "prepared", "results", "seed", "states", "task",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +54,7 @@ class Context:
         attempt: int,
         task: str,
         recorder: Recorder | None = None,
-        places: Sequence[CheckpointPlace] = (),
+        prepared: Mapping[str, Any] = MappingProxyType({}),
         is_asked: Callable[[], object] = bool,
     ) -> None:
         self.job_id = job_id
@@ -65,8 +65,8 @@ class Context:
         self.function: Callable[..., Any] | None = None
         self.kit_settings: Mapping[str, str] = {}
         self._recorder = recorder
-        self.places = places
-        self.kept_state: Any = None
+        self.prepared, self.results = prepared, ""
+        self.states: dict[str, Any] = {}
         self._is_asked = is_asked
         self.enter()
 
@@ -97,15 +97,15 @@ class Context:
 
     @property
     def is_asked(self) -> bool:
-        """True once it was asked to stop at its next checkpoint."""
+        """True once it was asked to stop at a safe point, from which another attempt can go on."""
         return bool(self._is_asked())
 
     def ask(self) -> None:
-        """Let it stop at its next checkpoint."""
+        """Let it stop at a safe point, from which another attempt can go on."""
         self._is_asked = lambda: True
 
     def stop_if_asked(self) -> None:
-        """Raise `Stop` if it was asked to stop at a checkpoint, once."""
+        """Raise `Stop` if it was asked to stop at a safe point, as here; once."""
         if self.is_asked and not self._must_stop:
             self.has_yielded = self._must_stop = True
             self.is_leaving = self.is_own_flow

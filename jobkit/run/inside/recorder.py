@@ -17,7 +17,6 @@ from typing import Any, Final, Protocol
 
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Point
 from jobkit.model.plain import now_ms
 from jobkit.model.terminal import clean
@@ -61,16 +60,8 @@ class Sink(Protocol):
         """Points of curves, by name."""
         ...
 
-    def awaits(self, job_ids: Sequence[str]) -> None:
-        """The task waits for these jobs now, those of its newest wait first; empty: it goes on."""
-        ...
-
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        """A checkpoint was written: to a file, or `sealed` is to be kept in the store."""
-        ...
-
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        """The task goes on from this checkpoint; None: it uses checkpoints, and there is none yet."""
+    def emit(self, kind: str, news: Any) -> None:
+        """News of any other kind, see `jobkit.run.news`."""
         ...
 
     def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
@@ -172,7 +163,7 @@ class Recorder:
         self._phase = ""  # what Python does before the job's own code goes on
         self._awaited: list[Sequence[str]] = []  # the jobs of each wait, in the order in which they began
         self._has_moved = False
-        self._resumed: CheckpointInfo | None = None  # until a bar goes on from it
+        self._passed: tuple[float, float | None] | None = None  # what `go_on` was told, until a bar goes on from it
         self._sent: tuple[float | None, float | None, str] | None = None
         self._metrics: MetricBuffer | None = None
         self._pictures = PictureBuffer(self._warn)
@@ -261,18 +252,17 @@ class Recorder:
         if waits:
             self.answers.wait(key)
 
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        """A checkpoint was written; see `Sink`."""
+    def emit(self, kind: str, news: Any = None) -> None:
+        """Send news of a kind, see `jobkit.run.news`."""
         with self._guard, self._lock:
-            self._sink.checkpoint(info, sealed)
+            self._sink.emit(kind, news)
 
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        """The task goes on from a checkpoint: so does its progress, and a bar over the rest of the loop."""
+    def go_on(self, completed: float | None, total: float | None) -> None:
+        """The task goes on with what an earlier attempt has begun: so does its progress, and a bar over the rest."""
         with self._guard, self._lock:
-            self._sink.resumed(info)
-            if info is not None and info.completed is not None and not self._bars:
-                self._resumed = info
-                self.report(info.completed, info.total)
+            if completed is not None and not self._bars:
+                self._passed = completed, total
+                self.report(completed, total)
 
     @property
     def position(self) -> tuple[float | None, float | None]:
@@ -360,7 +350,7 @@ class Recorder:
 
     def _tell_awaited(self) -> None:
         newest = itertools.chain.from_iterable(reversed(self._awaited))
-        self._sink.awaits(list(dict.fromkeys(itertools.islice(newest, AWAITED_MOST))))
+        self._sink.emit("awaits", list(dict.fromkeys(itertools.islice(newest, AWAITED_MOST))))
 
     def open_bar(self, bar: Bar) -> None:
         """Start following a bar. The first open one is the job's progress, later ones add to its message.
@@ -370,16 +360,11 @@ class Recorder:
         self._phase = ""
         if not self._bars and bar.message:
             self._said = ""
-        resumed, self._resumed = self._resumed, None
-        if (
-            resumed is not None
-            and bar.total is not None
-            and resumed.total is not None
-            and resumed.completed is not None
-        ):
-            # The checkpoint was written in a step of the loop that the bar counts now or later, or after that step.
-            passed = resumed.total - bar.total - bar.completed
-            if 0 <= passed - resumed.completed <= 1:
+        (completed, total), self._passed = self._passed or (0.0, None), None
+        if bar.total is not None and total is not None:
+            # The attempt has gone on from within a step of the loop that the bar counts now or later, or after it.
+            passed = total - bar.total - bar.completed
+            if 0 <= passed - completed <= 1:
                 bar.passed = passed
         self._bars.append(bar)
         self.moved()

@@ -25,7 +25,6 @@ from msgspec.structs import replace
 
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Point
 from jobkit.run.attempt import Outcome, not_kept, too_large
 from jobkit.run.ended import Ended, execute, raised
@@ -190,14 +189,8 @@ class _FrameSink:
     def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
         self._send(frames.METRICS, batch)
 
-    def awaits(self, job_ids: Sequence[str]) -> None:
-        self._send(frames.AWAITS, job_ids)
-
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        self._send(frames.CHECKPOINT, (info, sealed))
-
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        self._send(frames.RESUMED, info)
+    def emit(self, kind: str, news: Any) -> None:
+        self._send(frames.NEWS, (kind, news))
 
     def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
         self._send(frames.SYNC, key)  # the reply comes by the `Inbox`
@@ -306,9 +299,9 @@ class _Life:
             memory=self._last_words,
             answers=Answers(self._inbox.reply),
         )
-        guard.context = Context(job.job_id, job.attempt, job.task, recorder, job.checkpoints, is_asked)
+        guard.context = Context(job.job_id, job.attempt, job.task, recorder, job.prepared, is_asked)
         guard.context.seed = job.seed
-        guard.context.kit_settings = job.kit_settings
+        guard.context.kit_settings, guard.context.results = job.kit_settings, job.results
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)
         apply_threads(job.environ, order.threads or cores())

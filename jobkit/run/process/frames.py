@@ -22,11 +22,9 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import HEAD_BYTES
-from jobkit.files.checkpoints import STORED_BYTES
 from jobkit.files.log import Portion, make_job_folder
 from jobkit.files.storage import make_folders
 from jobkit.model import Retry
-from jobkit.model.checkpoint import LABEL_CHARS, CheckpointInfo, is_checkpoint_name
 from jobkit.model.metrics import Point, is_name
 from jobkit.run.attempt import Assignment, Outcome
 from jobkit.run.inside.answers import Reply
@@ -36,19 +34,14 @@ FRAME_LIMIT = 16 * 1024 * 1024
 #: Child to parent: it is set up and waits for an order; lines, progress, an artifact; how its job ended, first a large
 #: value in parts, then what is certain, then its end (`EndReport`).
 READY, LINES, PROGRESS, ARTIFACT, PART, STAGE, ENDED = b"r", b"l", b"p", b"a", b"v", b"s", b"e"
-#: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
-AWAITS = b"w"
-#: Child to parent: a checkpoint that was written, with its bytes if the store keeps it; the newest one, at its resume.
-CHECKPOINT, RESUMED = b"k", b"u"
+#: Child to parent: news of any other kind, behind its name, see `jobkit.run.news`.
+NEWS = b"n"
 #: Child to parent: points of metrics, by name.
 METRICS = b"m"
 #: Child to parent: the key of a sync, see `Sink.sync`.
 SYNC = b"y"
 #: Child to parent: a question for people, see `Sink.ask`.
 ASK = b"q"
-
-#: The facts about a checkpoint have at most so many bytes, and its time is before this one (in the year 5138).
-_FACTS_BYTES, _TIMES_END_MS = 200_000, 10**14
 
 #: Values and artifacts above this size in bytes do not fit into one frame with others.
 PART_BYTES = 1_000_000
@@ -119,16 +112,6 @@ def read_batch(content: Any) -> Mapping[str, Sequence[Point]]:
         if not is_name(name) or not all(math.isfinite(step) for step, _, _ in points):
             raise ValueError(f"metrics of the name {name!r:.100}")
     return batch
-
-
-def read_checkpoint(facts: Any, sealed: bytes = b"") -> CheckpointInfo:
-    """Return the facts about a checkpoint. Raises ValueError for those that no job has by its own means."""
-    info = CheckpointInfo.from_wire(facts)
-    if not is_checkpoint_name(info.name) or not 0 <= info.at_ms < _TIMES_END_MS:
-        raise ValueError(f"a checkpoint {info.name!r:.100} of {info.at_ms} ms")
-    if len(sealed) > STORED_BYTES or len(info.text) > LABEL_CHARS or len(_pack(info)) > _FACTS_BYTES:
-        raise ValueError("a checkpoint that is too large for the store")
-    return info
 
 
 _read_order = msgspec.msgpack.Decoder(JobOrder).decode

@@ -19,6 +19,7 @@ from jobkit.model import ErrorKind, LogLine
 from jobkit.model.format import binary_size, limit_text, size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
+from jobkit.run import news
 from jobkit.run.attempt import Assignment, Outcome, failed, timed_out
 from jobkit.run.ended import STAGES_LIMIT_S, TOO_LONG, incomplete
 from jobkit.run.inside.answers import Reply
@@ -145,7 +146,7 @@ class ProcessAttempt:
         self._later(self.assignment.cancel_grace_s, self.kill, kind)
 
     def ask(self) -> None:
-        """Let it stop at its next checkpoint."""
+        """Let it stop at a safe point, from which another attempt can go on."""
         self._is_asked = True
         if self._child is not None and self._ended is None:
             self._child.stop("ask")
@@ -278,13 +279,9 @@ class ProcessAttempt:
             self._sink.progress(*tamed(*content))
         elif kind == frames.METRICS:
             self._sink.metrics(frames.read_batch(content))
-        elif kind == frames.AWAITS:
-            self._sink.awaits([str(job_id) for job_id in content])
-        elif kind == frames.CHECKPOINT:
-            facts, sealed = content
-            self._sink.checkpoint(frames.read_checkpoint(facts, bytes(sealed)), bytes(sealed))
-        elif kind == frames.RESUMED:
-            self._sink.resumed(None if content is None else frames.read_checkpoint(content))
+        elif kind == frames.NEWS:
+            name, said = content
+            self._sink.emit(name, news.of(name).read(said))
         elif kind == frames.SYNC:
             if self._child is not None:
                 self._child.drain_output()

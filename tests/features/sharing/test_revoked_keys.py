@@ -19,18 +19,18 @@ import jobkit
 from jobkit.client.loop import background
 from jobkit.codec import PICKLE, RAW, Codec, Subject
 from jobkit.embedded.home import Home
+from jobkit.features.checkpoints.files import CheckpointFiles, CheckpointHead, CheckpointPlace
+from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name
 from jobkit.features.moving.dump import Dump, read_dumps
 from jobkit.features.moving.lines import JobExport, JobImport
 from jobkit.features.sharing import hosting
 from jobkit.features.sharing.members import Members
 from jobkit.features.sharing.rights import MemberRole
-from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace
 from jobkit.files.file_store import FileStore, JobFolder
 from jobkit.files.places import place_of
 from jobkit.joined import KEYS_PATH, Membership, membership_of
 from jobkit.keys import codec_of, proof_of
 from jobkit.model import ResultExpired, SignatureError
-from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name
 from jobkit.settings import Settings
 from tests.embedded.conftest import home_of_test
 from tests.features.sharing.conftest import member_of, run, running

@@ -97,10 +97,14 @@ end
 -- true if it may not, and has been seen to), its worker `beats` (id and token as a record, lease_ms; true if it has lost the job), it goes
 -- `back` (record, when it is due or nil), or it ends. And at an `outcome` an attempt ends in a way that a feature knows, by whose name
 -- it is told (record, data of the event, fields to set): the job goes on later.
+--
+-- What the code of a job gives to a feature, the feature `keeps` (id, name, facts, body), by the kind that it is known by; see
+-- `Records.also_keep`. And at a `step`, when a job of such a kind was lost, features say how far it is (record): as text which is
+-- equal for equal steps, and the same for people.
 local moments = {created = {}, ended = {}, restored = {}, leaving = {}, deleted = {}, demand = {}, starts = {}, beats = {}, back = {},
-  outcome = {}}
+  outcome = {}, keeps = {}, step = {}}
 
--- `user`: the feature that a job must use.
+-- `user`: the feature that a job must use, or the kind that a feature `keeps`.
 local function on(moment, act, user)
   local acts = moments[moment]
   acts[user or #acts + 1] = act -- `table` is not there at load

@@ -32,10 +32,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
   if rec.logn then call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms) end
   if rec.kept then
-    call('PEXPIRE', P .. 'artifacts:' .. rec.id, ttl_ms)
-    call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
-    call('PEXPIRE', P .. 'checkpoints:' .. rec.id, ttl_ms)
-    call('PEXPIRE', P .. 'metrics:' .. rec.id, ttl_ms)
+    for _, kind in ipairs(Records.KEPT) do call('PEXPIRE', P .. kind .. ':' .. rec.id, ttl_ms) end
     if rec.kept == 'journal' then
       call('PEXPIRE', P .. 'journal:' .. rec.id, ttl_ms)
       Batches.leader_ended(rec, state)
@@ -50,20 +47,20 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   end
 end
 
--- A waiting job is cancelled here and now; the worker of a running one is told, perhaps to let it write a checkpoint first.
-function Lifecycle.cancel(rec, reason, ttl_ms, at_checkpoint, by)
+-- A waiting job is cancelled here and now; the worker of a running one is told, perhaps to let it stop gently: at a safe point.
+function Lifecycle.cancel(rec, reason, ttl_ms, gently, by)
   if rec.state == 'queued' or rec.state == 'scheduled' then
     Lifecycle.conclude(rec, 'cancelled', {reason = reason, by = by}, {}, Records.kept_ms(rec, ttl_ms))
   elseif rec.state == 'running' then
     if not rec.cancel then
-      if at_checkpoint then call('HSET', rec.key, 'at_checkpoint', 1) end
+      if gently then call('HSET', rec.key, 'gently', 1) end
       Records.emit(rec, 'cancel_requested', {cancel = NOW, reason = reason, by = by}, {'cancel', NOW})
-    elseif at_checkpoint then
+    elseif gently then
       return -- it was asked before, perhaps for less patience
     else
-      call('HDEL', rec.key, 'at_checkpoint')
+      call('HDEL', rec.key, 'gently')
     end
-    call('PUBLISH', P .. 'inbox:' .. rec.worker, (at_checkpoint and 'A' or 'C') .. rec.id)
+    call('PUBLISH', P .. 'inbox:' .. rec.worker, (gently and 'A' or 'C') .. rec.id)
   end
 end
 
@@ -95,28 +92,22 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
   if rec.terms then Limits.pump() end
 end
 
--- How far a job is by its newest checkpoint, which is equal for equal steps, and the same for people; nil if it has none. A job
--- that keeps a journal has that instead.
+-- How far a job is, as text which is equal for equal steps, and the same for people; nil if that is not known.
 local function step_of(rec)
   if rec.kept == 'journal' then
     local count = call('LLEN', P .. 'journal:' .. rec.id)
     return 'journal ' .. count, 'entry ' .. count .. ' of its journal'
   end
-  local key = P .. 'checkpoints:' .. rec.id
-  local names = rec.kept and call('HKEYS', key) or {}
-  if #names == 0 then return nil end
-  table.sort(names)
-  local facts = object(string.match(call('HGET', key, names[#names]), '^[^\n]*'))
-  local is_known = facts.text or facts.completed
-  return is_known and tostring(facts.text) .. ' ' .. tostring(facts.completed) or names[#names],
-    facts.text and 'its checkpoint at ' .. tostring(facts.text) or 'the same checkpoint'
+  for _, act in ipairs(rec.kept and moments.step or {}) do
+    local step, shown = act(rec)
+    if step then return step, shown end
+  end
 end
 
 -- A lease ran out: the worker died, or was away for too long. Or the worker says so itself: what it ran the attempt in died
 -- under it. `where` says how. The job goes back to its old place in the line, or ends here. A loss counts against it only if
 -- nothing else was lost with it (`is_alone`). After `max_losses` others it is a suspect: its next worker runs nothing else
--- (see `claim`), so that there is no doubt whose fault its death is. Only losses since its newest checkpoint was of another
--- step, or its journal shorter, count: a job that goes on between them is no cause of them. The record's `lost_at` is the step of the last loss,
+-- (see `claim`), so that there is no doubt whose fault its death is. Only losses since it was at another step count: a job that goes on between them is no cause of them. The record's `lost_at` is the step of the last loss,
 -- `lost_before` the number of those before that step.
 function Lifecycle.lose(rec, max_losses, ttl_ms, is_alone, where, usage)
   local step, shown = step_of(rec)

@@ -3,8 +3,14 @@
 local EVENTS_KEPT = 20000 -- numbered events of the namespace, for subscribers that were away
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 
--- The keys of a job.
-Records.KINDS = {'job', 'args', 'result', 'preview', 'log', 'artifacts', 'bodies', 'checkpoints', 'metrics', 'asks', 'journal'}
+-- The keys of a job; those of `KEPT` only if its record says that something is `kept`.
+Records.KINDS = {'job', 'args', 'result', 'preview', 'log', 'artifacts', 'bodies', 'metrics', 'asks', 'journal'}
+Records.KEPT = {'artifacts', 'bodies', 'metrics'}
+
+-- A feature keeps a key of this kind for jobs.
+function Records.also_keep(kind)
+  Records.KINDS[#Records.KINDS + 1], Records.KEPT[#Records.KEPT + 1] = kind, kind
+end
 
 -- The record of a job, or nil; also nil if it is damaged, so that it blocks no queue. Counters are numbers; fields that are not
 -- set are false.

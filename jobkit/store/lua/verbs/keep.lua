@@ -1,8 +1,7 @@
 -- Keeps artifacts of running attempts. args: for each: id, token, name, meta (JSON), body (sealed), folder or "", and its number
 -- among those of the attempt, as in `progress`. Returns 1 if the token holds. An artifact replaces an earlier one of its name. A
--- name that begins with a newline is that of a checkpoint, whose body may be empty; the newest stay.
+-- name that begins with a newline is a kind, a newline and a name: something that a feature `keeps`.
 -- Artifacts are published on the job's channel.
-local CHECKPOINTS = 2 -- of a job are kept
 
 verb('keep', ALSO_WHEN_FULL, function(args)
   return each(args, 1, 7, 0, function(i)
@@ -12,11 +11,8 @@ verb('keep', ALSO_WHEN_FULL, function(args)
     if not Records.is_news(P .. 'job:' .. id, 'keeps', rec[4], rec[1], args[i + 6]) then return 1 end
     call('HSETNX', P .. 'job:' .. id, 'kept', 1)
     if string.byte(name) == 10 then
-      local key = P .. 'checkpoints:' .. id
-      call('HSET', key, string.sub(name, 2), args[i + 3] .. '\n' .. args[i + 4])
-      local names = call('HKEYS', key)
-      table.sort(names)
-      for n = 1, #names - CHECKPOINTS do call('HDEL', key, names[n]) end
+      local kind, own = string.match(name, '^\n([^\n]*)\n(.*)$')
+      moments.keeps[kind](id, own, args[i + 3], args[i + 4])
     else
       call('HSET', P .. 'artifacts:' .. id, name, args[i + 3])
       call('HSET', P .. 'bodies:' .. id, name, args[i + 4])

@@ -1,8 +1,7 @@
 -- A worker's heartbeat. args: worker, {lease_ms, max_losses, ttl_ms, facts (text by name), barred (more functions that must not
 -- run on a worker's loop, if there are any)}, then id, token of each job.
--- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if something is left over (see Leftover), {barred functions}, {ids asked to stop at a
--- checkpoint}}. A
--- lapsed lease is renewed unless the job was recovered meanwhile: then its token is another one.
+-- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if something is left over (see Leftover), {barred functions}, {ids asked to stop
+-- gently}}. A lapsed lease is renewed unless the job was recovered meanwhile: then its token is another one.
 local BARRED_MS = 30 * 86400000 -- after the last one
 -- Time from the last heartbeat of a dead worker for which it is listed as lost, with its jobs: longer than a meeting, so that its
 -- users see it, and too short for the dead of yesterday to hide the living.
@@ -23,7 +22,7 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   call('ZADD', P .. 'workers', NOW, worker)
   local lost, cancelled, asked = {}, {}, {}
   for i = 3, #args, 2 do
-    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'uses', 'at_checkpoint')
+    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'uses', 'gently')
     local one = rec[4] and {id = args[i], key = P .. 'job:' .. args[i], token = rec[1], uses = rec[4]}
     if rec[1] == args[i + 1] and rec[2] == 'running' and not (one and reached_by_user('beats', one, lease_ms)) then
       call('ZADD', P .. 'leases', NOW + lease_ms, args[i])

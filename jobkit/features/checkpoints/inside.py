@@ -1,6 +1,6 @@
 """`jobkit.checkpoint` and `jobkit.resume`: the state of a job, kept so that its next attempt goes on from there.
 
-The job's own process writes and reads its checkpoints (`jobkit.files.checkpoints`), so a checkpoint is stored when the
+The job's own process writes and reads its checkpoints (`files.py`), so a checkpoint is stored when the
 call returns. Its worker only hears of them.
 
 Outside of jobs `python train.py`, or a plain call in a notebook, goes on from its last checkpoint, also if it had come
@@ -23,13 +23,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+import msgspec
+
 from jobkit.codec import Codec
-from jobkit.files.checkpoints import CheckpointPlace, own_key
+from jobkit.features.checkpoints.attempt_state import Checkpoints, File, Printer
+from jobkit.features.checkpoints.files import CheckpointPlace, own_key
 from jobkit.run.inside import context
-from jobkit.run.inside.kept_state import Checkpoints, File, Printer
 from jobkit.tasks.work import arguments_text
 
 S = TypeVar("S")
+
+#: Of the feature; see `Context.prepared`.
+NAME = "checkpoints"
 
 FOLDER = "jobkit-checkpoints"
 
@@ -104,11 +109,12 @@ def _here(verb: str) -> Checkpoints | None:
         is_of_job = context.is_worker or "JOBKIT_JOB_ID" in os.environ
         return None if is_of_job else _of_caller(sys._getframe(2), is_new=verb == "resume")
     recorder = job.recorder
-    if recorder is None or not job.places:
+    if recorder is None or not (prepared := job.prepared.get(NAME)):
         return None
-    kept: Checkpoints | None = job.kept_state
+    kept: Checkpoints | None = job.states.get(NAME)
     if kept is None:
-        kept = job.kept_state = Checkpoints(recorder, *job.places, attempt=job.attempt, job=job)
+        places = msgspec.convert(prepared, tuple[CheckpointPlace, ...])
+        kept = job.states[NAME] = Checkpoints(recorder, *places, attempt=job.attempt, job=job)
     return kept
 
 

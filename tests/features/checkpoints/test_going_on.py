@@ -11,10 +11,9 @@ import pytest
 import jobkit
 from jobkit.worker import attempt as attempt_module
 from tests.support import until, wait_until
-
-from . import jobs
-from .conftest import Bench
-from .job_classes import Counting
+from tests.worker import jobs
+from tests.worker.conftest import Bench
+from tests.worker.job_classes import Counting
 
 STEPS = 6
 

@@ -20,22 +20,21 @@ import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
+from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name, is_checkpoint_name
 from jobkit.files.file_store import FileStore, JobFolder
 from jobkit.files.places import place_of
 from jobkit.files.storage import PATIENCE_S, Part, make_folders
 from jobkit.model import SignatureError
-from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, is_checkpoint_name
+from jobkit.run.news import STORED_BYTES
 
 #: So many checkpoints of a job are kept.
 KEPT = 2
-#: Largest checkpoint that is kept in the store, in bytes, for a job without a place for files.
-STORED_BYTES = 1_000_000
 
 #: So many of its files are named in the facts about a checkpoint.
 FILES_NAMED = 20
@@ -71,16 +70,21 @@ class CheckpointPlace(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(
-        cls, codec: Codec, job_id: str, task: str, us: int, folder: JobFolder | None, results: str = "", **more: Any
+        cls,
+        codec: Codec,
+        job_id: str,
+        task: str,
+        us: int,
+        folder: JobFolder | None,
+        results: str = "",
+        known: tuple[tuple[CheckpointInfo, bytes], ...] = (),
+        most: int = STORED_BYTES,
     ) -> CheckpointPlace:
         """Return the place of a submission. `us`: its time of submit in microseconds, as part of its identity."""
         subject = Subject(f"checkpoints\0{us}", job_id, task)
-        keys = codec.narrowed(subject)
-        if more.get("known"):
-            more["retired"] = codec.narrowed(subject, retired=True)
-        if folder is None:
-            return cls(job_id, task, keys, codec.allow_pickle, **more)
-        return cls(job_id, task, keys, codec.allow_pickle, results, folder.path, folder.owner, **more)
+        retired = codec.narrowed(subject, retired=True) if known else ()
+        where = ("", "", "") if folder is None else (results, folder.path, folder.owner)
+        return cls(job_id, task, codec.narrowed(subject), codec.allow_pickle, *where, most, known, retired)
 
 
 class _Piece(msgspec.Struct, frozen=True, array_like=True):
@@ -335,7 +339,7 @@ def own_key() -> bytes:
 
     Not the key of a joined place, which other machines know, and which is replaced when one of them is revoked.
     """
-    from jobkit.own_machine import write_private
+    from jobkit.own_machine import write_private  # which a job does not need
     from jobkit.settings import Settings
 
     settings = Settings.load()
@@ -344,9 +348,7 @@ def own_key() -> bytes:
     path = settings.home.expanduser() / "checkpoint-key"
     if not path.exists():
         make_folders(path.parent)
-        write_private(
-            path, secrets.token_hex(32), replaces=False
-        )  # of processes that start together the first one wins
+        write_private(path, secrets.token_hex(32), replaces=False)  # the first of processes that start together wins
     return path.read_bytes()
 
 

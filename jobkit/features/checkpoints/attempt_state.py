@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.codec import decode
-from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, relative_files
+from jobkit.features.checkpoints.files import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, relative_files
+from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name, label_of
 from jobkit.model import InvalidParams, JobkitError, SignatureError
-from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, label_of
 from jobkit.model.format import seconds_in, size
 from jobkit.model.plain import now_ms
 from jobkit.run.inside import context
@@ -67,7 +67,7 @@ class Checkpoints:
             if found is None:
                 self._say(f"the checkpoint of job {self._source.job_id} cannot be continued: this job begins anew")
         if found is None:
-            self._voice.resumed(None)
+            self._voice.emit("can_go_on")
             return default
         self._has_one = True
         head, value = found
@@ -75,7 +75,8 @@ class Checkpoints:
         if head.code and head.code != self._code():
             notes.append("the code of the task has changed since")
         self._say(f"{head.info.phrase} ({', '.join(notes)})" if notes else head.info.phrase, "INFO")
-        self._voice.resumed(head.info)
+        self._voice.emit("resumed", head.info)
+        self._voice.go_on(head.info.completed, head.info.total)
         self._voice.answers.counts = head.asked
         return value
 
@@ -172,7 +173,7 @@ class Checkpoints:
             return self._fail(f"{class_name(error)}: {error}")
         self._number += 1
         self._written_at, self._has_failed, self._has_one = time.monotonic(), False, True
-        self._voice.checkpoint(info, sealed)
+        self._voice.emit("checkpoint", (info, sealed))
         return True
 
     def _fail(self, why: str) -> bool:
@@ -234,13 +235,14 @@ class Printer:
     def sync(self) -> None:
         """Do nothing: what it says is said."""
 
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        if info.name.endswith(".00000001"):
-            self.line("jobkit", f"checkpoints ({size(info.size_bytes)}) are kept in {_shown(self._folder)}")
-
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        if info is not None:
+    def emit(self, kind: str, news: Any = None) -> None:
+        if kind == "resumed":
             self.line("jobkit", f"delete {_shown(self._folder)} to begin anew")
+        elif kind == "checkpoint" and news[0].name.endswith(".00000001"):
+            self.line("jobkit", f"checkpoints ({size(news[0].size_bytes)}) are kept in {_shown(self._folder)}")
+
+    def go_on(self, completed: float | None, total: float | None) -> None:
+        """Do nothing: no progress is shown."""
 
     @property
     def position(self) -> tuple[float | None, float | None]:

@@ -19,21 +19,27 @@ import pytest
 
 import jobkit
 from jobkit.codec import Codec
+from jobkit.features.checkpoints.files import (
+    CheckpointFiles,
+    CheckpointHead,
+    CheckpointPlace,
+    Damaged,
+    own_key,
+    relative_files,
+)
+from jobkit.features.checkpoints.info import CheckpointInfo, label_of
 from jobkit.files import FileStore
-from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, own_key, relative_files
 from jobkit.files.places import place_of
 from jobkit.files.storage import PATIENCE_S, Directory
 from jobkit.joined import Membership
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobState
-from jobkit.model.checkpoint import CheckpointInfo, label_of
 from jobkit.model.format import progress_line
+from jobkit.run import news
 from jobkit.run.inside import context
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Bar, Recorder
-from jobkit.run.process import frames
-
-from .conftest import Heard
+from tests.run.conftest import Heard
 
 CODEC = Codec([b"of these tests"])
 
@@ -47,11 +53,11 @@ class Listener(Heard):
         self.went_on: list[str] = []
         self.synced: list[tuple[list[str], int, int]] = []  # lines, points and checkpoints before each
 
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        self.written.append((info, sealed))
-
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        self.went_on.append("" if info is None else info.phrase)
+    def emit(self, kind: str, news: Any) -> None:
+        if kind == "checkpoint":
+            self.written.append(news)
+        else:
+            self.went_on.append({"can_go_on": "", "resumed": getattr(news, "phrase", "")}[kind])
 
     def sync(self, key: str, reply: Callable[[Reply], None]) -> bool:
         self.synced.append((self.texts[:], len(self.curves.get("loss", ())), len(self.written)))
@@ -79,7 +85,7 @@ class Bench:
         self.attempts += 1
         self.known = self.heard.written[-2:]
         self.recorder = Recorder(self.heard, lambda: None)
-        self.job = Context("j1", self.attempts, "train", self.recorder, places or (self.place(),))
+        self.job = Context("j1", self.attempts, "train", self.recorder, {"checkpoints": places or (self.place(),)})
         context.CURRENT.set(self.job)
         return self.job
 
@@ -390,7 +396,7 @@ def test_a_value_that_cannot_be_rebuilt_fails_the_attempt_and_loses_nothing(
     jobkit.checkpoint({"pill": Pill()})
     bench.attempt()
     with monkeypatch.context() as patched:
-        patched.delattr("tests.run.test_checkpoints.Pill")
+        patched.delattr(f"{__name__}.Pill")
         with pytest.raises(JobkitError, match="cannot be rebuilt"):
             jobkit.resume("anew")
     assert isinstance(jobkit.resume(None)["pill"], Pill)
@@ -475,7 +481,7 @@ def test_the_first_number_of_a_value_names_it(value: object, text: str) -> None:
 def test_a_bar_over_the_rest_of_a_loop_starts_at_the_checkpoint(begun: int) -> None:
     heard = Listener()
     recorder = Recorder(heard, lambda: None)
-    recorder.resumed(CheckpointInfo("n", completed=3, total=10))
+    recorder.go_on(3, 10)
     assert heard.news[-1][:2] == (3, 10)
     bar = Bar("", 10 - begun)
     recorder.open_bar(bar)
@@ -487,7 +493,7 @@ def test_a_bar_over_the_rest_of_a_loop_starts_at_the_checkpoint(begun: int) -> N
 def test_a_bar_over_the_whole_loop_or_another_one_starts_at_its_own_beginning() -> None:
     for total in (10, 2, None):
         recorder = Recorder(Listener(), lambda: None)
-        recorder.resumed(CheckpointInfo("n", completed=3, total=10))
+        recorder.go_on(3, 10)
         bar = Bar("", total)
         recorder.open_bar(bar)
         assert recorder.position == (0, total)
@@ -573,10 +579,11 @@ def test_a_damaged_head_is_no_crash() -> None:
     ],
 )
 def test_a_process_cannot_tell_its_worker_of_a_checkpoint_that_no_job_writes(facts: dict[str, Any], size: int) -> None:
-    assert frames.read_checkpoint({"name": "checkpoint.000001.00000001", "at_ms": 5}, bytes(1_000_000)).at_ms == 5
+    read = news.of("checkpoint").read
+    assert read([{"name": "checkpoint.000001.00000001", "at_ms": 5}, bytes(1_000_000)])[0].at_ms == 5
 
     with pytest.raises(ValueError, match="a checkpoint "):
-        frames.read_checkpoint(facts, bytes(size))
+        read([facts, bytes(size)])
 
 
 def test_processes_that_start_together_have_the_same_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
