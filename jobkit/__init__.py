@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
-    from jobkit.features.names import Notebook, Pool, Schedule, Study, checkpoint, resume
+    from jobkit.features.names import Notebook, Pool, Schedule, Study, ask, checkpoint, resume
     from jobkit.model import (
         Backoff,
         ErrorKind,
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
         Unanswered,
         UnknownTask,
     )
-    from jobkit.run.inside.asking import ask
     from jobkit.run.inside.context import current
     from jobkit.run.inside.live import log_metrics, show
     from jobkit.run.inside.progress import progress
@@ -113,7 +112,6 @@ __all__ = [
 #: Module of each public name; the others are in `jobkit.model`.
 _MODULES = {
     "Range": "jobkit.tasks.specs",
-    "ask": "jobkit.run.inside.asking",
     "current": "jobkit.run.inside.context",
     "log_metrics": "jobkit.run.inside.live",
     "progress": "jobkit.run.inside.progress",
@@ -126,7 +124,7 @@ _MODULES = {
     "Job": "jobkit.client.job",
     "Kit": "jobkit.client.kit",
     **dict.fromkeys(("as_completed", "wait"), "jobkit.client.awaiting"),
-    **dict.fromkeys(("Notebook", "Pool", "Schedule", "Study", "checkpoint", "resume"), "jobkit.features.names"),
+    **dict.fromkeys(("Notebook", "Pool", "Schedule", "Study", "ask", "checkpoint", "resume"), "jobkit.features.names"),
 }
 
 

@@ -20,6 +20,8 @@ load a feature's modules by what they are for, when they are first used:
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
 - `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.
 - `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
+- `requests.py`: `serve(store, codec, claimed, request, changed, pause)`, a coroutine that serves what a running job
+  requests by `Recorder.request`, with replies; `here(...)`, the same for the person at the process of `sync://`.
 - `card_section.py`: a section of the card of a job, with its script and style sheet beside it: `NAME`;
   `is_stale(snapshot, shown)` tells whether its data are old, and `read(kit, snapshot)`, a coroutine, returns them;
   `form(access, put)` makes what answers its requests, `ACTIONS`: each with the action that it needs.

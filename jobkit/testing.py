@@ -37,7 +37,6 @@ from jobkit.settings import Settings
 from jobkit.store import library
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Submission, SubmitReply
-from jobkit.tasks.question import Question
 from jobkit.tasks.registry import registry
 from jobkit.tasks.values import shown_and_abridged
 
@@ -135,7 +134,7 @@ class MemoryKit(Kit):
         """
         self._answers += answers
 
-    def _answer(self, question: Question) -> Any:
+    def _answer(self, question: Any) -> Any:
         if not self._answers:
             raise InvalidParams(f"the test has no answer, give one by answer_with(...): {question.text}", "answer")
         answer = self._answers.pop(0)

@@ -29,7 +29,6 @@ ELSEWHERE = {
     "login_links": ["tests/features/sharing/test_dashboard.py"],
     "parts": ["tests/client/test_parts.py", "tests/worker/test_parts.py"],
     "pytest_plugin": ["tests/testing"],
-    "questions": ["tests/features/questions"],
 }
 
 

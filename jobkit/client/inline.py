@@ -6,7 +6,6 @@ A delay, the backoff before a retry and limits are not waited for: the job passe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import socket
@@ -29,22 +28,20 @@ from jobkit.attempts import (
 )
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
+from jobkit.features import serving
 from jobkit.model import LogLine, SignatureError
 from jobkit.model.errors import CannotStart
 from jobkit.model.metrics import Curves, Point
 from jobkit.parts import PartStore
-from jobkit.questions import AttemptQuestion, answer, follow, read
-from jobkit.run.inside.answers import Reply
-from jobkit.run.inside.asking import has_person, prompt
+from jobkit.run.inside.answers import JobRequest, Reply
 from jobkit.run.inside.shown_values import Body, Bounds
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.news import Taker
 from jobkit.run.shared import run_here
-from jobkit.settings import Settings, user_name
+from jobkit.settings import Settings
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, WorkerInfo
-from jobkit.tasks.question import ONE, Question
 
 #: All of it stays in the memory of this process's own server.
 _BOUNDS = Bounds(each_bytes=100_000_000, total_bytes=500_000_000)
@@ -60,8 +57,8 @@ class Inline:
         self._paused = paused
         self._parts = PartStore(store, lambda: None)
         self.is_at_once = True  # else jobs wait for `jobkit.testing.MemoryKit.run`
-        self.person: Callable[[Question], Any] = at_terminal
-        """Answers the questions of jobs; its None leaves them to other threads of the process, if there are any."""
+        self.person: Callable[[Any], Any] | None = None
+        """Answers requests of jobs to people, in place of the person at the terminal."""
 
     def run_each(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
         """Run stored jobs in their order; `then` is called after each."""
@@ -133,14 +130,14 @@ class _StoreSink(Taker):
     """Stores the news of the running job as they come."""
 
     def __init__(
-        self, store: RedisStore, hub: EventHub, codec: Codec, claimed: Claimed, person: Callable[[Question], Any]
+        self, store: RedisStore, hub: EventHub, codec: Codec, claimed: Claimed, person: Callable[[Any], Any] | None
     ) -> None:
         self._store, self._hub, self._codec, self._claimed, self._person = store, hub, codec, claimed, person
         self._job_id, self._token = claimed.spec.id, claimed.token
         self._more: dict[str, Any] = {}
         self._numbers: tuple[float | None, float | None, str] = (None, None, "")
         self._curves: Curves | None = None
-        self._following: list[Future[None]] = []  # questions
+        self._serving: list[Future[None]] = []  # requests
         # Threads that may answer: not those that the job starts, nor jobkit's, except those that call users' hooks.
         own, idle = threading.current_thread(), re.compile("jobkit-(?!hook-)|asyncio_").match
         self._others = [each for each in threading.enumerate() if each is not own and not idle(each.name)]
@@ -177,38 +174,38 @@ class _StoreSink(Taker):
         """Do nothing: what the job says is stored at once."""
         return False
 
-    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
-        first: Future[Reply] = Future()
+    def request(self, feature: str, key: str, body: bytes, reply: Callable[[Reply], None]) -> None:
+        module, first = serving(feature), Future[Reply]()
 
         def take(found: Reply) -> None:
             reply(found)
             if not first.done():
                 first.set_result(found)
 
-        self._following.append(background.spawn(self._follow(AttemptQuestion(key, text, timeout_s, body, take))))
+        self._serving.append(background.spawn(self._serve(module, JobRequest(feature, key, body, take))))
         if first.result().kind == "wait":
             (snapshot,) = background.call(self._store.snapshots([self._job_id]))
-            question = background.call(read(self._store, self._codec, snapshot, key)) if snapshot else None
-            if snapshot is None or question is None:
-                return
-            if (given := self._person(question)) is not None:
-                background.call(answer(self._store, self._codec, snapshot, given, by=user_name(), key=key))
-            elif any(other.is_alive() for other in self._others):
-                print(f"job {self._job_id} waits for an answer from another thread: {text}", file=sys.stderr)
-            else:
-                reply(Reply(key, "alone"))
+            given = self._store, self._codec, snapshot, key, self._person, self._has_others
+            if snapshot is not None and (found := module.here(*given)) is not None:
+                reply(found)
+
+    def _has_others(self) -> bool:
+        """Return whether another thread of the process may do what the job waits for."""
+        return any(other.is_alive() for other in self._others)
 
     def end(self) -> None:
-        """End with the attempt: nothing waits for answers any more."""
-        for each in self._following:
+        """End with the attempt: nothing waits for replies any more."""
+        for each in self._serving:
             each.cancel()
 
-    async def _follow(self, asked: AttemptQuestion) -> None:
+    async def _serve(self, module: Any, request: JobRequest) -> None:
         changed = asyncio.Event()
         stop = self._hub.listen(lambda event: changed.set(), self._job_id)
         try:
             await self._hub.ready(self._job_id)
-            await follow(self._store, self._codec, self._claimed, asked, changed, lambda failures: asyncio.sleep(0.1))
+            await module.serve(
+                self._store, self._codec, self._claimed, request, changed, lambda failures: asyncio.sleep(0.1)
+            )
         finally:
             stop()
 
@@ -221,16 +218,6 @@ class _StoreSink(Taker):
 
     def _tell(self, news: AttemptNews) -> None:
         background.call(self._store.progress([news]))
-
-
-def at_terminal(question: Question) -> Any:
-    """Return the answer of the person who runs this program, None if no person can type."""
-    if not has_person():
-        return None
-    with contextlib.suppress(EOFError):
-        values = prompt(question)
-        return values[ONE] if question.is_one else values
-    return None
 
 
 def this_process(queues: Sequence[str] = ("default",)) -> WorkerInfo:

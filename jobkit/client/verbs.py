@@ -217,7 +217,7 @@ class Verbs:
         """
         query = replace(query, states=(), flag=None if query.is_asking else query.flag)
         if query.is_plain and not query.is_aging:
-            counts, asking = await asyncio.gather(self.store.counts(), self.store.questions.count())
+            counts, asking = await asyncio.gather(self.store.counts(), self.store.finder.asking())
             return {**counts, ASKING: asking}
         found = await self.tally(query, "state", "flag", for_s=0.5)
         if found is None:

@@ -49,6 +49,12 @@ def door(name: str) -> Any:
     return next(feature for feature in FEATURES if feature.name == name).load("door")
 
 
+def serving(name: str) -> Any:
+    """Return the module of a feature that serves requests of running jobs, or None."""
+    found = (feature for feature in FEATURES if feature.name == name and "requests" in feature.parts)
+    return next((feature.load("requests") for feature in found), None)
+
+
 def modules(part: str) -> Iterator[Any]:
     """Yield the modules of this name of all features that have one, in their order."""
     for feature in FEATURES:

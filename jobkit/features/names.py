@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Notebook", "Pool", "Schedule", "Study", "Worker", "checkpoint", "resume"]
+__all__ = ["Notebook", "Pool", "Schedule", "Study", "Worker", "ask", "checkpoint", "resume"]
 
 if TYPE_CHECKING:
     from jobkit.features.arq.door import Worker
     from jobkit.features.checkpoints.inside import checkpoint, resume
     from jobkit.features.notebooks.notebook_task import Notebook
     from jobkit.features.pools.kit import Pool
+    from jobkit.features.questions.asking import ask
     from jobkit.features.schedules.kit import Schedule
     from jobkit.features.studies.study import Study
 
@@ -21,6 +22,7 @@ _PUBLIC = {
     "Schedule": "jobkit.features.schedules.kit",
     "Study": "jobkit.features.studies.study",
     "Worker": "jobkit.features.arq.door",
+    "ask": "jobkit.features.questions.asking",
     "checkpoint": "jobkit.features.checkpoints.inside",
     "resume": "jobkit.features.checkpoints.inside",
 }

@@ -1,6 +1,6 @@
 """News of a running job, by kinds: its code emits them, its worker reads and checks them, an attempt takes them.
 
-Log, progress, artifacts and questions have ways of their own (`Sink`). All other news are of a kind: `Recorder.emit`
+Log, progress, artifacts and requests have ways of their own (`Sink`). All other news are of a kind: `Recorder.emit`
 sends them, from a job's process as a frame. The kinds of a feature stand in the `NEWS` of its `news.py`.
 """
 

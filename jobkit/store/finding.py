@@ -60,6 +60,11 @@ class JobFinder(StorePart):
             cursor = write_cursor(query, sort_value(page[-1], query.order), page[-1].us)
         return [one.job.id for one in page], cursor
 
+    async def asking(self) -> int:
+        """Return the number of jobs that wait for a person."""
+        found: int = await self._ns.ask("ZCARD", ASKING)
+        return found
+
     async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
         """Return `(id, us, seq)` of jobs, newest first, from a time of submit (us) down; "" for the newest.
 

@@ -26,7 +26,6 @@ from jobkit.store.finding import JobFinder
 from jobkit.store.logs import LogRecords
 from jobkit.store.namespace import StorePart, in_slices
 from jobkit.store.query import Query, QueryPage
-from jobkit.store.questions import QuestionStore
 from jobkit.store.queues import QueueRecords
 from jobkit.store.values import (
     ArtifactInfo,
@@ -60,7 +59,6 @@ class RedisStore(QueueRecords, LogRecords):
 
     Attributes:
         finder: pages of jobs. batches: batches.
-        questions: of jobs to people.
         web: tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             selections: of jobs, under short names. views: saved views of users.
         door: by which jobs of another queue's client come that its worker runs, and others do not claim.
@@ -76,7 +74,6 @@ class RedisStore(QueueRecords, LogRecords):
         self._parts: dict[type, Any] = {}
         self.finder = JobFinder(self)
         self.batches = BatchStore(self)
-        self.questions = QuestionStore(self)
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
         self.blobs = BlobStore(self)

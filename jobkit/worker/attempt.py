@@ -1,4 +1,4 @@
-"""`RunningAttempt`: a claimed job, and what it says until the worker's next exchange with the store; its questions."""
+"""`RunningAttempt`: a claimed job, and what it says until the worker's next exchange with the store; its requests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from jobkit.codec import Codec
+from jobkit.features import serving
 from jobkit.model import JobSpec, LogLine
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.plain import now_ms
-from jobkit.questions import AttemptQuestion, follow
-from jobkit.run.inside.answers import Reply
+from jobkit.run.inside.answers import JobRequest, Reply
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.pictures import PICTURES_MOST
 from jobkit.run.inside.shown_values import Body, Bounds
@@ -100,23 +100,25 @@ class Syncs:
                 stored.set_result(None)
 
 
-class Asker:
-    """Follows the open questions of all attempts of one worker."""
+class RequestServer:
+    """Has features serve the requests of all attempts of one worker."""
 
     def __init__(self, store: RedisStore, codec: Codec, pause: RetryPause) -> None:
         self._store, self._codec, self._pause = store, codec, pause
         self._open: dict[asyncio.Task[None], tuple[Claimed, asyncio.Event]] = {}
 
-    def ask(self, claimed: Claimed, asked: AttemptQuestion) -> None:
-        """Follow a question until it is answered or late, or its attempt ends."""
+    def serve(self, claimed: Claimed, request: JobRequest) -> None:
+        """Serve a request until that is done, or its attempt ends."""
+        if (module := serving(request.feature)) is None:  # the job has sent it itself
+            return request.reply(Reply(request.key, "refused", b"no feature serves such a request"))
         changed = asyncio.Event()
-        following = follow(self._store, self._codec, claimed, asked, changed, self._pause.wait)
-        task = asyncio.get_running_loop().create_task(following, name="jobkit-question")
+        running = module.serve(self._store, self._codec, claimed, request, changed, self._pause.wait)
+        task = asyncio.get_running_loop().create_task(running, name="jobkit-request")
         self._open[task] = claimed, changed
         task.add_done_callback(lambda ended: self._open.pop(ended, None))
 
     def look(self, job_id: str = "") -> None:
-        """There may be answers: for one job or, after a cut of the worker's channel, for all."""
+        """There may be news: for one job or, after a cut of the worker's channel, for all."""
         for claimed, changed in self._open.values():
             if job_id in ("", claimed.spec.id):
                 changed.set()
@@ -136,7 +138,7 @@ class RunningAttempt(Taker):
     wake: Callable[[], None]
     job_files: JobFiles
     lend: Callable[[RunningAttempt], None]
-    asker: Asker
+    requests: RequestServer
     syncs: Syncs
     before: RunningAttempt | None
     """An earlier attempt at the same job, which it takes over from."""
@@ -245,8 +247,8 @@ class RunningAttempt(Taker):
         self.progress(*self._numbers)
         self.lend(self)
 
-    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
-        self.asker.ask(self.claimed, AttemptQuestion(key, text, timeout_s, body, reply, self._may_end))
+    def request(self, feature: str, key: str, body: bytes, reply: Callable[[Reply], None]) -> None:
+        self.requests.serve(self.claimed, JobRequest(feature, key, body, reply, self._may_end))
 
     def _may_end(self) -> bool:
         """Return whether little is lost if it ends and goes on later."""

@@ -63,7 +63,7 @@ class WorkerInbox:
                         self.is_listening, failures = True, 0
                         self._running.wake.set()
                         self._wake_beside()
-                        self._running.asker.look()
+                        self._running.requests.look()
             except (RedisError, OSError, StoreUnavailable) as error:
                 if failures == 0:
                     logger.warning("the worker's channel was cut (%s); coming back", type(error).__name__)
@@ -100,7 +100,7 @@ class WorkerInbox:
         elif kind == b"A":
             self._running.ask(_text(message))
         elif kind == b"Q":
-            self._running.asker.look(_text(message))
+            self._running.requests.look(_text(message))
         elif kind == b"S":
             self._on_stop(_text(message))
         elif kind == b"T":

@@ -38,7 +38,7 @@ from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
-from jobkit.worker.attempt import Asker, RunningAttempt, Syncs
+from jobkit.worker.attempt import RequestServer, RunningAttempt, Syncs
 from jobkit.worker.capacity import Capacity
 from jobkit.worker.job_files import JobFiles, note
 
@@ -96,7 +96,7 @@ class RunningJobs:
         self._count, self.release = count, release
         self.job_files = JobFiles(settings, store, codec)
         self._parts = PartStore(store, lambda: self.job_files.file_store)
-        self.asker = Asker(store, codec, pause)
+        self.requests = RequestServer(store, codec, pause)
         self.syncs = Syncs(self._hurry)
         self.durations = Durations(store)
         self.around = [module.around(settings, info.id, store, codec) for module in modules("attempts")]
@@ -137,7 +137,8 @@ class RunningJobs:
         before = self.attempts.get(claimed.spec.id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self.abandon(before)
-        attempt = RunningAttempt(claimed, self._note_news, self.job_files, self._lend, self.asker, self.syncs, before)
+        services = self.job_files, self._lend, self.requests, self.syncs
+        attempt = RunningAttempt(claimed, self._note_news, *services, before)
         self.attempts[attempt.job_id] = attempt
         return attempt
 
@@ -258,7 +259,7 @@ class RunningJobs:
         if outcome.error is not None and (outcome.error.kind, outcome.error.type) == (ErrorKind.CRASH, "SIGTERM"):
             attempt.is_released = attempt.is_released or await self._is_stopped_with_worker()
         self.lenders.pop(attempt, None)
-        self.asker.end(claimed)
+        self.requests.end(claimed)
         attempt.sum_up()
         is_refused = bool(attempt.refusal) and outcome.outcome != "succeeded"
         if outcome.file and attempt.is_lost:

@@ -33,7 +33,7 @@ class Heard:
         self.news: list[tuple[float | None, float | None, str]] = []
         self.awaited: list[list[str]] = []
         self.curves: dict[str, list[Point]] = {}
-        self.asked: list[tuple[str, str, Callable[[Reply], None]]] = []
+        self.asked: list[tuple[str, bytes, Callable[[Reply], None]]] = []
         self.log: list[LogLine] = []
         self.arrived: list[float] = []
         self.artifacts: dict[str, tuple[str, bytes]] = {}
@@ -49,8 +49,8 @@ class Heard:
         if kind == "awaits":
             self.awaited.append(list(news))
 
-    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
-        self.asked.append((key, text, reply))
+    def request(self, feature: str, key: str, body: bytes, reply: Callable[[Reply], None]) -> None:
+        self.asked.append((key, body, reply))
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         self.log += lines

@@ -14,6 +14,7 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name
+from jobkit.features.questions.store import QuestionStore
 from jobkit.model import ErrorKind, EventType, Gate, LogLine, StoreUnavailable
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
@@ -277,7 +278,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(n=st.integers(0, 2), key=keys, timeout_s=st.sampled_from([None, 600.0]))
     def ask(self, n: int, key: str, timeout_s: float | None) -> None:
         id, token = self.token(n)
-        reply = self.do(self.store.questions.ask(id, token, key, f"{key}?", timeout_s, b"question"))
+        reply = self.do(self.store.part(QuestionStore).ask(id, token, key, f"{key}?", timeout_s, b"question"))
         if id not in self.lives or not self.lives[id].holds(token):
             assert reply.kind == "gone"
         elif by := self.lives[id].answers.get(key):
@@ -288,7 +289,7 @@ class Verbs(RuleBasedStateMachine):
 
     @rule(id=ids, key=keys, by=st.sampled_from(["ada", "bob"]))
     def answer(self, id: str, key: str, by: str) -> None:
-        kind, facts = self.do(self.store.questions.answer(id, key, by.encode(), by, "yes"))
+        kind, facts = self.do(self.store.part(QuestionStore).answer(id, key, by.encode(), by, "yes"))
         life = self.lives.get(id)
         if life is None or (key not in life.asking and key not in life.answers):
             assert kind == ("none" if life else "unknown")

@@ -16,14 +16,14 @@ from jobkit.attempts import artifact_subject, preview_subject
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.codec import RAW
+from jobkit.features.questions.asking import AskCall
+from jobkit.features.questions.requests import serve
 from jobkit.features.studies.controller import FACTS
 from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.batch import BatchSpec
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.snapshot import JobError
-from jobkit.questions import AttemptQuestion, follow
-from jobkit.run.inside.answers import Answers
-from jobkit.run.inside.asking import AskCall
+from jobkit.run.inside.answers import Answers, JobRequest
 from jobkit.settings import Settings
 from jobkit.store.batches import JournalStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, Submission, WorkerInfo
@@ -144,8 +144,8 @@ class Stage:
         """Ask a question as a running job does; return its key."""
         claimed, asked = self._tokens[job_id], AskCall(wanted, text, show, timeout_s, "")
         key, body = next(asked.questions(Answers()))
-        question = AttemptQuestion(key, text, timeout_s, body, lambda reply: None)
-        following = follow(self.store, self.kit.codec, claimed, question, asyncio.Event(), asyncio.sleep)
+        question = JobRequest("questions", key, body, lambda reply: None)
+        following = serve(self.store, self.kit.codec, claimed, question, asyncio.Event(), asyncio.sleep)
         self._questions.append(background.spawn(following))
         wait_until(lambda: self.kit.snapshot(job_id).asking, what="the question")
         background.call(self.kit.hub.flush())

@@ -227,7 +227,7 @@ class Printer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.answers = Answers()  # no question has a key here
+        self.answers = Answers()  # no request has a key here
 
     def line(self, source: str, text: str, level: str = "", logger: str = "") -> None:
         print(f"jobkit: {text}", file=sys.stderr)

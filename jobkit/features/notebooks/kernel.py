@@ -98,7 +98,7 @@ class _PipeSink:
         """Do nothing: it cannot go on later."""
         return False
 
-    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+    def request(self, feature: str, key: str, body: bytes, reply: Callable[[Reply], None]) -> None:
         raise JobkitError("a notebook that runs as a job cannot ask questions")
 
 

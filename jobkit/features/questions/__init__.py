@@ -13,6 +13,6 @@ from jobkit.feature import Feature
 
 FEATURE = Feature(
     name="questions",
-    parts=frozenset({"routes", "actions", "card_section", "history"}),
+    parts=frozenset({"requests", "routes", "actions", "card_section", "history"}),
     commands={"answer": "Answer the question of a job, or show it."},
 )

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobkit.client.kit import Kit
+from jobkit.features.questions.history import closed_questions
+from jobkit.features.questions.question import ONE, Question
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot
 from jobkit.model.plain import dumps, iso, to_json
-from jobkit.model.question import closed_questions
-from jobkit.tasks.question import ONE, Question
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_model import read_form, refusal
 

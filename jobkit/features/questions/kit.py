@@ -7,17 +7,17 @@ from typing import Any, ClassVar
 
 import msgspec
 
-import jobkit.questions as questions
 from jobkit.client.connection import Connection
 from jobkit.client.forms import Noun, on_loop
 from jobkit.client.tables import Table
+from jobkit.features.questions import requests
 from jobkit.features.questions.of_job import JobQuestions as JobQuestions
+from jobkit.features.questions.question import Question
 from jobkit.model import OpenQuestion
 from jobkit.model.cells import Columns
 from jobkit.settings import user_name
 from jobkit.store.query import ASKING, Query
 from jobkit.tasks.params import checked
-from jobkit.tasks.question import Question
 
 
 class AskedQuestion(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ class QuestionVerbs:
             SignatureError: its worker did not seal the question for it.
         """
         verbs = self._connection.verbs
-        return await questions.read(verbs.store, verbs.codec, await verbs.snapshot(job_id), key)
+        return await requests.read(verbs.store, verbs.codec, await verbs.snapshot(job_id), key)
 
     async def answer(self, job_id: str, answer: Any, *, by: str | None = None, key: str = "") -> OpenQuestion:
         """Answer the question that a job asks (the oldest of several), and return it. The first answer counts.
@@ -97,7 +97,7 @@ class QuestionVerbs:
         """
         verbs, by = self._connection.verbs, user_name() if by is None else by
         snapshot = await verbs.snapshot(job_id)
-        return await questions.answer(verbs.store, verbs.codec, snapshot, answer, by=by, key=key)
+        return await requests.answer(verbs.store, verbs.codec, snapshot, answer, by=by, key=key)
 
 
 class Questions(Noun):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobkit.tasks.question import Question
+from jobkit.features.questions.question import Question
 from jobkit.tasks.values import MISSING
 
 

@@ -1,4 +1,4 @@
-"""`Answers`: replies of the worker to questions of an attempt (`jobkit.ask`), for threads and coroutines of the job."""
+"""`Answers`: replies of the worker to requests of an attempt, for threads and coroutines of the job."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+import msgspec
+
 #: A thread that waits for an answer notices a request to stop within so many seconds.
 _SLICE_S = 1.0
 
 
 class Reply(NamedTuple):
-    """The worker's reply to a question.
+    """The worker's reply to a request.
 
     Attributes:
         kind: "wait" (there is no answer yet), "leave" (the same, and the attempt is to end), "answer", "late",
@@ -30,12 +32,23 @@ class Reply(NamedTuple):
     body: bytes = b""
 
 
+class JobRequest(msgspec.Struct, frozen=True):
+    """A request of a running attempt, which a feature of its worker serves; see `Sink.request`."""
+
+    feature: str
+    key: str
+    body: bytes
+    reply: Callable[[Reply], None]
+    may_end: Callable[[], bool] = bool
+    """The attempt may end while it waits: its next one goes on from a checkpoint."""
+
+
 class WaitsWithoutSlot(BaseException):
     """Ends an attempt that waits for an answer; the job runs again when there is one."""
 
 
 class Answers:
-    """Replies to the questions of one attempt. Safe to use from several threads.
+    """Replies to the requests of one attempt. Safe to use from several threads.
 
     Args:
         receive: returns the next reply, blocking; None if replies come by `put`.
@@ -50,14 +63,14 @@ class Answers:
         self._callbacks: list[Callable[[], None]] = []
 
     def key_of(self, text: str) -> str:
-        """Return the key of the next question with this text: the same in each attempt."""
+        """Return the key of the next request with this text: the same in each attempt."""
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
         self._counts[digest] += 1
         return f"{digest}.{self._counts[digest]}"
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Number of questions so far, by the begin of their keys. A job that resumes goes on with those of its
+        """Number of requests so far, by the begin of their keys. A job that resumes goes on with those of its
         checkpoint."""
         return dict(self._counts)
 
@@ -80,7 +93,7 @@ class Answers:
         return found
 
     def wait(self, key: str) -> Reply:
-        """Return the next reply to a question. One of several waiting threads receives for all."""
+        """Return the next reply to a request. One of several waiting threads receives for all."""
         with self._changed:
             while (found := self._take(key)) is None:
                 if self._receive is None or self._is_receiving:

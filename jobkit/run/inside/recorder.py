@@ -69,8 +69,8 @@ class Sink(Protocol):
         takes too long. Return False if the caller need not or must not wait for it."""
         ...
 
-    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
-        """A question for people; `reply` is called in any thread with each reply to it."""
+    def request(self, feature: str, key: str, body: bytes, reply: Callable[[Reply], None]) -> None:
+        """A request that a feature serves; `reply` is called in any thread with each reply to it."""
         ...
 
     def artifact(self, name: str, media: str, body: Body) -> None:
@@ -123,7 +123,7 @@ class Recorder:
         burst: how many batches may leave at once in `BATCH_S` before lines wait for each other.
         memory: holds those that wait, for the case that their process dies.
         guard: entered around everything that must not be torn apart by a signal handler's exception.
-        answers: replies to its questions.
+        answers: replies to its requests.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class Recorder:
                 return
             self._is_synced = True
             self._syncs += 1
-            key = f"\nsync {self._syncs}"  # no question has such a key
+            key = f"\nsync {self._syncs}"  # no other request has such a key
             waits = self._sink.sync(key, self.answers.put)
         if waits:
             self.answers.wait(key)
@@ -328,12 +328,12 @@ class Recorder:
         has_metrics = self._metrics is not None and self._metrics.count
         return bool(self._has_moved or self._pictures.waiting or has_metrics)
 
-    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes) -> None:
-        """Ask people. The replies come to `answers`. What was said before is told first."""
+    def request(self, feature: str, key: str, body: bytes) -> None:
+        """Request something of a feature. The replies come to `answers`. What was said before is told first."""
         at_ms = now_ms()
         with self._guard, self._lock:
             self._flush(at_ms, at_ms)
-            self._sink.ask(key, text, timeout_s, body, self.answers.put)
+            self._sink.request(feature, key, body, self.answers.put)
 
     @contextlib.contextmanager
     def waiting(self, job_ids: Sequence[str]) -> Iterator[None]:

@@ -196,8 +196,8 @@ class _FrameSink:
         self._send(frames.SYNC, key)  # the reply comes by the `Inbox`
         return self.is_open
 
-    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
-        self._send(frames.ASK, (key, text, timeout_s, body))  # the replies come by the `Inbox`
+    def request(self, feature: str, key: str, body: bytes, reply: Callable[[Reply], None]) -> None:
+        self._send(frames.REQUEST, (feature, key, body))  # the replies come by the `Inbox`
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         if isinstance(body, bytes) and len(body) <= frames.PART_BYTES:

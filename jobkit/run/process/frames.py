@@ -4,7 +4,7 @@ To the parent: frames, `length (4, big endian) · type (1) · msgpack`. The leng
 most `FRAME_LIMIT` bytes. A larger value is written to a file in the job's folder or, if there is none on this machine
 or it cannot be written, goes in parts, before the report that it belongs to.
 
-To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`. A reply to a question or sync
+To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`. A reply to a request or sync
 is an order of length 0, with the reply as msgpack in place of the call.
 """
 
@@ -40,8 +40,8 @@ NEWS = b"n"
 METRICS = b"m"
 #: Child to parent: the key of a sync, see `Sink.sync`.
 SYNC = b"y"
-#: Child to parent: a question for people, see `Sink.ask`.
-ASK = b"q"
+#: Child to parent: a request, see `Sink.request`.
+REQUEST = b"q"
 
 #: Values and artifacts above this size in bytes do not fit into one frame with others.
 PART_BYTES = 1_000_000
@@ -177,7 +177,7 @@ class Frames:
 
 
 def reply_frame(reply: Reply) -> bytes:
-    """Return the bytes of a reply to a question or sync, for `Inbox`."""
+    """Return the bytes of a reply to a request or sync, for `Inbox`."""
     body = _pack(reply)
     return _ORDER_HEAD.pack(0, len(body)) + body
 
@@ -204,7 +204,7 @@ class Inbox:
                 yield message
 
     def reply(self) -> Reply:
-        """Return the next reply to a question or sync of the running job. Raises EOFError if the parent is gone."""
+        """Return the next reply to a request or sync of the running job. Raises EOFError if the parent is gone."""
         while not isinstance(message := self._next(), Reply):
             if message is None:
                 raise EOFError("the worker is gone")

@@ -287,10 +287,9 @@ class ProcessAttempt:
                 self._child.drain_output()
             self._flush()
             self._sink.sync(str(content), self._reply)
-        elif kind == frames.ASK:
-            key, text, timeout_s, body = content
-            limit_s = None if timeout_s is None else float(timeout_s)
-            self._sink.ask(str(key), str(text), limit_s, bytes(body), self._reply)
+        elif kind == frames.REQUEST:
+            feature, key, body = content
+            self._sink.request(str(feature), str(key), bytes(body), self._reply)
         elif kind == frames.ARTIFACT:
             name, media, body, number = content
             number = int(number)

@@ -13,8 +13,8 @@ import param
 import pytest
 
 import jobkit
+from jobkit.features.questions.question import Question, form_of, made
 from jobkit.model import InvalidParams
-from jobkit.tasks.question import Question, form_of, made
 
 
 @dataclass

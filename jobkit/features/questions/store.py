@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from jobkit.store import wire
 from jobkit.store.namespace import StorePart
-from jobkit.store.query import ASKING
 
 #: Seconds from which on a timeout is no limit: 31 years.
 _EVER_S = 1e9
@@ -58,8 +57,3 @@ class QuestionStore(StorePart):
         if "done" in state:
             return "answered", [str(state.get("by", "")), state["done"]]
         return ("late", [state.get("due")]) if state.get("late") else ("none", [])
-
-    async def count(self) -> int:
-        """Return the number of jobs with a question that waits for an answer."""
-        found: int = await self._ns.ask("ZCARD", ASKING)
-        return found

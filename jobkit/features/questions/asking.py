@@ -6,6 +6,7 @@ person at the terminal is asked.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,17 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from jobkit.features.questions import FEATURE
+from jobkit.features.questions.question import (
+    BRIEF_CHARS,
+    ONE,
+    QUESTION_BYTES,
+    TEXT_CHARS,
+    Form,
+    Question,
+    form_of,
+    made,
+)
 from jobkit.model import InvalidParams, JobkitError, SignatureError, Unanswered
 from jobkit.model.format import duration, seconds_in
 from jobkit.model.terminal import clean
@@ -21,7 +33,6 @@ from jobkit.run.inside import context
 from jobkit.run.inside.answers import Answers, Reply, WaitsWithoutSlot
 from jobkit.run.inside.shown_values import preview_of
 from jobkit.tasks.params import describe
-from jobkit.tasks.question import BRIEF_CHARS, QUESTION_BYTES, TEXT_CHARS, Form, Question, form_of, made
 
 T = TypeVar("T")
 
@@ -51,7 +62,7 @@ class AskCall:
         self.shown = preview_of(show)[0] if show is not None else {}
 
     def questions(self, answers: Answers) -> Iterator[tuple[str, bytes]]:
-        """Yield key and JSON of the question, again with each answer that the job's own class refuses."""
+        """Yield key and body of the request, again with each answer that the job's own class refuses."""
         first = self.key or answers.key_of(self.text)
         self.problem = ""
         for n in itertools.count():
@@ -64,7 +75,8 @@ class AskCall:
                     f"{QUESTION_BYTES:,} are allowed",
                     "text",
                 )
-            yield (f"{first}~{n}" if n else first), body
+            sent = self.text[:BRIEF_CHARS], self.timeout_s, body
+            yield (f"{first}~{n}" if n else first), msgspec.msgpack.encode(sent)
 
     def value(self, reply: Reply) -> Any:
         """Return the answer of the last reply; raises InvalidParams if the job's own class refuses it."""
@@ -134,7 +146,7 @@ class Ask:
         if not recorder.is_passive and context.is_in_loop():
             raise JobkitError("a coroutine must not block its event loop: write await jobkit.ask.aio(...)")
         for key, body in asked.questions(recorder.answers):
-            recorder.ask(key, asked.text[:BRIEF_CHARS], asked.timeout_s, body)
+            recorder.request(FEATURE.name, key, body)
             while _waits(reply := recorder.answers.wait(key)):
                 pass  # one for each of several threads that ask with the same key
             try:
@@ -157,7 +169,7 @@ class Ask:
         if recorder is None:
             return _asked_here(asked)
         for key, body in asked.questions(recorder.answers):
-            recorder.ask(key, asked.text[:BRIEF_CHARS], asked.timeout_s, body)
+            recorder.request(FEATURE.name, key, body)
             while _waits(reply := await recorder.answers.wait_async(key)):
                 pass
             try:
@@ -208,6 +220,16 @@ def prompt(question: Question) -> dict[str, Any]:
             return question.check(question.parse(words))
         except InvalidParams as error:
             print(error)
+
+
+def at_terminal(question: Question) -> Any:
+    """Return the answer of the person who runs this program, None if no person can type."""
+    if not has_person():
+        return None
+    with contextlib.suppress(EOFError):
+        values = prompt(question)
+        return values[ONE] if question.is_one else values
+    return None
 
 
 def _no_person(text: str) -> Unanswered:

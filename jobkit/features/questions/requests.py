@@ -1,6 +1,6 @@
 """Questions of jobs between the attempt that asks, the store, and the person who answers.
 
-`follow` serves the attempt (worker, `sync://`); `read` and `answer` are the one way to an answer for pages, HTTP, the
+`serve` serves the attempt (worker, `sync://`); `read` and `answer` are the one way to an answer for pages, HTTP, the
 command line and Python.
 """
 
@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec, Subject
+from jobkit.features.questions.asking import at_terminal
+from jobkit.features.questions.history import closed_questions
+from jobkit.features.questions.question import BRIEF_CHARS, KEY_CHARS, QUESTION_BYTES, Question
+from jobkit.features.questions.store import QuestionStore
 from jobkit.model import JobSnapshot, JobSpec, QuestionClosed, SignatureError, StoreUnavailable
 from jobkit.model.format import ago
 from jobkit.model.plain import instant
-from jobkit.model.question import OpenQuestion, closed_questions
-from jobkit.run.inside.answers import Reply
+from jobkit.model.question import OpenQuestion
+from jobkit.run.inside.answers import JobRequest, Reply
+from jobkit.settings import user_name
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed
-from jobkit.tasks.question import BRIEF_CHARS, KEY_CHARS, QUESTION_BYTES, Question
 
 _question = msgspec.json.Decoder(Question).decode
+_read_request = msgspec.msgpack.Decoder(tuple[str, float | None, bytes]).decode
 
 
 def _subject(kind: str, spec: JobSpec, key: str) -> Subject:
@@ -32,23 +39,11 @@ def _subject(kind: str, spec: JobSpec, key: str) -> Subject:
     return Subject(f"{kind}\0{key}", spec.id, spec.task)
 
 
-class AttemptQuestion(msgspec.Struct, frozen=True):
-    """A question of a running attempt, see `jobkit.run.inside.recorder.Sink.ask`."""
-
-    key: str
-    text: str
-    timeout_s: float | None
-    body: bytes
-    reply: Callable[[Reply], None]
-    may_end: Callable[[], bool] = bool
-    """The attempt may end while it waits: its next one goes on from a checkpoint."""
-
-
-async def follow(
+async def serve(
     store: RedisStore,
     codec: Codec,
     claimed: Claimed,
-    asked: AttemptQuestion,
+    request: JobRequest,
     changed: asyncio.Event,
     pause: Callable[[int], Awaitable[None]],
 ) -> None:
@@ -58,15 +53,20 @@ async def follow(
         changed: set when there may be an answer.
         pause: waits before the store is asked again, after so many failures in a row.
     """
-    spec, is_first, failures = claimed.spec, True, 0
-    if len(asked.body) > QUESTION_BYTES or len(asked.key) > KEY_CHARS:  # the job has checked this; it may lie
-        return asked.reply(Reply(asked.key, "refused", b"the question is too large"))
-    sealed = codec.seal(RAW, asked.body, _subject("question", spec, asked.key))
-    text = asked.text[:BRIEF_CHARS]
+    spec, key, is_first, failures = claimed.spec, request.key, True, 0
+    questions = store.part(QuestionStore)
+    try:
+        text, timeout_s, body = _read_request(request.body)
+    except (msgspec.MsgspecError, ValueError):  # the job has sent it itself
+        return request.reply(Reply(key, "refused", b"the question cannot be read"))
+    if len(body) > QUESTION_BYTES or len(key) > KEY_CHARS:  # the job has checked this; it may lie
+        return request.reply(Reply(key, "refused", b"the question is too large"))
+    sealed = codec.seal(RAW, body, _subject("question", spec, key))
+    text = text[:BRIEF_CHARS]
     while True:
         changed.clear()
         try:
-            found = await store.questions.ask(spec.id, claimed.token, asked.key, text, asked.timeout_s, sealed)
+            found = await questions.ask(spec.id, claimed.token, key, text, timeout_s, sealed)
         except StoreUnavailable:
             await pause(failures)
             failures += 1
@@ -78,12 +78,12 @@ async def follow(
             kind, body = found.kind, b""
             if kind == "answer":
                 try:
-                    _, body = codec.verify(found.answer, _subject("answer", spec, asked.key))
+                    _, body = codec.verify(found.answer, _subject("answer", spec, key))
                 except SignatureError as error:
                     kind, body = "refused", str(error).encode()
-            return asked.reply(Reply(asked.key, kind, body))
+            return request.reply(Reply(key, kind, body))
         if is_first:
-            asked.reply(Reply(asked.key, "leave" if asked.may_end() else "wait"))
+            request.reply(Reply(key, "leave" if request.may_end() else "wait"))
             is_first = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(found.left_s):
@@ -97,7 +97,7 @@ async def read(store: RedisStore, codec: Codec, snapshot: JobSnapshot, key: str 
         SignatureError: its worker did not seal it for this job.
     """
     key = key or (snapshot.asking[0].key if snapshot.asking else "")
-    sealed = await store.questions.question(snapshot.id, key) if key else None
+    sealed = await store.part(QuestionStore).question(snapshot.id, key) if key else None
     if sealed is None:
         return None
     _, body = codec.verify(sealed, _subject("question", snapshot.spec, key))
@@ -126,7 +126,7 @@ async def answer(
     key = key or (snapshot.asking[0].key if snapshot.asking else "")
     question = await read(store, codec, snapshot, key)
     if question is None and key:
-        raise QuestionClosed(_why_closed(job_id, *await store.questions.closed(job_id, key)))
+        raise QuestionClosed(_why_closed(job_id, *await store.part(QuestionStore).closed(job_id, key)))
     if question is None:
         last = "".join(
             f". Its last question {_fate(one.by, one.at, is_late=one.is_late)}: {one.text}"
@@ -135,10 +135,40 @@ async def answer(
         raise QuestionClosed(f"job {job_id} asks nothing now; it {_words(snapshot.state)}{last}")
     values = question.check(given)
     sealed = codec.seal(RAW, msgspec.json.encode(values), _subject("answer", snapshot.spec, key))
-    kind, facts = await store.questions.answer(job_id, key, sealed, by[:200], question.brief(values)[:BRIEF_CHARS])
+    said = question.brief(values)[:BRIEF_CHARS]
+    kind, facts = await store.part(QuestionStore).answer(job_id, key, sealed, by[:200], said)
     if kind != "done":
         raise QuestionClosed(_why_closed(job_id, kind, facts))
     return OpenQuestion(key, question.text[:BRIEF_CHARS], instant(facts[0]) or datetime.now(UTC))
+
+
+def here(
+    store: RedisStore,
+    codec: Codec,
+    snapshot: JobSnapshot,
+    key: str,
+    person: Callable[[Question], Any] | None,
+    has_others: Callable[[], bool],
+) -> Reply | None:
+    """Have the person at this process answer a question of a job that runs with its submit.
+
+    Args:
+        person: answers in place of the person at the terminal.
+        has_others: tells whether another thread may answer.
+
+    Returns:
+        A reply if no person can answer.
+    """
+    question = background.call(read(store, codec, snapshot, key))
+    if question is None:
+        return None
+    if (given := (person or at_terminal)(question)) is not None:
+        background.call(answer(store, codec, snapshot, given, by=user_name(), key=key))
+        return None
+    if not has_others():
+        return Reply(key, "alone")
+    print(f"job {snapshot.id} waits for an answer from another thread: {question.text}", file=sys.stderr)
+    return None
 
 
 def _words(state: str) -> str:
