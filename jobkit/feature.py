@@ -63,6 +63,9 @@ load a feature's modules by what they are for, when they are first used:
 - `due.py`: `waiting(store)`, the number of jobs that come by themselves, and `submit_due(store, codec)`, which submits
   those that are due and returns their ids; for places without workers.
 - `options.py`: checks of options of `@task`, by their names.
+- `packer.py`: `packer(task, ship, ref, roots)`, which returns the `Packer` (see `jobkit/tasks/call.py`) of a call: what
+  of its code travels with it. `unpacker.py`: `unpack(head)` uses that in the process of the job, before its call is
+  read.
 - `settings.py`: `READERS` of settings, each with the words for its values, as in `jobkit/settings.py`.
 - `env.py`: words that `env` of a submit may be beside variables, `SUBMITTED`, or that of a rerun, `REPEATED`, each with
   what it stands for; `submitted(folder, task)` and `repeated(word, connection, job, head)` return what travels with

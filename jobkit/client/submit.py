@@ -37,7 +37,6 @@ from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.call import Call, LargeParts, call_head, encode_head, needed_python
-from jobkit.tasks.code import packer
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.option_values import ENV_WORD, env_module
 from jobkit.tasks.options import OPTIONS, JobOptions, check_submit_options
@@ -131,7 +130,8 @@ def prepare(
     pack, is_here = None, origin.settings.scheme == "sync"
     may_travel = not ref and origin.ships() and template.spec.isolation != "thread"
     if isinstance(task, TaskDef) and not is_here and (may_travel if options.ship is None else options.ship):
-        pack = packer(name, options.ship, ref, [*path, *own_paths()] if ref else path)
+        roots = [*path, *own_paths()] if ref else path
+        pack = next((module.packer(name, options.ship, ref, roots) for module in modules("packer")), None)
     variables, packages = dict(options.env), None
     if (word := variables.pop(ENV_WORD, "")) and not is_here:
         listed = env_module(word).submitted(task.source_dir or working_directory(), name)

@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, decode
-from jobkit.files.file_store import temporary
+from jobkit.features import modules
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.format import size
 from jobkit.model.snapshot import NOT_KEPT, JobError
@@ -28,12 +28,14 @@ from jobkit.run.inside import context
 from jobkit.run.inside.imports import forget_shadowed
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.shown_values import SUMMARY_LIMIT, Bounds
-from jobkit.tasks import code
-from jobkit.tasks.call import Call, CallHead, Environment, content_of, python_version, read_call, read_head
+from jobkit.tasks.call import Call, CallHead, Environment, python_version, read_call, read_head
 from jobkit.tasks.references import put_in
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import run_class
 from jobkit.tasks.task import TaskDef, load_ref, target_of
+
+#: Loaded before a process of jobs is forked.
+_UNPACKERS = tuple(modules("unpacker"))
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -290,14 +292,12 @@ def _follow(head: CallHead) -> None:
 
 
 def _use_code(task: str, head: CallHead) -> None:
-    """Import the modules that came with the call before all others. Raises Rejected."""
+    """Let features use what came with the call. Raises Rejected."""
     if head.code is None:
         return
     try:
-        content = content_of(head, head.code)
-        if code.is_here(content, head.path):
-            return
-        code.use(code.unpacked(content, head.code.name, temporary() / f"jobkit-code-{os.getuid()}"))
+        for module in _UNPACKERS:
+            module.unpack(head)
     except (OSError, SignatureError) as error:
         raise Rejected(f"the code of task {task!r} could not be unpacked on {platform.node()}: {error}") from error
 

@@ -25,7 +25,6 @@ from msgspec.structs import replace
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, RAW, Blob, Codec, decode, digest
 from jobkit.model import InvalidParams, JobSpec, SignatureError
-from jobkit.tasks.code import Packer
 from jobkit.tasks.references import Need, Reference, put_at, put_in, taken_out
 from jobkit.tasks.sources import Source, Sources, install
 from jobkit.tasks.unsendable import advice, told
@@ -53,6 +52,11 @@ DOOR = "door:"
 
 #: Path of the file of a large part on this machine, or "" and its content.
 Located = tuple[str, bytes]
+
+
+#: Returns for the pickles of a call (and what is known of those of earlier ones, see `names_in`) what is equal for
+#: equal packs, and the function that makes the pack (b"" for none).
+Packer = Callable[[list[bytes], dict[bytes, set[str]]], tuple[object, Callable[[], bytes]]]
 
 
 class LargeParts:
@@ -189,7 +193,7 @@ class CallHead(
         seed: of its random numbers, None for none. is_drawn: it was drawn, so that each slot of a schedule has another
             one.
         parts: large parts, that of the whole call first.
-        code: the pack of modules that travel with it, see `jobkit.tasks.code`.
+        code: the pack of modules that travel with it, see `Packer`.
         packages: what a feature makes the Python environment from in which it is to run.
         has_kit: a kit is among the arguments, and gets the settings of the worker.
         located: these parts by name, as contents or paths of files; set by a worker.

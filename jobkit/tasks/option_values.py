@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -248,22 +247,6 @@ def seed(name: str, value: Any) -> bool | int | None:
     if not 0 <= number < 2**32:
         raise ValueError
     return number
-
-
-def ship(name: str, value: Any) -> bool | tuple[str, ...]:
-    """Return what `ship=` means: True, False, or paths of files and folders."""
-    if isinstance(value, bool):
-        return value
-    paths = [value] if isinstance(value, (str, os.PathLike)) else value
-    if (
-        not isinstance(paths, (list, tuple))
-        or not paths
-        or not all(isinstance(each, (str, os.PathLike)) for each in paths)
-    ):
-        raise InvalidParams(
-            f'{name} must be True, False, or paths of files and folders like ["src"], not {value!r}', name
-        )
-    return tuple(os.fspath(each) for each in paths)
 
 
 @must_be('True, "queued", "active", seconds, or a function or text that gives the key, like "{user}"')

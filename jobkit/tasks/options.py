@@ -115,7 +115,7 @@ class JobOptions:
     fresh: bool = _option(partial(checked, kind="bool"), False, is_nullable=False, of="submission")
     env: Mapping[str, str] = _option(option_values.env, dict)
     seed: bool | int | None = _option(option_values.seed)
-    ship: bool | tuple[str, ...] | None = _option(option_values.ship)
+    ship: bool | tuple[str, ...] | None = _option(option_values.of_feature)
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def merged(self, over: JobOptions) -> Self:

@@ -12,4 +12,4 @@ from __future__ import annotations
 
 from jobkit.feature import Feature
 
-FEATURE = Feature(name="environments", parts=frozenset({"attempts", "env"}))
+FEATURE = Feature(name="environments", parts=frozenset({"attempts", "env"}), after=("shipping",))

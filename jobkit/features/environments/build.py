@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.features.environments.recorded import LOCK, PYTHON, REQUIREMENTS
+from jobkit.features.shipping.pack import files_of, private, unpacked
 from jobkit.files.file_store import temporary
 from jobkit.model.errors import CannotStart
 from jobkit.tasks.call import Environment, python_version
-from jobkit.tasks.code import files_of, private, unpacked
 
 #: A build may take so many seconds. Its progress is told so often.
 _LIMIT_S, _TELL_S = 1_800.0, 1.0

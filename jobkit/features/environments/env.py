@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobkit.features.environments.recorded import LOCK, PROJECT, REQUIREMENTS, recorded_packages
+from jobkit.features.shipping.pack import packed
 from jobkit.model import InvalidParams, JobSnapshot
 from jobkit.tasks.call import CallHead
-from jobkit.tasks.code import packed
 
 if TYPE_CHECKING:
     from jobkit.client.connection import Connection

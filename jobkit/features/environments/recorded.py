@@ -10,9 +10,9 @@ import re
 import sys
 from collections.abc import Iterator
 
+from jobkit.features.shipping.pack import pack_of
 from jobkit.model import JobkitError, JobSnapshot
 from jobkit.model.made import MadeBy, Origin
-from jobkit.tasks.code import pack_of
 
 #: Files of a project that say which packages it needs, the first one preferred.
 LOCK, PROJECT, REQUIREMENTS = "uv.lock", "pyproject.toml", "requirements.txt"

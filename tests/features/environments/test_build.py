@@ -28,9 +28,9 @@ from jobkit.features.environments.recorded import LOCK, PROJECT, PYTHON, REQUIRE
 from jobkit.features.provenance.attempts import WorkerFacts
 from jobkit.features.provenance.contents import MadeStore
 from jobkit.features.provenance.facts import Made, name_of, sealed
+from jobkit.features.shipping.pack import pack_of
 from jobkit.model.made import ProcessFacts
 from jobkit.settings import Settings
-from jobkit.tasks import code
 from jobkit.tasks.call import Environment
 from tests.support import wait_until
 from tests.worker.conftest import Bench
@@ -156,7 +156,7 @@ def test_a_job_runs_again_with_the_packages_that_made_its_result(bench: Bench, t
 
 
 async def test_a_recorded_python_that_is_not_here_is_named(tmp_path: Path) -> None:
-    content = code.pack_of({REQUIREMENTS: b"", PYTHON: b"3.99"})
+    content = pack_of({REQUIREMENTS: b"", PYTHON: b"3.99"})
 
     with pytest.raises(NotBuilt, match=r"made with Python 3.99, which is not on .*: uv python install 3.99"):
         await ready(tmp_path, content)
@@ -193,7 +193,7 @@ async def test_settings_of_uv_that_another_user_left_beside_the_environments_are
     (tmp_path / "links").mkdir()
     wheel(tmp_path / "links", "6.6", 6)
     (tmp_path / "uv.toml").write_text(f"no-index = true\nfind-links = [{str(tmp_path / 'links')!r}]\n")
-    content = code.pack_of({REQUIREMENTS: b"travelling==6.6\n"})
+    content = pack_of({REQUIREMENTS: b"travelling==6.6\n"})
 
     with pytest.raises(NotBuilt, match="No solution found"):
         await ready(tmp_path, content)
@@ -208,7 +208,7 @@ async def test_a_project_is_no_member_of_a_workspace_that_another_user_left_besi
         PROJECT: '[project]\nname = "mine"\nversion = "0.1"\nrequires-python = ">=3.9"\ndependencies = []\n',
         LOCK: head + own % ".",
     }
-    content = code.pack_of({name: text.encode() for name, text in files.items()})
+    content = pack_of({name: text.encode() for name, text in files.items()})
     path = f"envs/projects/{digest(content)[:32]}"
     (tmp_path / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["envs/projects/*"]\n')
     source = wheel(tmp_path, "6.6", 6)

@@ -16,8 +16,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.tasks.options import check_options
 from jobkit.tasks.task import TaskDef
 from tests.support import environment
-
-from .conftest import Bench
+from tests.worker.conftest import Bench
 
 _PROGRAM = """
 import sys
@@ -75,5 +74,5 @@ def test_a_schedule_in_the_code_keeps_the_modules_that_travel(bench: Bench) -> N
     assert task.ref
     kept, removed = asyncio.run(put())
     assert kept is not None
-    assert b"tests/worker/test_code.py" in kept
+    assert b"tests/features/shipping/test_on_workers.py" in kept
     assert removed is None
