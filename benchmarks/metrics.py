@@ -28,7 +28,7 @@ class Worker:
         self.cpu_s = 0.0
         self.sent = self.most = 0
 
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+    def emit(self, kind: str, batch: Mapping[str, Sequence[Point]]) -> None:
         began = time.thread_time()
         self.curves.add(batch)
         news = self.curves.take()
@@ -46,8 +46,6 @@ class Worker:
     def lines(self, lines: Sequence[LogLine]) -> None: ...
 
     def progress(self, done: float | None, total: float | None, message: str) -> None: ...
-
-    def emit(self, kind: str, news: Any) -> None: ...
 
     def artifact(self, name: str, media: str, body: Body) -> None: ...
 

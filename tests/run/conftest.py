@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,11 @@ class Heard:
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self.news.append((done, total, message))
 
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
-        for name, points in batch.items():
-            self.curves.setdefault(name, []).extend(points)
-
     def emit(self, kind: str, news: Any) -> None:
         if kind == "awaits":
             self.awaited.append(list(news))
+        for name, points in news.items() if kind == "metrics" else ():
+            self.curves.setdefault(name, []).extend(points)
 
     def request(self, feature: str, key: str, body: bytes, reply: Callable[[Reply], None]) -> None:
         self.asked.append((key, body, reply))

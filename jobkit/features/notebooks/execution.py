@@ -29,6 +29,7 @@ from jobkit.features.notebooks.kernel import ORDER, KernelOrder
 from jobkit.features.notebooks.parameters import INJECTED, SUFFIX, TAG, cell_of
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, LogLine
 from jobkit.model.snapshot import JobError
+from jobkit.run import news
 from jobkit.run.attempt import Outcome, Rejected, failed
 from jobkit.run.ended import EndedElsewhere
 from jobkit.run.inside import context
@@ -254,10 +255,9 @@ class _Execution:
         elif kind == frames.LINES:
             for line in map(LogLine.from_wire, content):
                 recorder.line(line.source, line.text, line.level, line.logger)
-        elif kind == frames.METRICS:
-            recorder.relay("metrics", frames.read_batch(content))
         elif kind == frames.NEWS:
-            recorder.emit(*content)
+            name, said = content
+            recorder.emit(name, news.of(name).read(said))
         elif kind == frames.ARTIFACT:
             name, media, body, path = content
             try:
@@ -271,7 +271,7 @@ class _Execution:
         assert recorder is not None
         try:
             if media == PICTURE:
-                recorder.relay("artifact", name, media, body)
+                recorder.relay(name, media, body)
             else:
                 recorder.artifact(name, media, body)
         except (InvalidParams, OSError) as error:

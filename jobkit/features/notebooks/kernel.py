@@ -14,7 +14,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from msgspec.structs import replace
 
 from jobkit.codec import MSGPACK
 from jobkit.model import JobkitError, LogLine
-from jobkit.model.metrics import Point
 from jobkit.run.attempt import Outcome
 from jobkit.run.ended import raised, succeeded
 from jobkit.run.inside import context, patches
@@ -79,9 +78,6 @@ class _PipeSink:
 
     def progress(self, completed: float | None, total: float | None, message: str) -> None:
         self.send(frames.PROGRESS, (completed, total, message))
-
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
-        self.send(frames.METRICS, batch)
 
     def emit(self, kind: str, news: Any) -> None:
         self.send(frames.NEWS, (kind, news))

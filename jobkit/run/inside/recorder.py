@@ -17,7 +17,6 @@ from typing import Any, Final, Protocol
 
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine
-from jobkit.model.metrics import Point
 from jobkit.model.plain import now_ms
 from jobkit.model.terminal import clean
 from jobkit.run.inside.answers import Answers, Reply
@@ -55,10 +54,6 @@ class Sink(Protocol):
     def progress(self, completed: float | None, total: float | None, message: str) -> None: ...
 
     def lines(self, lines: Sequence[LogLine]) -> None: ...
-
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
-        """Points of curves, by name."""
-        ...
 
     def emit(self, kind: str, news: Any) -> None:
         """News of any other kind, see `jobkit.run.news`."""
@@ -232,10 +227,10 @@ class Recorder:
             self._kept[name] = size
             self._is_synced = False
 
-    def relay(self, kind: str, *news: Any) -> None:
-        """Hand on news that another process of the job has collected. `kind`: the method of the sink."""
+    def relay(self, name: str, media: str, body: Body) -> None:
+        """Hand on an artifact without its bounds: a picture that another process of the job has drawn."""
         with self._guard, self._lock:
-            getattr(self._sink, kind)(*news)
+            self._sink.artifact(name, media, body)
 
     def sync(self) -> None:
         """Wait until the store has what was said so far, or until that takes too long: see `Sink`."""
@@ -308,7 +303,7 @@ class Recorder:
                 return
             self._sent_at = time.monotonic()
             if self._metrics is not None and (batch := self._metrics.take()):
-                self._sink.metrics(batch)
+                self._sink.emit("metrics", batch)
                 self._is_synced = False
             for name, body in self._pictures.take().items():
                 self._sink.artifact(name, PICTURE, body)

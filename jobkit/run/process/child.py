@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,7 +25,6 @@ from msgspec.structs import replace
 
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine
-from jobkit.model.metrics import Point
 from jobkit.run.attempt import Outcome, not_kept, too_large
 from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import capture, context, patches
@@ -185,9 +184,6 @@ class _FrameSink:
 
     def progress(self, completed: float | None, total: float | None, message: str) -> None:
         self._send(frames.PROGRESS, (completed, total, message))
-
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
-        self._send(frames.METRICS, batch)
 
     def emit(self, kind: str, news: Any) -> None:
         self._send(frames.NEWS, (kind, news))

@@ -10,11 +10,10 @@ is an order of length 0, with the reply as msgpack in place of the call.
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from jobkit.codec import HEAD_BYTES
 from jobkit.files.log import Portion, make_job_folder
 from jobkit.files.storage import make_folders
 from jobkit.model import Retry
-from jobkit.model.metrics import Point, is_name
 from jobkit.run.attempt import Assignment, Outcome
 from jobkit.run.inside.answers import Reply
 
@@ -36,8 +34,6 @@ FRAME_LIMIT = 16 * 1024 * 1024
 READY, LINES, PROGRESS, ARTIFACT, PART, STAGE, ENDED = b"r", b"l", b"p", b"a", b"v", b"s", b"e"
 #: Child to parent: news of any other kind, behind its name, see `jobkit.run.news`.
 NEWS = b"n"
-#: Child to parent: points of metrics, by name.
-METRICS = b"m"
 #: Child to parent: the key of a sync, see `Sink.sync`.
 SYNC = b"y"
 #: Child to parent: a request, see `Sink.request`.
@@ -103,15 +99,6 @@ class EndReport(msgspec.Struct, frozen=True):
         body = before.outcome.body if self.outcome.form else b""
         log = before.log[0] + self.log[0], before.log[1] + self.log[1]
         return replace(self, outcome=replace(self.outcome, body=body), log=log, is_in_file=before.is_in_file)
-
-
-def read_batch(content: Any) -> Mapping[str, Sequence[Point]]:
-    """Return the points in a frame of metrics. Raises ValueError for anything else."""
-    batch = msgspec.convert(content, dict[str, list[tuple[int | float, int, float]]])
-    for name, points in batch.items():
-        if not is_name(name) or not all(math.isfinite(step) for step, _, _ in points):
-            raise ValueError(f"metrics of the name {name!r:.100}")
-    return batch
 
 
 _read_order = msgspec.msgpack.Decoder(JobOrder).decode

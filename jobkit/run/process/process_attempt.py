@@ -277,8 +277,6 @@ class ProcessAttempt:
             self._flush_soon()
         elif kind == frames.PROGRESS:
             self._sink.progress(*tamed(*content))
-        elif kind == frames.METRICS:
-            self._sink.metrics(frames.read_batch(content))
         elif kind == frames.NEWS:
             name, said = content
             self._sink.emit(name, news.of(name).read(said))

@@ -56,6 +56,8 @@ class Listener(Heard):
     def emit(self, kind: str, news: Any) -> None:
         if kind == "checkpoint":
             self.written.append(news)
+        elif kind == "metrics":
+            super().emit(kind, news)
         else:
             self.went_on.append({"can_go_on": "", "resumed": getattr(news, "phrase", "")}[kind])
 
