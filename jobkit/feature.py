@@ -16,6 +16,7 @@ load a feature's modules by what they are for, when they are first used:
   such a job that has submitted none yet, or None; `led_card.py`: `MODEL`, a `BatchModel`.
 - `routes.py`: `ROUTES` of the HTTP API.
 - `commands.py`: commands of the command line.
+- `facet.py`: an option of `jobkit show` for something else about a job: `NAME`, `HELP`, `show(kit, id, as_json)`.
 - `token.py`: `OPTIONS` of `jobkit token`; `claims(given)` takes them out of the given options, and returns claims.
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
 - `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.

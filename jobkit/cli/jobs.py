@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
@@ -17,6 +16,7 @@ import jobkit
 from jobkit.cli import (
     FAILED,
     BadInput,
+    C,
     age,
     as_json_option,
     complete,
@@ -45,8 +45,6 @@ from jobkit.model import (
 from jobkit.model.cells import Cell
 from jobkit.model.format import duration, local_time, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
-from jobkit.model.made import MadeBy
-from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
 from jobkit.model.result import cancellation_of
 from jobkit.model.start import Start, outlook
@@ -154,21 +152,26 @@ def state_of(job: JobSnapshot, is_seen: bool = True) -> str:
     return out.state_text(job.state, word)
 
 
+def _facets(command: C) -> C:
+    """Add the options of features: each shows something else about the job."""
+    for module in modules("facet"):
+        option = f"--{module.NAME.replace('_', '-')}"
+        command = click.option(option, module.NAME, is_flag=True, help=module.HELP)(command)
+    return command
+
+
 @click.command()
 @id_argument
-@click.option("--made-by", "is_made_by", is_flag=True, help="Show what made it: git, packages, machine, seed.")
-@click.option("--metrics", "is_metrics", is_flag=True, help="Show its metrics: newest and extreme values.")
+@_facets
 @as_json_option
-def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None:
+def show(job_id: str, as_json: bool, **asked: bool) -> None:
     """Show a job: arguments, times, attempts, the end of its log, its result or error."""
     kit = jobkit.connect()
     job_id = out.find(kit, job_id)
-    if is_made_by:
-        show_made_by(kit.made_by(job_id), as_json)
-        return
-    if is_metrics:
-        _show_metrics(kit, job_id, as_json)
-        return
+    for module in modules("facet"):
+        if asked[module.NAME]:
+            module.show(kit, job_id, as_json)
+            return
     if as_json:
         out.echo_json(_as_json(kit, job_id))
         return
@@ -224,29 +227,6 @@ def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None
         out.section("result", result_text(preview, snapshot.summary).splitlines())
     elif snapshot.error is not None:
         out.section("error", lines_of(snapshot.error))
-
-
-def show_made_by(made: MadeBy, as_json: bool) -> None:
-    """Print what made a job: with --json all of it, else a summary and the diff."""
-    if as_json:
-        out.echo_json(made.to_json())
-        return
-    out.facts({label.lower(): text for label, text in made.lines()} or {"made by": "nothing is known"})
-    out.section("diff", made.diff.splitlines())
-
-
-def _show_metrics(kit: Kit, job_id: str, as_json: bool) -> None:
-    [lines] = kit.metric_lines([job_id])
-    curves = {name: curve.points for name, curve in Curves(lines).curves.items()}
-    if as_json:
-        out.echo_json({name: wired(points) for name, points in curves.items()})
-        return
-    rows = []
-    for name, points in curves.items():
-        values = [value for *_, value in points if math.isfinite(value)]
-        shown = (points[-1][2], min(values, default=math.nan), max(values, default=math.nan))
-        rows.append([name, f"{len(points):,}", f"{points[-1][0]:g}", *(f"{value:.6g}" for value in shown)])
-    out.table(("METRIC", "POINTS", "STEP", "NEWEST", "SMALLEST", "LARGEST"), rows)
 
 
 def _as_json(kit: Kit, job_id: str) -> dict[str, Any]:

@@ -145,9 +145,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     log_hits = on_loop("verbs.logs", LogVerbs.log_hits)
     log_slice = on_loop("verbs.logs", LogVerbs.log_slice)
     log_file = in_thread("_reader", JobReader.log_file)
-    metrics = in_thread("_reader", JobReader.metrics)
-    metrics_of = in_thread("_reader", JobReader.metrics_of)
-    metric_lines = on_loop("verbs.store", RedisStore.metrics)
     artifacts = in_thread("_reader", JobReader.artifacts)
     artifact = in_thread("_reader", JobReader.artifact)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,15 +29,12 @@ from jobkit.model import (
     ResultUnavailable,
     SignatureError,
 )
-from jobkit.model.metrics import Curves, MetricsSummary
+from jobkit.model.metrics import MetricsSummary
 from jobkit.model.plain import iso
 from jobkit.model.trace import lines_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: Columns of a table of metrics that are neither metrics nor arguments.
-METRICS_OWN = ("job", "step", "time")
 
 
 class LogText(str):
@@ -169,27 +166,6 @@ class Metrics(Mapping[str, float]):
 def column_of(name: str, taken: Container[str], kind: str) -> str:
     """Return the column of an "argument" or "metric": its name, with the kind behind it if the name is taken."""
     return f"{name} ({kind})" if name in taken else name
-
-
-def rows_of(lines: Sequence[bytes]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the columns of the metrics in some lines, and a row for each moment at which some were logged."""
-    curves = {column_of(name, METRICS_OWN, "metric"): curve for name, curve in Curves(lines).curves.items()}
-    rows: dict[tuple[int, float, int], dict[str, Any]] = {}
-    for name, curve in curves.items():
-        seen: dict[tuple[int, float], int] = {}
-        for step, at_ms, value in curve.points:
-            again = seen[at_ms, step] = seen.get((at_ms, step), -1) + 1
-            rows.setdefault((at_ms, step, again), {"step": step, "time": at_ms})[name] = value
-    return list(curves), [rows[key] for key in sorted(rows)]
-
-
-def frame_of(names: Sequence[str], rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> pd.DataFrame:
-    """Return rows as a DataFrame with the columns `first`, `step`, `time` and those of the metrics."""
-    import pandas as pd
-
-    frame = pd.DataFrame(rows, columns=[*first, "step", "time", *names])
-    frame["time"] = pd.to_datetime(frame["time"], unit="ms", utc=True)
-    return frame
 
 
 def cancel_reason(snapshot: JobSnapshot) -> str:

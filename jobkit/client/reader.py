@@ -17,12 +17,8 @@ from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.log_verbs import log_lines
 from jobkit.client.outputs import (
-    METRICS_OWN,
     Artifact,
-    column_of,
-    frame_of,
     outcome_of,
-    rows_of,
 )
 from jobkit.client.tables import Tasks
 from jobkit.codec import is_reference
@@ -35,7 +31,7 @@ from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 class JobReader:
@@ -138,30 +134,6 @@ class JobReader:
         """
         folder = self._connection.call(self._connection.store.folder, job_id)
         return self._connection.verbs.logs.log_path(folder) if folder else None
-
-    def metrics(self, job_id: str) -> pd.DataFrame:
-        """Return a job's metrics, see `Metrics`; also while it runs.
-
-        Raises:
-            JobNotFound: the job is not kept.
-        """
-        self._connection.call(self._connection.verbs.snapshot, job_id)
-        [lines] = self._connection.call(self._connection.store.metrics, [job_id])
-        return frame_of(*rows_of(lines))
-
-    def metrics_of(self, jobs: Sequence[Job]) -> pd.DataFrame:
-        """Return the metrics of several jobs, each row with the job's id and its arguments."""
-        found = self._connection.call(self._connection.store.metrics, [job.id for job in jobs])
-        tables = [rows_of(lines) for lines in found]
-        names = list(dict.fromkeys(name for its_names, _ in tables for name in its_names))
-        taken = {*METRICS_OWN, *names}
-        first: dict[str, None] = {"job": None}
-        rows: list[dict[str, Any]] = []
-        for job, (_, its_rows) in zip(jobs, tables, strict=True):
-            known = {column_of(name, taken, "argument"): value for name, value in job.params.items()}
-            first |= dict.fromkeys(known)
-            rows += [{"job": job.id, **known, **row} for row in its_rows]
-        return frame_of(names, rows, list(first))
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return what a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.

@@ -36,6 +36,7 @@ _NAMES = (
     "studies",
     "forecasts",
     "questions",
+    "metrics",
 )
 
 FEATURES: tuple[Feature, ...] = tuple(importlib.import_module(f"jobkit.features.{name}").FEATURE for name in _NAMES)

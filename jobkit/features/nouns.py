@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from jobkit.features.checkpoints.kit import KitCheckpoints
     from jobkit.features.failures.kit import Failures
     from jobkit.features.mercure.kit import KitMercure
+    from jobkit.features.metrics.kit import KitMetrics
     from jobkit.features.pools.kit import KitPools, Pools
     from jobkit.features.questions.kit import Questions
     from jobkit.features.schedules.kit import KitSchedules, Schedules
     from jobkit.features.studies.kit import Studies
 
-    class _Typed(KitCheckpoints, KitMercure, KitPools, KitSchedules):
+    class _Typed(KitCheckpoints, KitMercure, KitMetrics, KitPools, KitSchedules):
         pass
 else:
     _Typed = object
@@ -33,6 +34,9 @@ class Nouns(_Typed):
     studies: NounOf[Studies] = NounOf("Studies")
     if not TYPE_CHECKING:
         checkpoints = VerbOf("checkpoints", "KitCheckpoints.checkpoints")
+        metrics = VerbOf("metrics", "KitMetrics.metrics")
+        metric_lines = VerbOf("metrics", "KitMetrics.metric_lines")
+        metrics_of = VerbOf("metrics", "KitMetrics.metrics_of")
         publish = VerbOf("mercure", "KitMercure.publish")
         pool = VerbOf("pools", "KitPools.pool")
         schedule = VerbOf("schedules", "KitSchedules.schedule")

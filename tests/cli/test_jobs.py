@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import pty
 import re
@@ -19,7 +18,6 @@ from msgspec.structs import replace
 
 from jobkit.cli import follow, jobs
 from jobkit.model import JobSnapshot, JobSpec, JobState, LogLine
-from jobkit.model.metrics import Curves
 from jobkit.settings import Settings
 from jobkit.store.values import WorkerInfo
 from tests.support import by_default
@@ -48,21 +46,6 @@ def test_a_success_whose_result_was_not_kept_has_no_tick() -> None:
     job = JobSnapshot(JobSpec("a", "task"), 2, JobState.SUCCEEDED, summary="(not kept) bytes of 3,000,000")
 
     assert click.unstyle(jobs.state_of(job, True)) == "! succeeded (not kept)"
-
-
-def test_metrics_are_shown_as_a_table_or_as_points(capsys: pytest.CaptureFixture[str]) -> None:
-    curves = Curves()
-    curves.add({"loss": [(0, 1, 1.5), (4, 2, math.nan), (5, 3, 0.25)], "none": [(0, 1, math.inf)]})
-    news = curves.take()
-    assert news is not None
-    kit = SimpleNamespace(metric_lines=lambda ids: [[news.stored.encode()] for _ in ids])
-
-    jobs._show_metrics(kit, "a", False)  # type: ignore[arg-type]
-    table = capsys.readouterr().out
-    jobs._show_metrics(kit, "a", True)  # type: ignore[arg-type]
-
-    assert re.search(r"loss +3 +5 +0\.25 +0\.25 +1\.5\nnone +1 +0 +inf +nan +nan", table)
-    assert json.loads(capsys.readouterr().out)["loss"] == [[0, 1, 1.5], [4, 2, None], [5, 3, 0.25]]
 
 
 def test_submit_prints_the_id_alone(terminal: Terminal) -> None:

@@ -13,4 +13,4 @@ from __future__ import annotations
 
 from jobkit.feature import Feature
 
-FEATURE = Feature(name="provenance", parts=frozenset({"submitter", "attempts", "made", "contents"}))
+FEATURE = Feature(name="provenance", parts=frozenset({"submitter", "attempts", "made", "contents", "facet"}))

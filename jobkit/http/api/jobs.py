@@ -24,8 +24,6 @@ from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import FORM, TEXT, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.errors import NoCheckpoint
-from jobkit.model.metrics import Curves, to_wire
-from jobkit.model.plain import instant, iso
 from jobkit.model.start import outlook
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query, narrowed
@@ -243,21 +241,6 @@ async def logs(call: ApiCall) -> Any:
     if call.request.accepts("text/plain"):
         return _text("".join(f"{line.text}\n" for line in log.lines))
     return log.to_json()
-
-
-async def metrics(call: ApiCall) -> Any:
-    """Read the curves of a job's metrics, also while it runs: at most 2,000 points of each, with every extreme."""
-    snapshot = await find(call)
-    found: Any = await call.kit.aio.metric_lines([snapshot.id])
-    told = {}
-    for name, curve in Curves(found[0]).curves.items():
-        points = curve.points
-        told[name] = {
-            "steps": [step for step, *_ in points],
-            "times": [iso(instant(at_ms)) for _, at_ms, _ in points],
-            "values": [to_wire(value) for *_, value in points],
-        }
-    return {"metrics": told}
 
 
 async def artifacts(call: ApiCall) -> Any:

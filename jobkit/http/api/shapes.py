@@ -223,14 +223,6 @@ LogJson = json_of(
 )
 
 
-class CurveJson(Struct):
-    """A metric: its points in the order in which they were logged. NaN is null, infinity "inf" or "-inf"."""
-
-    steps: list[float]
-    times: list[datetime]
-    values: list[float | str | None]
-
-
 class ArtifactJson(Struct):
     """A named file that a job saved."""
 
@@ -308,7 +300,6 @@ NOT_ALWAYS = {"source"}
 
 
 ArtifactsJson = answer("ArtifactsJson", artifacts=list[ArtifactJson])
-MetricsJson = answer("MetricsJson", "Curves by name.", metrics=dict[str, CurveJson])
 AuditJson = answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
 BatchesJson = answer("BatchesJson", batches=list[BatchJson])  # type: ignore[valid-type]  # made at run time
 ChangedJson = answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)

@@ -1,4 +1,4 @@
-// Which metrics share a chart: the same cases as in tests/ui/test_metrics.py.
+// Which metrics share a chart: the same cases as in tests/features/metrics/test_charts.py.
 import assert from "node:assert/strict";
 import {readFileSync} from "node:fs";
 import test from "node:test";

@@ -20,8 +20,7 @@ from jobkit.model.metrics import Curves
 from jobkit.store.values import Claimed
 from jobkit.worker import attempt as attempt_module
 from tests.support import wait_until
-
-from .conftest import Bench
+from tests.worker.conftest import Bench
 
 
 def train(go: str, start: int, stop: int) -> int:

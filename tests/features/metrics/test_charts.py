@@ -6,7 +6,6 @@ import base64
 import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,7 +22,7 @@ from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.job_feed import CardControl
 from jobkit.ui.jobs.board import row
 from jobkit.ui.live.shared_feed import CALM_S, CURVES_S
-from tests.support import wait_until
+from tests.support import ROOT, wait_until
 from tests.ui.conftest import Serve, Window
 from tests.ui.stage import Stage
 from tests.ui.test_card_files import PNG
@@ -154,7 +153,7 @@ def test_a_saved_card_draws_its_metrics_and_escapes_their_names(stage: Stage, ru
 
 
 def test_metrics_of_the_training_and_test_data_share_a_chart_whichever_part_comes_first() -> None:
-    for names, charts in json.loads((Path(__file__).parent / "esm" / "charts.json").read_text("utf-8")):
+    for names, charts in json.loads((ROOT / "tests" / "ui" / "esm" / "charts.json").read_text("utf-8")):
         found = charts_of({name: points(0, 1) for name in names})
 
         assert [[title, [label for label, _ in lines]] for title, lines in found.items()] == [

@@ -9,8 +9,7 @@ from jobkit.model.metrics import Curves, MetricsNews
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending
-
-from .support import started
+from tests.store.support import started
 
 
 def news(claimed: Claimed, n: int, how: str, told: str = "") -> AttemptNews:
