@@ -16,8 +16,8 @@ from jobkit.client.kit import Kit
 from jobkit.http.auth.access import Tokens
 from jobkit.tasks.registry import registry
 from tests.docs.reading import PAGES, blocks, fences
+from tests.features.questions.test_http import Cut
 from tests.http.site import Site
-from tests.http.test_questions import Cut
 from tests.ui.conftest import Window, browser, window
 from tests.ui.stage import Stage
 
