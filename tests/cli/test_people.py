@@ -144,7 +144,7 @@ def told(*options: str) -> list[dict[str, Any]]:
 
 def test_changes_of_schedules_and_limits_are_in_the_audit_trail(kit: jobkit.Kit) -> None:
     assert cli("schedule", "count_words", "--every", "3600", "--name", "hourly").exit_code == 0
-    for command in ("pause", "resume", "run", "rm"):
+    for command in ("pause", "resume", "run", "remove"):
         assert cli("schedules", command, "hourly").exit_code == 0
     for options in (["--concurrency", "2"], ["--off"]):
         assert cli("limit", "queue", "gpu", *options).exit_code == 0
