@@ -191,7 +191,7 @@ class Renewal(msgspec.Struct, frozen=True):
     lost: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
-    """Ids of jobs to stop at a safe point: at their next checkpoint."""
+    """Ids of jobs to stop at a safe point."""
     stop: str = ""
     """"" to continue, "drain" or "now" if this worker was asked to stop."""
     has_left: bool = False

@@ -162,7 +162,7 @@ class RunningAttempt(Taker):
     typical_s: float | None = None
     """Usual duration of its task, in seconds."""
     is_resumable: bool = False
-    """Another attempt can go on with its work: from its newest checkpoint, for instance."""
+    """Another attempt can go on with its work."""
     is_asked: bool = False
     """It was asked to stop at a safe point. `is_yielding`: because its worker stops, so that it runs again."""
     is_yielding: bool = False

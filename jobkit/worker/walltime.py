@@ -1,7 +1,7 @@
 """`Walltime`: the end of a worker that its engine has fixed, such as a time limit of Slurm; and `end_when_idle`.
 
-The worker stops in time by itself, so no job is lost with it: jobs that use checkpoints stop at one and go on in the
-next worker, others are released. Neither costs an attempt.
+The worker stops in time by itself, so no job is lost with it: jobs that can go on later stop at a safe point, and go on
+in the next worker; others are released. Neither costs an attempt.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IDLE = "JOBKIT_IDLE"
 _RELEASE_S = 15.0
 #: Seconds between two looks at how long jobs take here.
 _LOOK_S = 5.0
-#: A job without checkpoints fails if so many workers in a row ended under it that ran it for this share of their lives.
+#: A job that starts anew fails if so many workers in a row ended under it that ran it for this share of their lives.
 _VAINLY, _WHOLE_LIFE = 3, 0.7
 
 
@@ -70,7 +70,7 @@ class Walltime:
         left_s: seconds until then; infinite for a worker without a walltime. drain_s: setting `drain`.
 
     Attributes:
-        drains: time (monotonic) from which no job is taken, and jobs with checkpoints are asked to stop at one.
+        drains: time (monotonic) from which no job is taken, and jobs are asked to stop at a safe point.
         releases: time at which the jobs that still run are released.
     """
 

@@ -38,7 +38,10 @@ values = st.recursive(
 
 
 @settings(max_examples=examples(500), deadline=None)
-@given(kind=st.sampled_from([frames.LINES, frames.PROGRESS, frames.ARTIFACT, frames.ENDED, b"?"]), content=values)
+@given(
+    kind=st.sampled_from([frames.LINES, frames.PROGRESS, frames.NEWS, frames.ARTIFACT, frames.ENDED, b"?"]),
+    content=values,
+)
 def test_an_invalid_frame_ends_the_process_with_a_reason(kind: bytes, content: Any) -> None:
     async def act() -> None:
         problems: list[Any] = []

@@ -109,7 +109,7 @@ class Context:
         if self.is_asked and not self._must_stop:
             self.has_yielded = self._must_stop = True
             self.is_leaving = self.is_own_flow
-            raise Stop("the job was asked to stop at a checkpoint")
+            raise Stop("the job was asked to stop at a safe point")
 
     @property
     def code(self) -> str:

@@ -138,7 +138,7 @@ class ChildProcess:
 
     def stop(self, op: str) -> None:
         """Ask the zygote for a SIGTERM to its group ("term"), for the end of its tree ("kill"), or to let the job stop
-        at its next checkpoint ("ask")."""
+        at a safe point ("ask")."""
         self.is_usable = False  # the signal may arrive late, and must not find another job
         self._tell({"op": op, "key": self.key})
 

@@ -20,7 +20,7 @@ _END = b"\xff"
 #: Together they fit into one message of the zygote.
 SIZE = 60_000
 #: Behind them a byte that the process sets while it runs a job (see `child.main`), and one that the zygote sets to let
-#: the job stop at its next checkpoint. And the size of all of it.
+#: the job stop at a safe point. And the size of all of it.
 BUSY, ASKED, SHARED = SIZE, SIZE + 1, SIZE + 2
 #: Of full memory so much is kept: the newest lines.
 _KEPT = 24_000

@@ -3,7 +3,7 @@
 Single-threaded, no event loop, runs no user code after its start. Messages each way on a `Link`, msgpack:
 
     worker to zygote   {"op": "fork", "key", "libraries": see `spawned`} + three descriptors
-                       {"op": "ask" (to stop at a checkpoint), "term" or "kill", "key"}
+                       {"op": "ask" (to stop at a safe point), "term" or "kill", "key"}
     zygote to worker   once {"unsafe": why not to fork, or "", "installed": see `ZygoteLink.is_stale`, "jobkit": its
                        version}, {"failed": text} or {"refused": a library, "unsafe": why not to fork after its import};
                        {"started": key, "pid"};
