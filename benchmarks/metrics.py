@@ -12,10 +12,10 @@ from typing import Any
 
 from benchmarks.place import Place
 from benchmarks.table import Row, most, row
+from jobkit.features.metrics.inside import log_metrics
 from jobkit.model import LogLine
 from jobkit.model.metrics import Curves, Point
 from jobkit.run.inside.context import CURRENT, Context
-from jobkit.run.inside.live import log_metrics
 from jobkit.run.inside.recorder import Recorder
 from jobkit.run.inside.shown_values import Body
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
-    from jobkit.features.names import Notebook, Pool, Schedule, Study, ask, checkpoint, resume
+    from jobkit.features.names import Notebook, Pool, Schedule, Study, ask, checkpoint, log_metrics, resume
     from jobkit.model import (
         Backoff,
         ErrorKind,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         UnknownTask,
     )
     from jobkit.run.inside.context import current
-    from jobkit.run.inside.live import log_metrics, show
+    from jobkit.run.inside.live import show
     from jobkit.run.inside.progress import progress
     from jobkit.tasks.specs import Range
 
@@ -113,7 +113,6 @@ __all__ = [
 _MODULES = {
     "Range": "jobkit.tasks.specs",
     "current": "jobkit.run.inside.context",
-    "log_metrics": "jobkit.run.inside.live",
     "progress": "jobkit.run.inside.progress",
     "show": "jobkit.run.inside.live",
     "task": "jobkit.tasks.registry",
@@ -124,7 +123,9 @@ _MODULES = {
     "Job": "jobkit.client.job",
     "Kit": "jobkit.client.kit",
     **dict.fromkeys(("as_completed", "wait"), "jobkit.client.awaiting"),
-    **dict.fromkeys(("Notebook", "Pool", "Schedule", "Study", "ask", "checkpoint", "resume"), "jobkit.features.names"),
+    **dict.fromkeys(
+        ("Notebook", "Pool", "Schedule", "Study", "ask", "checkpoint", "log_metrics", "resume"), "jobkit.features.names"
+    ),
 }
 
 

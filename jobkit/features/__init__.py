@@ -33,10 +33,10 @@ _NAMES = (
     "archive",
     "search",
     "arq",
+    "metrics",
     "studies",
     "forecasts",
     "questions",
-    "metrics",
 )
 
 FEATURES: tuple[Feature, ...] = tuple(importlib.import_module(f"jobkit.features.{name}").FEATURE for name in _NAMES)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Notebook", "Pool", "Schedule", "Study", "Worker", "ask", "checkpoint", "resume"]
+__all__ = ["Notebook", "Pool", "Schedule", "Study", "Worker", "ask", "checkpoint", "log_metrics", "resume"]
 
 if TYPE_CHECKING:
     from jobkit.features.arq.door import Worker
     from jobkit.features.checkpoints.inside import checkpoint, resume
+    from jobkit.features.metrics.inside import log_metrics
     from jobkit.features.notebooks.notebook_task import Notebook
     from jobkit.features.pools.kit import Pool
     from jobkit.features.questions.asking import ask
@@ -24,6 +25,7 @@ _PUBLIC = {
     "Worker": "jobkit.features.arq.door",
     "ask": "jobkit.features.questions.asking",
     "checkpoint": "jobkit.features.checkpoints.inside",
+    "log_metrics": "jobkit.features.metrics.inside",
     "resume": "jobkit.features.checkpoints.inside",
 }
 

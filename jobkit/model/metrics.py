@@ -23,14 +23,11 @@ import msgspec
 Point = tuple[float, int, float]
 """Step, time (milliseconds since the epoch, by the clock of the job's machine), value."""
 
-#: Names that one job may use, and their characters.
-NAMES_MOST, NAME_CHARS = 200, 100
+#: Names that one job may use.
+NAMES_MOST = 200
 
 #: Points that are kept of one curve, and of all curves of a job; each curve may have at least `_CURVE_LEAST`.
 CURVE_MOST, _JOB_MOST, _CURVE_LEAST = 2_000, 20_000, 100
-
-#: Points that one batch may have, and of one name at least: a plot shows no more within the moment of a batch.
-_BATCH_MOST, _BATCH_LEAST = 1_280, 8
 
 #: Lines after which the store gets the curves as one line again.
 _LINES_MOST = 200
@@ -101,11 +98,6 @@ def from_wire(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def is_name(name: object) -> bool:
-    """Return whether a metric may be called so: 1 to `NAME_CHARS` printable characters, no space at either end."""
-    return isinstance(name, str) and 0 < len(name) <= NAME_CHARS and name.isprintable() and name.strip() == name
-
-
 def summary(points: Sequence[Point]) -> list[Point]:
     """Return the first, last, smallest and largest of some points, and the first that is not finite, in their order."""
     if len(points) <= 4:
@@ -131,20 +123,6 @@ def by_position(points: Sequence[Point], size: int) -> list[Point]:
 def curve_most(names: int) -> int:
     """Return the number of points that each of so many curves may have."""
     return max(_CURVE_LEAST, min(CURVE_MOST, _JOB_MOST // max(1, names)))
-
-
-def batch_of(curves: Mapping[str, Sequence[Point]], sent: Mapping[str, int]) -> dict[str, Sequence[Point]]:
-    """Return points that were logged within a moment, as many as a plot of that moment can show.
-
-    Args:
-        sent: number of points of each curve before. While the curve is not full, all points are kept.
-    """
-    most, all_most = max(_BATCH_LEAST, _BATCH_MOST // max(1, len(curves))), curve_most(len(sent))
-    batch = {}
-    for name, points in curves.items():
-        is_small = len(points) <= max(most, all_most - sent[name])
-        batch[name] = points if is_small else by_position(points, -(-4 * len(points) // most))
-    return batch
 
 
 class Curve:

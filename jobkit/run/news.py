@@ -7,14 +7,11 @@ sends them, from a job's process as a frame. The kinds of a feature stand in the
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
-
 from jobkit.features import modules
-from jobkit.model.metrics import Point, is_name
+from jobkit.model.metrics import Point
 
 #: Largest body that news give the store to keep, in bytes, unless the store is in memory. More is a file.
 STORED_BYTES = 1_000_000
@@ -67,17 +64,7 @@ class Taker:
         of(kind).apply(self, news)
 
 
-def _points(content: Any) -> Mapping[str, Sequence[Point]]:
-    """Return points of curves, by name. Raises ValueError for anything else."""
-    batch = msgspec.convert(content, dict[str, list[tuple[int | float, int, float]]])
-    for name, points in batch.items():
-        if not is_name(name) or not all(math.isfinite(step) for step, _, _ in points):
-            raise ValueError(f"metrics of the name {name!r:.100}")
-    return batch
-
-
 _OWN = {
-    "metrics": News(_points, lambda attempt, batch: attempt.metrics(batch)),
     "awaits": News(lambda ids: [str(job_id) for job_id in ids], lambda attempt, ids: attempt.awaits(ids)),
     "can_go_on": News(lambda _: None, lambda attempt, _: attempt.can_go_on()),
 }

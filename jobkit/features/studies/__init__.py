@@ -11,4 +11,4 @@ from __future__ import annotations
 
 from jobkit.feature import Feature
 
-FEATURE = Feature(name="studies", parts=frozenset({"led", "led_card"}), leads="study")
+FEATURE = Feature(name="studies", parts=frozenset({"led", "led_card"}), leads="study", after=("metrics",))

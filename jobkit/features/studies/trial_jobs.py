@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from jobkit.client.job import Job
 from jobkit.client.outputs import cancel_reason
 from jobkit.codec import MSGPACK, Blob, Codec, Subject
+from jobkit.features.metrics.buffer import as_number
 from jobkit.model import JobkitError, JobSnapshot, JobSpec, JobState, StoreUnavailable
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.model.metrics import Curves
 from jobkit.run.inside import context
-from jobkit.run.inside.metrics import as_number
 from jobkit.store.values import Submission
 from jobkit.tasks.call import read_head, with_changes, with_own_seed
 from jobkit.tasks.values import short_repr, shown_and_abridged

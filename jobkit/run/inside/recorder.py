@@ -11,9 +11,9 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine
@@ -21,7 +21,6 @@ from jobkit.model.plain import now_ms
 from jobkit.model.terminal import clean
 from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.lines import LineBuffer, Splitter, cut
-from jobkit.run.inside.metrics import MetricBuffer
 from jobkit.run.inside.pictures import PICTURE, PictureBuffer
 from jobkit.run.inside.shown_values import Body, Bounds
 
@@ -71,6 +70,19 @@ class Sink(Protocol):
     def artifact(self, name: str, media: str, body: Body) -> None:
         """Something to keep. A worker's sink owns a file from now on, and removes it when it has its content."""
         ...
+
+
+class NewsBuffer(Protocol):
+    """News of one kind that wait for the next batch; `count`: of them."""
+
+    count: int
+
+    def take(self) -> Any:
+        """Return those since the last call, in one; empty for none."""
+        ...
+
+
+B = TypeVar("B", bound=NewsBuffer)
 
 
 class WholeLog(Protocol):
@@ -160,9 +172,9 @@ class Recorder:
         self._has_moved = False
         self._passed: tuple[float, float | None] | None = None  # what `go_on` was told, until a bar goes on from it
         self._sent: tuple[float | None, float | None, str] | None = None
-        self._metrics: MetricBuffer | None = None
+        self._buffers: dict[str, NewsBuffer] = {}
         self._pictures = PictureBuffer(self._warn)
-        self._sent_at = -math.inf  # when the last of progress, metrics and pictures left
+        self._sent_at = -math.inf  # when the last of progress, buffered news and pictures left
         self._syncs = 0
         self._is_synced = True  # nothing but progress was said since the last sync
         #: Set if only the job's own thread may call the sink (`sync://`): ticks only mark what is due.
@@ -265,13 +277,17 @@ class Recorder:
         self.moved()
         return tamed(self._completed, self._total, "")[:2]
 
-    def log_metrics(self, step: Any, numbers: Mapping[str, Any]) -> None:
-        """Add points to the job's curves. Never raises: the log says what is no metric."""
-        buffer = self._metrics
-        if buffer is None:
+    def buffer(self, kind: str, make: Callable[[Callable[[str], None]], B]) -> B:
+        """Return what gathers news of a kind until the next batch; `make` gets a function that warns in the log."""
+        found: Any = self._buffers.get(kind)
+        if found is None:
             with self._guard, self._lock:
-                buffer = self._metrics = self._metrics or MetricBuffer(self._warn)
-        if buffer.add(step, numbers):
+                found = self._buffers.get(kind) or self._buffers.setdefault(kind, make(self._warn))
+        return found  # type: ignore[no-any-return]  # each kind has buffers of one class
+
+    def buffered(self, *, is_full: bool) -> None:
+        """Send what a buffer has soon, or now if it is full."""
+        if is_full:
             self._send()
         elif self.is_passive:
             self._send_or_wait()
@@ -290,21 +306,22 @@ class Recorder:
         self.line("jobkit", sentence, "WARNING")
 
     def _send_or_wait(self) -> None:
-        """Send progress, metrics and pictures, or let a tick do it if the last ones have just left."""
+        """Send progress, buffered news and pictures, or let a tick do it if the last ones have just left."""
         if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
             self._send()
         else:
             self._arm_once()
 
     def _send(self) -> None:
-        """Send progress, metrics and pictures, if there is any."""
+        """Send progress, buffered news and pictures, if there is any."""
         with self._guard, self._lock:
             if not self._has_news:
                 return
             self._sent_at = time.monotonic()
-            if self._metrics is not None and (batch := self._metrics.take()):
-                self._sink.emit("metrics", batch)
-                self._is_synced = False
+            for kind, buffer in self._buffers.items():
+                if batch := buffer.take():
+                    self._sink.emit(kind, batch)
+                    self._is_synced = False
             for name, body in self._pictures.take().items():
                 self._sink.artifact(name, PICTURE, body)
                 self._is_synced = False
@@ -320,8 +337,7 @@ class Recorder:
 
     @property
     def _has_news(self) -> bool:
-        has_metrics = self._metrics is not None and self._metrics.count
-        return bool(self._has_moved or self._pictures.waiting or has_metrics)
+        return bool(self._has_moved or self._pictures.waiting or any(each.count for each in self._buffers.values()))
 
     def request(self, feature: str, key: str, body: bytes) -> None:
         """Request something of a feature. The replies come to `answers`. What was said before is told first."""

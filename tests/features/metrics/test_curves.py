@@ -9,7 +9,8 @@ import random
 import msgspec
 import pytest
 
-from jobkit.model.metrics import CURVE_MOST, NAMES_MOST, Curves, MetricsNews, Point, batch_of
+from jobkit.features.metrics.buffer import batch_of
+from jobkit.model.metrics import CURVE_MOST, NAMES_MOST, Curves, MetricsNews, Point
 
 
 class Lines:

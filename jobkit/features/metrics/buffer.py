@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jobkit.model.metrics import NAME_CHARS, NAMES_MOST, Point, batch_of, is_name
+from jobkit.model.metrics import NAMES_MOST, Point, by_position, curve_most
 from jobkit.model.plain import now_ms
+
+#: Points that one batch may have, and of one name at least: a plot shows no more within the moment of a batch.
+_BATCH_MOST, _BATCH_LEAST = 1_280, 8
 
 #: Points that wait at most; with more, the job waits for its worker.
 _WAITING_MOST = 50_000
+
+#: Characters of a name.
+NAME_CHARS = 100
 
 #: Sentences about refused metrics in one job's log, at most.
 _SAID_MOST = 20
@@ -126,3 +132,22 @@ def as_number(value: Any) -> float | None:
         return float(value)
     except Exception:  # no number, too large, or an object of the user's whose __float__ raises
         return None
+
+
+def is_name(name: object) -> bool:
+    """Return whether a metric may be called so: 1 to `NAME_CHARS` printable characters, no space at either end."""
+    return isinstance(name, str) and 0 < len(name) <= NAME_CHARS and name.isprintable() and name.strip() == name
+
+
+def batch_of(curves: Mapping[str, Sequence[Point]], sent: Mapping[str, int]) -> dict[str, Sequence[Point]]:
+    """Return points that were logged within a moment, as many as a plot of that moment can show.
+
+    Args:
+        sent: number of points of each curve before. While the curve is not full, all points are kept.
+    """
+    most, all_most = max(_BATCH_LEAST, _BATCH_MOST // max(1, len(curves))), curve_most(len(sent))
+    batch = {}
+    for name, points in curves.items():
+        is_small = len(points) <= max(most, all_most - sent[name])
+        batch[name] = points if is_small else by_position(points, -(-4 * len(points) // most))
+    return batch
