@@ -139,10 +139,10 @@ class NounOf(Generic[N]):
     """A noun as an attribute of a kit: loaded and made when it is first used, and kept with the kit.
 
     Args:
-        make: name of the noun's class in the `kit.py` of the feature that has the attribute's name.
+        make: the noun's class, or its name in the `kit.py` of the feature that has the attribute's name.
     """
 
-    def __init__(self, make: str) -> None:
+    def __init__(self, make: type[N] | str) -> None:
         self._make = make
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -162,7 +162,7 @@ class NounOf(Generic[N]):
         return noun
 
     def _class(self) -> Any:
-        noun = getattr(kit_part(self._name), self._make)
+        noun = getattr(kit_part(self._name), self._make) if isinstance(self._make, str) else self._make
         for verb, form in vars(noun).items():
             if hasattr(form, "coroutine"):  # as Python's own errors name it
                 form.__wrapped__.__qualname__ = f"kit.{self._name}{'' if verb == '__call__' else f'.{verb}'}"

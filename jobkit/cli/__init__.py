@@ -15,11 +15,13 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import wraps
 from io import TextIOWrapper
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from jobkit import __version__
@@ -46,12 +48,10 @@ COMMANDS = {
     "batch": ("batches", "List, show, cancel, retry or delete batches."),
     "rm": ("jobs", "Delete ended jobs."),
     "prune": ("jobs", "Delete expired jobs."),
-    "tasks": ("queues", "List tasks."),
-    "queues": ("queues", "List queues and their numbers of jobs."),
+    "tasks": ("queues", "List, show, pause or resume tasks."),
+    "queues": ("queues", "List, pause or resume queues."),
     "workers": ("worker", "List workers."),
     "stats": ("queues", "Show totals, once or live."),
-    "pause": ("queues", "Pause queues or tasks."),
-    "resume": ("queues", "Resume paused queues or tasks."),
     "move": ("jobs", "Move waiting jobs to another queue or priority."),
     "limit": ("queues", "Limit how many jobs of a queue or task run."),
     "drain": ("worker", "Let workers finish their jobs and end."),
@@ -249,22 +249,40 @@ def given(chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value not in (None, ())}
 
 
+def noun_command(command: Callable[..., Any]) -> click.Group:
+    """Make the command of a noun: a group that lists, as the function does, if no subcommand is given."""
+
+    @click.group(invoke_without_command=True)
+    @wraps(command)
+    def group(**options: Any) -> Any:
+        ctx = click.get_current_context()
+        if ctx.invoked_subcommand is None:
+            return command(**options)
+        for name in options:
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                option = next(each.opts[0] for each in ctx.command.params if each.name == name)
+                raise BadInput(f"give {option} after the subcommand: {ctx.info_name} {ctx.invoked_subcommand} {option}")
+
+    return group
+
+
 def add_deeds(group: click.Group, noun: type[Noun], find: Callable[[Kit, str], str] = lambda _, name: name) -> None:
     """Add a command for each deed of a noun, which acts on the given names, prints these, and records the actions.
 
     Args:
         find: returns the name that a given one stands for.
     """
+    words = noun.__name__.lower()
     for deed in noun.DEEDS:
 
         @group.command(name=deed.name, help=noun.summary(deed))
-        @click.argument("names", nargs=-1, required=True, metavar=f"{noun.ON.upper()}...")
+        @click.argument("names", nargs=-1, required=True, metavar=f"{noun.ON.upper()}...", **complete(words))
         def command(names: tuple[str, ...], deed: Deed = deed) -> None:
             import jobkit
             from jobkit.cli import out
 
             kit = jobkit.connect()
-            verb = getattr(getattr(kit, noun.__name__.lower()), deed.name)
+            verb = getattr(getattr(kit, words), deed.name)
             for name in [find(kit, each) for each in dict.fromkeys(names)]:
                 if verb(name) is False:
                     out.echo(f"{name} is {deed.unchanged}", err=True)

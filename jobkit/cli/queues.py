@@ -1,4 +1,4 @@
-"""Commands for tasks, queues and totals: tasks, queues, pause, resume, limit, stats."""
+"""Commands for tasks, queues and totals: tasks, queues, limit, stats."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, as_json_option, complete, out
-from jobkit.client.tables import Tasks, queue_columns, totals, usage
+from jobkit.cli import BadInput, add_deeds, as_json_option, complete, noun_command, out
+from jobkit.client.pauses import Queues, Tasks
+from jobkit.client.tables import TaskTable, queue_columns, totals, usage
 from jobkit.client.waits import queue_state
 from jobkit.features import modules
 from jobkit.model import InvalidParams, JobEvent, JobkitError
 from jobkit.model.cells import written
 from jobkit.model.format import GLYPHS
 from jobkit.model.plain import to_json
+from jobkit.settings import checked_name
 from jobkit.tasks.params import describe
 from jobkit.tasks.registry import registry
 
@@ -41,21 +43,34 @@ _LATEST_S = 2.0
 _MINUTE_S = 60.0
 
 
-@click.command()
-@click.argument("name", metavar="[TASK]", required=False, **complete("tasks"))
+@noun_command
 @as_json_option
-def tasks(name: str | None, as_json: bool) -> None:
-    """List the tasks that can be submitted, or show one with its parameters."""
-    kit = jobkit.connect()
-    if name is None:
-        known = known_tasks(kit)
-        return out.listing(as_json, known.values(), known._columns, empty=known._empty, to_json=_with_schema)
-    info = task_info(kit, name)
+def tasks(as_json: bool) -> None:
+    """List the tasks that can be submitted; show, pause or resume them by name."""
+    known = known_tasks(jobkit.connect())
+    out.listing(as_json, known.values(), known._columns, empty=known._empty, to_json=_with_schema)
+
+
+@tasks.command()
+@click.argument("name", metavar="TASK", **complete("tasks"))
+@as_json_option
+def show(name: str, as_json: bool) -> None:
+    """Show a task with its parameters."""
+    info = task_info(jobkit.connect(), name)
     if as_json:
         return out.echo_json(_with_schema(info))
     out.echo(f"{info.name}  {info.title}", bold=True)
     for spec in info.params:
         out.echo(f"  {usage(spec):<28} {describe(spec)}  {spec.help}".rstrip())
+
+
+def _known_task(kit: Kit, name: str) -> str:
+    if name not in kit.tasks():
+        out.echo(f"no worker has a task {out.one_line(name)} yet", err=True)
+    return name
+
+
+add_deeds(tasks, Tasks, _known_task)
 
 
 def _with_schema(info: TaskInfo) -> dict[str, Any]:
@@ -104,7 +119,7 @@ def _serves_only_doors(kit: Kit) -> bool:
     return not kit.settings.is_embedded and kit.settings.scheme != "sync" and background.call(ask())
 
 
-def known_tasks(kit: Kit) -> Tasks:
+def known_tasks(kit: Kit) -> TaskTable:
     """Return all tasks: published by workers, and of the modules configured here. Without the demo if only workers of
     other clients' jobs (--arq) are alive, which do not run it."""
     if kit.settings.tasks or not _serves_only_doors(kit):
@@ -112,12 +127,12 @@ def known_tasks(kit: Kit) -> Tasks:
     return kit.tasks()
 
 
-@click.command()
+@noun_command
 @as_json_option
 def queues(as_json: bool) -> None:
-    """List queues, with their numbers of jobs and workers, and why their jobs wait."""
+    """List queues, with their numbers of jobs and workers, and why their jobs wait; pause or resume them by name."""
     kit = jobkit.connect()
-    paused, reasons = kit.paused(), kit.queue_reasons()
+    paused, reasons = [*kit.queues.paused(), *kit.tasks.paused()], kit.queue_reasons()
     pauses = {pause.name: {"by": pause.by, "at": to_json(pause.at)} for pause in paused if pause.kind == "queue"}
     found: dict[str, dict[str, int]] = {name: {} for name in pauses} | kit.queues()
     rows = {
@@ -138,63 +153,21 @@ def queues(as_json: bool) -> None:
         )
     out.listing(False, rows.items(), queue_columns(rows.items()))
     for pause in paused:
-        by, option = f" by {pause.by}" if pause.by else "", "--task " if pause.kind == "task" else ""
+        by = f" by {pause.by}" if pause.by else ""
         said = f"{pause.kind} {pause.name} was paused{by} {out.ago(pause.at)}"
-        out.echo(f"{said}: `jobkit resume {option}{pause.name}`", err=True)
+        out.echo(f"{said}: `jobkit {pause.kind}s resume {pause.name}`", err=True)
     for name in sorted(found.keys() - pauses.keys()):
         for reason in reasons.get(name, ()):
             out.echo(f"{name}: {reason.text}", err=True)
 
 
-def _tasks_option(verb: str) -> Callable[[Any], Any]:
-    """Return the option for tasks of a command that does `verb`."""
-    words = f"{verb} this task; may be repeated."
-    return click.option("--task", "-t", "tasks", multiple=True, metavar="NAME", help=words, **complete("tasks"))
+def _used_queue(kit: Kit, name: str) -> str:
+    if checked_name("queue", name) not in kit.queues():
+        out.echo(f"queue {name} has not been used yet", err=True)
+    return name
 
 
-@click.command()
-@click.argument("queues", nargs=-1, metavar="[QUEUE]...", **complete("queues"))
-@_tasks_option("Pause")
-def pause(queues: tuple[str, ...], tasks: tuple[str, ...]) -> None:
-    """Pause queues or tasks: no further job starts until `jobkit resume`. Running jobs go on, new jobs wait."""
-    kit = _given(queues, tasks)
-    known_queues, known_tasks = set(kit.queues()) if queues else set(), set(kit.tasks()) if tasks else set()
-    for on, names, verb, known, unused in (
-        ("queue", queues, kit.pause, known_queues, "queue {} has not been used yet"),
-        ("task", tasks, kit.pause_task, known_tasks, "no worker has a task {} yet"),
-    ):
-        for name in dict.fromkeys(names):
-            is_new = verb(name)
-            _report(kit, "pause", on, name, "paused" if is_new else "was paused already", is_new)
-            if name not in known:
-                out.echo(unused.format(name), err=True)
-
-
-@click.command()
-@click.argument("queues", nargs=-1, metavar="[QUEUE]...", **complete("queues"))
-@_tasks_option("Resume")
-def resume(queues: tuple[str, ...], tasks: tuple[str, ...]) -> int:
-    """Resume paused queues or tasks."""
-    kit = _given(queues, tasks)
-    status = 0
-    for on, names, verb in (("queue", queues, kit.resume), ("task", tasks, kit.resume_task)):
-        for name in dict.fromkeys(names):
-            was_paused = verb(name)
-            _report(kit, "resume", on, name, "resumed" if was_paused else "was not paused", was_paused)
-            status = status if was_paused else FAILED
-    return status
-
-
-def _given(queues: tuple[str, ...], tasks: tuple[str, ...]) -> Kit:
-    if not queues and not tasks:
-        raise BadInput("give the name of a queue, or --task NAME")
-    return jobkit.connect()
-
-
-def _report(kit: Kit, action: str, on: str, name: str, what: str, is_new: bool) -> None:
-    out.echo(f"{on} {name} {what}")
-    if is_new:
-        out.note(kit, f"{action}_{on}", on, [name])
+add_deeds(queues, Queues, _used_queue)
 
 
 @click.command()

@@ -24,8 +24,8 @@ from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.forms import coroutine_of, in_thread, on_loop, stream, submitting
 from jobkit.client.job import Job
-from jobkit.client.limits import LimitVerbs
 from jobkit.client.log_verbs import LogVerbs
+from jobkit.client.pauses import LimitVerbs, Queues, Tasks
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.stored_batches import BatchVerbs
@@ -107,13 +107,11 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     get = in_thread("_reader", JobReader.get)
     last = in_thread("_reader", JobReader.last)
     jobs = in_thread("_reader", JobReader.jobs)
-    tasks = in_thread("_reader", JobReader.tasks)
     page = on_loop("verbs", Verbs.page)
     find_id = on_loop("verbs", Verbs.find_id)
     snapshot = on_loop("verbs", Verbs.snapshot)
     counts = on_loop("verbs", Verbs.counts)
     stats = on_loop("verbs", Verbs.stats)
-    queues = on_loop("verbs", Verbs.queues)
     queue_reasons = on_loop("verbs", Verbs.queue_reasons)
     workers = on_loop("verbs", Verbs.workers)
     refused = on_loop("verbs", Verbs.refused)
@@ -169,16 +167,13 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     checked_changes = in_thread("_repeater", Repeater.checked_changes)
     runs_other_code = in_thread("_repeater", Repeater.runs_other_code)
 
-    # -- limits, pauses, places in line -------------------------------------------------------------------------------
+    # -- queues, tasks, limits, places in line ------------------------------------------------------------------------
 
+    queues = NounOf(Queues)
+    tasks = NounOf(Tasks)
     limit = on_loop("_limits", LimitVerbs.limit)
     unlimit = on_loop("_limits", LimitVerbs.unlimit)
     limits = on_loop("_limits", LimitVerbs.limits)
-    pause = on_loop("_limits", LimitVerbs.pause)
-    resume = in_thread("_limits", LimitVerbs.resume)
-    pause_task = on_loop("_limits", LimitVerbs.pause_task)
-    resume_task = in_thread("_limits", LimitVerbs.resume_task)
-    paused = on_loop("_limits", LimitVerbs.paused)
     move = in_thread("_limits", LimitVerbs.move)
 
     # -- hooks --------------------------------------------------------------------------------------------------------

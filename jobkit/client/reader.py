@@ -20,7 +20,7 @@ from jobkit.client.outputs import (
     Artifact,
     outcome_of,
 )
-from jobkit.client.tables import Tasks
+from jobkit.client.tables import TaskTable
 from jobkit.codec import is_reference
 from jobkit.files.file_store import opened
 from jobkit.model import InvalidParams, JobNotFound, JobSpec, JobState, LogLine, ResultExpired
@@ -97,10 +97,10 @@ class JobReader:
         page = self._connection.call(self._connection.verbs.page, wanted)
         return Jobs(self._kit, map(self._connection.live.handle, page.jobs))
 
-    def tasks(self) -> Tasks:
+    def tasks(self) -> TaskTable:
         """Tasks that can be submitted by name: those of this process and those that workers have made known."""
         found = self._connection.call(self._connection.verbs.tasks)
-        return Tasks(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
+        return TaskTable(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 

@@ -94,7 +94,7 @@ def _gpus(worker: WorkerInfo) -> str:
     return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in Counter(worker.gpus).items())
 
 
-class Workers(Table, list[WorkerInfo]):
+class WorkerTable(Table, list[WorkerInfo]):
     """Workers, also those that were lost in the last hour."""
 
     _columns: ClassVar[Columns] = {
@@ -123,7 +123,7 @@ def usage(spec: ParamSpec) -> str:
     return f"{spec.name}=" if spec.required else f"{spec.name}={value_brief(spec.default)}"
 
 
-class Tasks(Table, dict[str, TaskInfo]):
+class TaskTable(Table, dict[str, TaskInfo]):
     """Tasks by name."""
 
     _columns: ClassVar[Columns] = {
@@ -137,7 +137,7 @@ class Tasks(Table, dict[str, TaskInfo]):
         return list(self.values())
 
 
-class Queues(Table, dict[str, dict[str, int]]):
+class QueueTable(Table, dict[str, dict[str, int]]):
     """Numbers of jobs and workers by queue."""
 
     _empty = "No queues have been used yet."
@@ -162,7 +162,7 @@ def _number(name: str, item: tuple[str, Mapping[str, Cell]]) -> Cell:
 class Stats(Table, dict[str, Any]):
     """Totals: jobs by state, workers, and a table of queues."""
 
-    _empty = Queues._empty
+    _empty = QueueTable._empty
 
     def _items(self) -> Sequence[Any]:
         return list(self.get("queues", {}).items())

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from jobkit.attempts import read_preview
 from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
-from jobkit.client.tables import AuditEntries, Queues, Stats, Workers
+from jobkit.client.tables import AuditEntries, QueueTable, Stats, WorkerTable
 from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.features import modules
@@ -31,6 +31,7 @@ from jobkit.model import (
     JobNotFound,
     JobSnapshot,
     JobState,
+    Pause,
     SignatureError,
     StoreUnavailable,
     UnknownTask,
@@ -240,14 +241,18 @@ class Verbs:
             return None if jobs is None else Counter(each for job in jobs for each in indexed(job, fields))
         return await self._index.tally(query, fields, for_s)
 
-    async def workers(self) -> Workers:
+    async def workers(self) -> WorkerTable:
         """Return the workers, also those that were lost in the last hour."""
         workers, _ = await self.store.workers_and_jobs()
-        return Workers(workers)
+        return WorkerTable(workers)
 
-    async def queues(self) -> Queues:
+    async def queues(self) -> QueueTable:
         """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
-        return Queues(await self.store.queues())
+        return QueueTable(await self.store.queues())
+
+    async def pauses(self) -> list[Pause]:
+        """Return the paused queues and tasks, by name."""
+        return [rule.pause for rule in await self.store.rules() if rule.pause is not None]
 
     async def audit(self, limit: int = 100, before: str = "") -> AuditEntries:
         """Return up to `limit` actions of users, newest first; with `before`, an entry's id, older ones.

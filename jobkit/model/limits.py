@@ -147,7 +147,7 @@ class Waiting(Record, frozen=True):
         if self.is_paused:
             kind, _, name = self.gate.partition(":")
             by = f" by {self.paused_by}" if self.paused_by else ""
-            command = f"jobkit resume {'--task ' if kind == 'task' else ''}{name}"
+            command = f"jobkit {kind}s resume {name}"
             many = f"{waits}: " if count else ""
             return f"{many}{whose} is paused{by} since {duration(self.paused_ms / 1000)}: `{command}`{before}"
         if self.n and (self.held >= self.n or not self.count):

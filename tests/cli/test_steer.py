@@ -25,12 +25,13 @@ def ended(terminal: Terminal, job_id: str) -> bool:
 @pytest.fixture(autouse=True)
 def resumed(terminal: Terminal) -> Iterator[None]:
     yield
-    terminal.run("resume", "default", "--task", "count")
+    terminal.run("queues", "resume", "default")
+    terminal.run("tasks", "resume", "count")
 
 
 @pytest.mark.nightly
 def test_a_paused_queue_is_shown_and_continues_when_it_is_resumed(terminal: Terminal) -> None:
-    assert terminal.ok("pause", "default") == "queue default paused"
+    assert terminal.ok("queues", "pause", "default") == "default"
 
     job_id = terminal.ok("submit", "count", "n=1")
     listed = terminal.run("queues")
@@ -38,23 +39,23 @@ def test_a_paused_queue_is_shown_and_continues_when_it_is_resumed(terminal: Term
 
     assert job(terminal, job_id)["state"] == "queued"
     assert "queue default was paused" in listed.stderr
-    assert "`jobkit resume default`" in listed.stderr
+    assert "`jobkit queues resume default`" in listed.stderr
     assert (queue["queued"], queue["paused"]["at"][:2]) == (1, "20")
-    assert terminal.ok("pause", "default") == "queue default was paused already"
-    assert terminal.ok("resume", "default") == "queue default resumed"
+    assert "default is paused already" in terminal.run("queues", "pause", "default").stderr
+    assert terminal.ok("queues", "resume", "default") == "default"
     wait_until(lambda: ended(terminal, job_id), what="the job")
 
 
 @pytest.mark.nightly
 def test_a_paused_task_does_not_block_others(terminal: Terminal) -> None:
-    terminal.ok("pause", "--task", "count")
+    terminal.ok("tasks", "pause", "count")
 
     held = terminal.ok("submit", "count", "n=1")
     assert terminal.run("submit", "paint", "--wait").returncode == 0
     assert "default: 1 waits: task count is paused" in terminal.run("queues").stderr
 
     assert (job(terminal, held)["state"], job(terminal, held)["message"]) == ("queued", "task count is paused")
-    assert terminal.ok("resume", "--task", "count") == "task count resumed"
+    assert terminal.ok("tasks", "resume", "count") == "count"
     wait_until(lambda: ended(terminal, held), what="the job")
 
 
@@ -75,8 +76,7 @@ def test_a_waiting_job_moves_to_another_queue(terminal: Terminal) -> None:
     ("arguments", "sentence"),
     by_default(
         [
-            (("pause",), "give the name of a queue, or --task NAME"),
-            (("pause", "my queue"), "queue must be 1 to 200 characters"),
+            (("queues", "pause", "my queue"), "queue must be 1 to 200 characters"),
             (("move", "abcdef", "--queue", "gpu"), "no job 'abcdef' is kept here"),
             (("move", "abcdef"), "give --queue or --priority, or both"),
         ]
@@ -90,10 +90,10 @@ def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: t
 
 
 def test_resuming_an_unpaused_queue_and_pausing_an_unknown_one_is_reported(terminal: Terminal) -> None:
-    done = terminal.run("resume", "default")
-    assert (done.returncode, done.stdout) == (1, "queue default was not paused\n")
+    done = terminal.run("queues", "resume", "default")
+    assert (done.stdout, done.stderr) == ("", "default is not paused\n")
 
-    done = terminal.run("pause", "nowhere")
-    assert (done.returncode, done.stdout) == (0, "queue nowhere paused\n")
+    done = terminal.run("queues", "pause", "nowhere")
+    assert (done.returncode, done.stdout) == (0, "nowhere\n")
     assert "queue nowhere has not been used yet" in done.stderr
-    terminal.ok("resume", "nowhere")
+    terminal.ok("queues", "resume", "nowhere")

@@ -40,7 +40,7 @@ VERBS: dict[str, Callable[[Kit, str], Any]] = {
     "counts": lambda kit, _: kit.counts(),
     "queues": lambda kit, _: kit.queues(),
     "map": lambda kit, _: kit.map(jobs.count_up, range(3)),
-    "pause": lambda kit, _: kit.pause("default"),
+    "pause": lambda kit, _: kit.queues.pause("default"),
     "connect": lambda kit, _: jobkit.connect(kit.settings.url, home=kit.settings.home).counts(),
 }
 

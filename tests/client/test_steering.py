@@ -16,8 +16,9 @@ from tests.support import wait_until
 def resumed(kit: Kit) -> Iterator[None]:
     """Resume everything afterwards: the tests of a place share a namespace."""
     yield
-    for pause in kit.paused():
-        (kit.resume if pause.kind == "queue" else kit.resume_task)(pause.name)
+    for noun in (kit.queues, kit.tasks):
+        for pause in noun.paused():
+            noun.resume(pause.name)
 
 
 def double(n: int) -> int:
@@ -25,30 +26,30 @@ def double(n: int) -> int:
 
 
 def test_a_paused_task_waits_while_others_run_until_it_is_resumed(kit: Kit) -> None:
-    assert kit.pause_task("double", by="ada")
+    assert kit.tasks.pause("double", by="ada")
     held = [kit.submit(double, n) for n in (1, 2)]
 
     assert kit.submit(len, "abc").result(60) == 3
     assert [job.state for job in held] == ["queued", "queued"]
-    assert [(pause.kind, pause.name, pause.by) for pause in kit.paused()] == [("task", "double", "ada")]
+    assert [(pause.kind, pause.name, pause.by) for pause in kit.tasks.paused()] == [("task", "double", "ada")]
 
-    assert kit.resume_task("double")
+    assert kit.tasks.resume("double")
     assert [job.result(60) for job in held] == [2, 4]
 
 
 def test_a_paused_queue_accepts_submits_and_starts_none(kit: Kit) -> None:
-    assert kit.pause("default")
-    assert not kit.pause("default")
+    assert kit.queues.pause("default")
+    assert not kit.queues.pause("default")
     held = kit.submit(len, "abc")
 
     assert kit.snapshot(held.id).state == "queued"
-    assert kit.resume("default")
+    assert kit.queues.resume("default")
     assert held.result(60) == 3
-    assert not kit.resume("default")
+    assert not kit.queues.resume("default")
 
 
 def test_a_moved_handle_shows_its_new_queue_live(kit: Kit) -> None:
-    kit.pause("elsewhere")
+    kit.queues.pause("elsewhere")
     job = kit.options(queue="elsewhere").submit(len, "abc")
 
     assert kit.move(job.id, queue="default", priority=3) == {}
@@ -62,16 +63,16 @@ def test_a_moved_handle_shows_its_new_queue_live(kit: Kit) -> None:
 
 
 async def test_the_same_verbs_are_coroutines(kit: Kit) -> None:
-    assert await kit.aio.pause("quiet")
-    assert [pause.name for pause in await kit.aio.paused()] == ["quiet"]
-    assert await kit.aio.resume("quiet")
+    assert await kit.aio.queues.pause("quiet")
+    assert [pause.name for pause in await kit.aio.queues.paused()] == ["quiet"]
+    assert await kit.aio.queues.resume("quiet")
 
 
 @pytest.mark.parametrize(
     ("act", "sentence"),
     [
-        (lambda kit: kit.pause("my queue"), "queue must be 1 to 200 characters"),
-        (lambda kit: kit.pause_task(""), "name"),
+        (lambda kit: kit.queues.pause("my queue"), "queue must be 1 to 200 characters"),
+        (lambda kit: kit.tasks.pause(""), "name"),
         (lambda kit: kit.move("a"), "give a queue or a priority to move to"),
         (lambda kit: kit.move("a", queue="my queue"), "queue must be 1 to 200 characters"),
         (lambda kit: kit.move("a", priority="high"), "priority must be a whole number"),
@@ -81,4 +82,4 @@ async def test_the_same_verbs_are_coroutines(kit: Kit) -> None:
 def test_bad_input_is_refused_with_a_sentence(kit: Kit, act: Any, sentence: str) -> None:
     with pytest.raises(jobkit.InvalidParams, match=sentence):
         act(kit)
-    assert kit.paused() == []
+    assert kit.queues.paused() == kit.tasks.paused() == []

@@ -131,7 +131,7 @@ def test_a_closed_kit_raises(place: dict[str, str]) -> None:
 
 
 def test_waits_end_when_their_kit_is_closed(kit: Kit, place: dict[str, str]) -> None:
-    kit.pause("default")
+    kit.queues.pause("default")
     try:
         other = jobkit.connect(**place)
         jobs = [other.submit(len, "abc") for _ in range(3)]
@@ -146,4 +146,4 @@ def test_waits_end_when_their_kit_is_closed(kit: Kit, place: dict[str, str]) -> 
         for job in jobs:
             kit.cancel(job.id)
     finally:
-        kit.resume("default")
+        kit.queues.resume("default")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from jobkit.client.kit import Kit
-from jobkit.client.tables import AuditEntries, Queues, Stats, Table, Tasks, Workers
+from jobkit.client.tables import AuditEntries, QueueTable, Stats, Table, TaskTable, WorkerTable
 from jobkit.model.person import AuditEntry
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.registry import task
@@ -36,7 +36,7 @@ def test_what_a_kit_lists_prints_as_a_table_and_is_what_it_was(kit: Kit) -> None
 
     assert lines(kit.batches())[0] == ["Id", "State", "Done", "Jobs", "Submitted", "Task", "Name", "Counts"]
     assert lines(kit.batches())[1][:4] == [batch.id, "succeeded", "100", "%"]
-    assert ["score", "n=", "lr=0.1", "Score", "a", "model"] in lines(Tasks({"score": kit.tasks()["score"]}))
+    assert ["score", "n=", "lr=0.1", "Score", "a", "model"] in lines(TaskTable({"score": kit.tasks()["score"]}))
     assert [line[:3] for line in lines(kit.jobs(task="score"))[1:]] == [
         [job.id, "succeeded", "score"] for job in kit.jobs(task="score")
     ]
@@ -78,22 +78,22 @@ def test_limits_failures_and_pools_are_tables_too(kit: Kit) -> None:
 
 
 async def test_coroutines_give_the_same_tables(kit: Kit) -> None:
-    assert type(await kit.aio.workers()) is type(kit.workers()) is Workers
+    assert type(await kit.aio.workers()) is type(kit.workers()) is WorkerTable
     assert type(await kit.aio.stats()) is Stats
-    assert type(await kit.aio.tasks()) is Tasks
-    assert type(await kit.aio.queues()) is Queues
+    assert type(await kit.aio.tasks()) is TaskTable
+    assert type(await kit.aio.queues()) is QueueTable
 
 
 def test_columns_in_which_no_worker_has_anything_are_left_out() -> None:
     worker = WorkerInfo("vm.1.abc", slots=4, running=1, rss_bytes=43_000_000, version="1", python="3.11", done=12_345)
     gpu = WorkerInfo("b", gpus=("A100", "A100"))
 
-    assert repr(Workers([worker])).splitlines() == [
+    assert repr(WorkerTable([worker])).splitlines() == [
         "Worker    Alive  Busy  Done    CPU  Memory  Queues   Version",
         "vm.1.abc  yes    1/4   12,345  0 %  43 MB   default  1 / 3.11",
     ]
-    assert "2 x A100" in repr(Workers([worker, gpu]))
-    assert repr(Workers([])) == "No workers. `jobkit worker` starts one."
+    assert "2 x A100" in repr(WorkerTable([worker, gpu]))
+    assert repr(WorkerTable([])) == "No workers. `jobkit worker` starts one."
 
 
 def test_times_are_local_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_times_are_local_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_in_a_table_is_text_of_one_line() -> None:
-    table = Workers([WorkerInfo(EVIL, pool=EVIL, queues=(EVIL,) * 3)])
+    table = WorkerTable([WorkerInfo(EVIL, pool=EVIL, queues=(EVIL,) * 3)])
 
     assert len(repr(table).splitlines()) == 2
     assert "\x1b" not in repr(table)
@@ -125,7 +125,7 @@ def test_all_in_a_table_is_text_of_one_line() -> None:
 
 
 def test_long_tables_are_cut_and_say_so() -> None:
-    table = Workers(WorkerInfo(f"w{n}") for n in range(1234))
+    table = WorkerTable(WorkerInfo(f"w{n}") for n in range(1234))
 
     assert repr(table).splitlines()[-1] == "and 1,174 more"
     assert "200 of 1,234 rows" in table_html(table)
@@ -133,9 +133,9 @@ def test_long_tables_are_cut_and_say_so() -> None:
 
 def test_a_long_table_makes_only_the_rows_that_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(Workers, "_columns", {"Worker": lambda worker: made.append(worker) or "w"})
+    monkeypatch.setattr(WorkerTable, "_columns", {"Worker": lambda worker: made.append(worker) or "w"})
 
-    repr(Workers(WorkerInfo(f"w{n}") for n in range(1000)))
+    repr(WorkerTable(WorkerInfo(f"w{n}") for n in range(1000)))
 
     assert len(made) == 60
 
@@ -163,14 +163,14 @@ def test_schedules_and_studies_print_as_tables(kit: Kit) -> None:
 
 
 def test_a_table_can_be_copied_and_pickled() -> None:
-    table = Workers([WorkerInfo("a")])
+    table = WorkerTable([WorkerInfo("a")])
 
     assert pickle.loads(pickle.dumps(table)) == copy.deepcopy(table) == [WorkerInfo("a")]
     assert repr(pickle.loads(pickle.dumps(table))) == repr(table)
 
 
 def test_a_cell_shows_the_table_as_html_and_a_terminal_its_text() -> None:
-    table = Workers([WorkerInfo("a")])
+    table = WorkerTable([WorkerInfo("a")])
 
     bundle, metadata = table._repr_mimebundle_()
 

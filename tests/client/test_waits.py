@@ -70,7 +70,7 @@ def test_a_paused_queue_says_so_and_not_that_its_workers_are_busy() -> None:
 
     found = texts(BlockedJobs("gpu", 0, gate), workers=[worker(running=4)], queued=9)
 
-    assert found == ["queue gpu is paused by ada since 3 m 00 s: `jobkit resume gpu`"]
+    assert found == ["queue gpu is paused by ada since 3 m 00 s: `jobkit queues resume gpu`"]
 
 
 def test_jobs_that_only_need_a_slot_say_that_all_are_busy() -> None:

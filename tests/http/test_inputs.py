@@ -170,8 +170,8 @@ def test_a_submit_without_a_user_name_is_refused_before_anything_is_stored() -> 
 
 def test_a_token_for_some_tasks_does_not_see_queues_and_workers_of_others(elsewhere: Direct, memory: Kit) -> None:
     kit, token = memory, elsewhere.token("view", tasks=["train_*"])
-    kit.pause("secret-queue")
-    kit.pause("default")
+    kit.queues.pause("secret-queue")
+    kit.queues.pause("default")
     for path in ("/api/queues", "/api/workers", "/api/stats", "/api/metrics"):
         assert elsewhere.ask("GET", path, token=token).status == 403, path
     found = elsewhere.ask("GET", "/api/paused", token=token)
@@ -183,7 +183,7 @@ def test_a_token_for_some_tasks_does_not_see_queues_and_workers_of_others(elsewh
 def test_a_loop_of_failing_requests_pushes_nothing_out_of_the_audit_trail(elsewhere: Direct, memory: Kit) -> None:
     """10,300 cancels of a user with the role `own` used to empty it."""
     kit = memory
-    kit.pause("default", by="admin")
+    kit.queues.pause("default", by="admin")
     admin = elsewhere.token("operate", subject="admin")
     assert elsewhere.ask("POST", "/api/queues/default/resume", token=admin).status == 200
     token = elsewhere.token("operate", subject="eve", only_own=True)

@@ -70,7 +70,7 @@ def test_queues_and_tasks_are_paused_and_resumed(http: httpx.Client, stage: Stag
 
     assert http.post("/api/queues/gpu/resume").json() == {"changed": True}
     assert http.post("/api/tasks/double/resume").json() == {"changed": True}
-    assert kit.paused() == []
+    assert kit.queues.paused() == kit.tasks.paused() == []
     assert http.post("/api/queues/no%20name/pause").status_code == 422
 
 
@@ -79,7 +79,7 @@ def test_a_user_who_sees_some_jobs_cannot_pause_others(guarded: Site, kit: Kit) 
         assert http.post("/api/queues/gpu/pause").status_code == 403
         assert http.post("/api/tasks/double/pause").status_code == 403
         assert http.post("/api/tasks/train_model/pause").status_code == 200
-    assert [pause.name for pause in kit.paused()] == ["train_model"]
+    assert [pause.name for pause in kit.tasks.paused()] == ["train_model"]
 
 
 def test_a_waiting_job_is_moved_and_no_other(http: httpx.Client, stage: Stage) -> None:

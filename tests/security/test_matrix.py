@@ -192,7 +192,13 @@ def everything(stage: Stage) -> object:
     jobs = sorted((job.id, str(job.state), job.spec.queue, job.asking) for job in found)
     groups = sorted((group.id, str(group.state), group.jobs) for group in kit.failures())
     schedules = sorted((one.name, one.paused, len(one.runs)) for one in kit.schedules())
-    return jobs, groups, schedules, kit.paused(), [worker.is_draining for worker in kit.workers()]
+    return (
+        jobs,
+        groups,
+        schedules,
+        background.call(kit.verbs.pauses()),
+        [worker.is_draining for worker in kit.workers()],
+    )
 
 
 @pytest.mark.parametrize("role", ["none", "own", "view"])

@@ -99,11 +99,11 @@ def test_kits_of_one_namespace_share_their_jobs_until_the_last_is_closed() -> No
 
 def test_a_job_that_was_paused_runs_when_another_kit_resumes_its_queue() -> None:
     with jobkit.connect("sync://") as kit, jobkit.connect("sync://") as other:
-        kit.pause("default")
+        kit.queues.pause("default")
         job = kit.submit(len, "abc")
         assert job.state == "queued"
 
-        other.resume("default")
+        other.queues.resume("default")
 
         assert job.result(60) == 3
 

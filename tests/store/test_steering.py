@@ -72,9 +72,9 @@ async def test_a_job_names_the_user_who_paused_its_queue(store: RedisStore) -> N
     sentences = [found.sentence() if found else "" for found in await store.waiting(["t", "q"])]
 
     assert sentences[0].startswith("task train is paused by ada since ")
-    assert sentences[0].endswith(": `jobkit resume --task train`")
+    assert sentences[0].endswith(": `jobkit tasks resume train`")
     assert sentences[1].startswith("queue gpu is paused by ada since ")
-    assert sentences[1].endswith(": `jobkit resume gpu`")
+    assert sentences[1].endswith(": `jobkit queues resume gpu`")
 
 
 async def test_paused_queues_and_tasks_can_be_listed(store: RedisStore) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.losses import LostJob
-from jobkit.client.tables import Workers
+from jobkit.client.tables import WorkerTable
 from jobkit.model import JobSnapshot, JobSpec, JobState, Pause
 from jobkit.model.load import Spark, Usage, WorkerLoad
 from jobkit.store.queues import RunningAt
@@ -77,7 +77,7 @@ def test_a_lost_worker_says_the_state_of_its_jobs_since() -> None:
     many_lost = WorkerInfo("b.1", is_alive=False, lost_jobs={f"j{n}": 1 for n in range(20)})
     [worker] = picture([many_lost], {}, [], lost={"b.1": lost * 4})["hosts"][0]["workers"]
     assert worker["lost"] == "20 jobs or more"
-    assert "lost with 20 jobs or more, last seen" in repr(Workers([many_lost]))
+    assert "lost with 20 jobs or more, last seen" in repr(WorkerTable([many_lost]))
     assert LostJob("a", 1, snapshot("a", "train", attempt=1, state=JobState.FAILED)).sentence == "failed with it"
     assert LostJob("a", 1, snapshot("a", "train", attempt=2, state=JobState.FAILED)).sentence == "failed in attempt 2"
     assert LostJob("a", 1, snapshot("a", "train", state=JobState.CANCELLED)).sentence == "was cancelled"
@@ -186,7 +186,7 @@ def test_what_a_worker_calls_itself_is_text(stage: Stage, url: str, window: Wind
 def test_r_retries_and_c_cancels_the_job_that_is_open(stage: Stage, url: str, window: Window) -> None:
     failed, running = stage.kit.options(title="Old").submit(len, 5).id, stage.submit("train", title="New")
     stage.start(running)
-    stage.kit.pause("default")
+    stage.kit.queues.pause("default")
     page = window.open(f"{url}?job={failed}", width=1440)
     page.wait_for_selector(".jk-card .chip:has-text('Failed')")
 

@@ -120,7 +120,7 @@ class FailuresFeed(TextFeed):
 
     async def data(self) -> dict[str, Any]:
         store = self.kit.verbs.store
-        return picture(await store.part(FailureStore).groups((), "", GROUPS), await self.kit.aio.paused())
+        return picture(await store.part(FailureStore).groups((), "", GROUPS), await self.kit.verbs.pauses())
 
 
 class GroupFeed(FailuresFeed):

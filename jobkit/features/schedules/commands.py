@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import BadInput, add_deeds, age, as_json_option, complete, given, job_options, out
+from jobkit.cli import add_deeds, age, as_json_option, complete, given, job_options, noun_command, out
 from jobkit.cli.follow import submitted
 from jobkit.cli.queues import read_call
 from jobkit.features.schedules.kit import Schedule, Schedules
@@ -50,15 +50,10 @@ def schedule(task: str, arguments: tuple[str, ...], name: str | None, as_json: b
     _times(made, err=True)
 
 
-@click.group(invoke_without_command=True)
+@noun_command
 @as_json_option
-@click.pass_context
-def schedules(ctx: click.Context, as_json: bool) -> None:
+def schedules(as_json: bool) -> None:
     """List schedules, or show, pause, resume, run or delete them by name."""
-    if ctx.invoked_subcommand is not None:
-        if as_json:
-            raise BadInput(f"give --json after the subcommand: jobkit schedules {ctx.invoked_subcommand} --json")
-        return
     kit = jobkit.connect()
     found, workers = kit.schedules(), kit.workers()
 

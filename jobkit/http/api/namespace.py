@@ -122,7 +122,7 @@ async def _jobs(call: ApiCall, batch: BatchInfo) -> list[JobSnapshot]:
 
 async def paused(call: ApiCall) -> Any:
     """List paused queues and tasks."""
-    found: list[Pause] = await call.kit.aio.paused()
+    found: list[Pause] = await on_loop(call.kit.verbs.pauses())
     queues = {one.name for one in found}
     if call.grant.tasks:  # those that jobs of the token's tasks go to
         tasks = [one for name, one in (await call.kit.aio.tasks()).items() if call.grant.covers(name)]
@@ -133,24 +133,24 @@ async def paused(call: ApiCall) -> Any:
 
 async def pause_queue(call: ApiCall) -> Any:
     """Pause a queue: no further job of it starts, running jobs go on."""
-    return {"changed": await call.kit.aio.pause(call.params["name"], by=call.grant.subject)}
+    return {"changed": await call.kit.aio.queues.pause(call.params["name"], by=call.grant.subject)}
 
 
 async def resume_queue(call: ApiCall) -> Any:
     """Resume a paused queue."""
-    return {"changed": await call.kit.aio.resume(call.params["name"])}
+    return {"changed": await call.kit.aio.queues.resume(call.params["name"])}
 
 
 async def pause_task(call: ApiCall) -> Any:
     """Pause a task: no further job of it starts, in any queue."""
     call.require_task(call.params["name"])
-    return {"changed": await call.kit.aio.pause_task(call.params["name"], by=call.grant.subject)}
+    return {"changed": await call.kit.aio.tasks.pause(call.params["name"], by=call.grant.subject)}
 
 
 async def resume_task(call: ApiCall) -> Any:
     """Resume a paused task; its jobs keep their places in the queue."""
     call.require_task(call.params["name"])
-    return {"changed": await call.kit.aio.resume_task(call.params["name"])}
+    return {"changed": await call.kit.aio.tasks.resume(call.params["name"])}
 
 
 # -- the audit trail ---------------------------------------------------------------------------------------------------

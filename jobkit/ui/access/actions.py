@@ -4,7 +4,7 @@ One per session: its kit and its person. `act` checks the role and the owner of 
 audit log and returns one sentence for the page. The table `ACTIONS` has all actions; a page with actions of your own
 adds a line for each:
 
-    action("pause_queue", each(lambda call, queue: call.kit.aio.pause(queue)), "paused", on="queue")
+    action("pause_queue", each(lambda call, queue: call.kit.aio.queues.pause(queue)), "paused", on="queue")
 
 A page hides buttons that are not allowed (`may`); their requests are refused here all the same.
 """
@@ -23,6 +23,7 @@ from jobkit.client.checks import unknown_job
 from jobkit.client.forms import Deed, Noun
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from jobkit.client.pauses import Queues, Tasks
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable, SubmitUnanswered
 from jobkit.model.format import many
 from jobkit.model.person import AuditEntry, Person, Role
@@ -419,18 +420,6 @@ action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=R
 # -- pause and resume queues and tasks, move waiting jobs --------------------------------------------------------------
 
 
-def _pause(verb: str, kind: str) -> Do:
-    """Make the action that pauses or resumes (`verb`) a queue or task (`kind`)."""
-    is_pause, method = verb == "pause", verb if kind == "queue" else f"{verb}_{kind}"
-
-    async def do(call: ActionCall, name: str) -> None:
-        who = {"by": call.person.name} if is_pause else {}
-        if not await getattr(call.kit.aio, method)(name, **who):
-            raise JobkitError(f"{kind} {name} is {'paused already' if is_pause else 'not paused'}")
-
-    return each(do)
-
-
 async def _move(call: ActionCall) -> None:
     queue = str(call.details.get("queue") or "").strip() or None
     level = str(call.details.get("priority") or "").strip()
@@ -446,9 +435,8 @@ async def _move(call: ActionCall) -> None:
     call.done = f"moved to {' and '.join(to)}"
 
 
-for _kind in ("queue", "task"):
-    action(f"pause_{_kind}", _pause("pause", _kind), "paused", on=_kind)
-    action(f"resume_{_kind}", _pause("resume", _kind), "resumed", on=_kind)
+deed_actions(Queues)
+deed_actions(Tasks)
 action("move", _move, "moved", own_too=False)
 
 

@@ -495,7 +495,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         self.poke()
 
     async def _look_at_pauses(self) -> None:
-        pauses = [pause for pause in await answered(self.kit.aio.paused) if pause.kind == "queue"]
+        pauses = await answered(self.kit.aio.queues.paused)
         by = {pause.name: f" by {pause.by}" if pause.by else "" for pause in pauses}
         self.model.pause({name: f"queue {name} is paused{who}" for name, who in by.items()})
         self.poke()

@@ -212,7 +212,7 @@ class WorkersFeed(TextFeed):
     async def data(self) -> dict[str, Any]:
         verbs, store = self.kit.verbs, self.kit.verbs.store
         (queues, workers, running), pauses, infos, sources = await asyncio.gather(
-            store.overview(), self.kit.aio.paused(), verbs.tasks(), read_sources(store, verbs.codec)
+            store.overview(), verbs.pauses(), verbs.tasks(), read_sources(store, verbs.codec)
         )
         sections = {module.SECTION: await module.rows(self.kit) for module in _SECTIONS}
         blocked, loads, lost = await asyncio.gather(

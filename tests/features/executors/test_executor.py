@@ -202,7 +202,7 @@ def test_a_job_that_is_cancelled_elsewhere_ends_its_future(queued: Kit, tmp_path
 
 
 def test_a_deleted_job_ends_its_future(queued: Kit) -> None:
-    queued.pause("default")
+    queued.queues.pause("default")
     try:
         with queued.executor() as executor:
             future = executor.submit(double, 1)
@@ -211,11 +211,11 @@ def test_a_deleted_job_ends_its_future(queued: Kit) -> None:
             with pytest.raises((jobkit.JobNotFound, cf.CancelledError)):
                 future.result("1m")
     finally:
-        queued.resume("default")
+        queued.queues.resume("default")
 
 
 def test_a_kit_that_is_closed_ends_the_futures_of_its_jobs(queued: Kit, place: dict[str, str]) -> None:
-    queued.pause("default")
+    queued.queues.pause("default")
     try:
         with jobkit.connect(**place) as other:
             future = other.executor().submit(double, 1)
@@ -226,7 +226,7 @@ def test_a_kit_that_is_closed_ends_the_futures_of_its_jobs(queued: Kit, place: d
         assert called.wait(60)
         queued.cancel(future.job.id)
     finally:
-        queued.resume("default")
+        queued.queues.resume("default")
 
 
 def test_a_timeout_ends_the_wait_and_cancels_what_map_had_left(queued: Kit, tmp_path: Path) -> None:

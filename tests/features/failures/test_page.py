@@ -283,7 +283,7 @@ def test_a_task_is_paused_from_here_and_its_waiting_jobs_say_so(
 
     page.get_by_role("button", name="Pause divide").click()
     page.get_by_role("button", name="Resume divide").wait_for()
-    assert [(pause.kind, pause.name) for pause in stage.kit.paused()] == [("task", "divide")]
+    assert [(pause.kind, pause.name) for pause in stage.kit.tasks.paused()] == [("task", "divide")]
     waits = stage.submit("divide")
     background.call(stage.store.claim(_worker(), 1))
     card = window.open(f"{url}?job={waits}")
@@ -310,7 +310,7 @@ def test_a_queue_is_paused_from_the_workers_page(stage: Stage, url: str, window:
     page.get_by_role("button", name="Resume queue default").click()
 
     page.get_by_role("button", name="Pause queue default").wait_for()
-    assert stage.kit.paused() == []
+    assert stage.kit.queues.paused() == []
 
 
 @pytest.mark.nightly

@@ -50,9 +50,9 @@ def test_jobs_of_a_queue_that_is_served_first_come_before_a_job_unless_it_is_pau
         return 0.0 if at is None else (at - datetime.now(UTC)).total_seconds()
 
     assert left_s() == pytest.approx(1_800, abs=60)
-    stage.kit.pause("high")
+    stage.kit.queues.pause("high")
     assert left_s() == pytest.approx(0, abs=60)
-    stage.kit.resume("high")
+    stage.kit.queues.resume("high")
     background.call(stage.store.set_rule("queue:high", {"n": 1}))
     stage.start(first, worker="gpu-2", queue="high")
     assert left_s() == pytest.approx(0, abs=60)

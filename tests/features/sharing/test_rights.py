@@ -178,7 +178,7 @@ def test_a_viewer_reads_jobs_and_cannot_change_them(shared: Settings, tmp_path: 
     for command in (["jobs"], ["show", job.id], ["stats"]):
         shown = run(*command, home=tmp_path, JOBKIT_URL=place.url)
         assert shown.returncode == 0, (command, shown.stderr)
-    for command in (["rm", job.id], ["pause", "default"]):
+    for command in (["rm", job.id], ["queues", "pause", "default"]):
         refused = run(*command, home=tmp_path, JOBKIT_URL=place.url)
         assert refused.returncode, command
         assert re.search(r" run [A-Z]+: a viewer may only read\n$", refused.stderr), refused.stderr

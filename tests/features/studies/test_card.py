@@ -279,7 +279,7 @@ def test_the_card_of_a_study_says_why_none_of_its_trials_starts(stage: Stage, mo
     monkeypatch.setattr(BatchFeed, "LOOK_S", 0.05)
     study = stage.study("Study of train", trials=2, direction="minimize")
     stage.batch({"x": 1}, {"x": 2}, id=study, size=2, kind="study", direction="minimize", owner="ada")
-    stage.kit.pause_task("train", by="ada")
+    stage.kit.tasks.pause("train", by="ada")
     stage.beat()
     background.call(stage.store.claim(WorkerInfo("gpu-1", slots=8), 8))
     told: dict[str, str] = {}
