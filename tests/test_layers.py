@@ -40,8 +40,8 @@ AFTER = {feature.name: feature.after for feature in FEATURES}
 KNOWN_TO = {
     "arq": {"worker", FEATURE},
     "redis": {"store", "worker", FEATURE},
-    "panel": {"ui"},
-    "bokeh": {"ui"},
+    "panel": {"ui", FEATURE},
+    "bokeh": {"ui", FEATURE},
     "tornado": {"ui", "http", FEATURE},
     "jwt": {"http"},
     "cronsim": {FEATURE},

@@ -15,6 +15,7 @@ from jobkit.feature import Door, Feature
 #: Names of the features, in the order in which they take part.
 _NAMES = (
     "shipping",
+    "timeline",
     "failures",
     "schedules",
     "sharing",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Notebook", "Pool", "Schedule", "Study", "Worker", "ask", "checkpoint", "log_metrics", "resume"]
+__all__ = ["Notebook", "Pool", "Schedule", "Study", "Timeline", "Worker", "ask", "checkpoint", "log_metrics", "resume"]
 
 if TYPE_CHECKING:
     from jobkit.features.arq.door import Worker
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from jobkit.features.questions.asking import ask
     from jobkit.features.schedules.kit import Schedule
     from jobkit.features.studies.study import Study
+    from jobkit.features.timeline.page import Timeline
 
 _PUBLIC = {
     "Notebook": "jobkit.features.notebooks.notebook_task",
     "Pool": "jobkit.features.pools.kit",
     "Schedule": "jobkit.features.schedules.kit",
     "Study": "jobkit.features.studies.study",
+    "Timeline": "jobkit.features.timeline.page",
     "Worker": "jobkit.features.arq.door",
     "ask": "jobkit.features.questions.asking",
     "checkpoint": "jobkit.features.checkpoints.inside",

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobkit.features.names import Timeline
     from jobkit.ui.access.actions import action, each
     from jobkit.ui.app.dashboard import Dashboard
     from jobkit.ui.app.pages import PAGES
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from jobkit.ui.form.task_form import TaskForm
     from jobkit.ui.jobs.job_table import JobTable
     from jobkit.ui.live.page import Page, PageSession
-    from jobkit.ui.timeline.timeline import Timeline
 
 __all__ = [
     # a dashboard and its pages
@@ -39,7 +39,6 @@ _HOMES = {
     "BatchCard": "card.cards",
     "JobTable": "jobs.job_table",
     "TaskForm": "form.task_form",
-    "Timeline": "timeline.timeline",
     "JobDisplay": "notebook",
     "BatchDisplay": "notebook",
     "FormDisplay": "notebook",
@@ -52,6 +51,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES and name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"jobkit.ui.{_HOMES[name]}"), name)
+    home = f"jobkit.ui.{_HOMES[name]}" if name in _HOMES else "jobkit.features.names"
+    return getattr(importlib.import_module(home), name)

@@ -16,6 +16,7 @@ from jobkit.features.failures.page import GROUP_ACTIONS, FailuresPage
 from jobkit.features.schedules.model import ScheduleSpec
 from jobkit.features.schedules.page import SchedulesPage
 from jobkit.features.schedules.store import ScheduleStore
+from jobkit.features.timeline.page import Timeline
 from jobkit.http.routes import ROUTES
 from jobkit.model import JobSpec
 from jobkit.model.person import Person, Role
@@ -25,7 +26,6 @@ from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.cards import JobCard
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.log.log_view import LogView
-from jobkit.ui.timeline.timeline import Timeline
 from jobkit.ui.workers.workers_page import WorkersPage
 from tests.security.people_site import PeopleSite
 from tests.security.test_roles import ROLES, site, stage

@@ -17,55 +17,53 @@ from tests.ui.test_card_model import STARTED, at, event, progress, queued
 
 _ESM = Path(__file__).parent / "esm"
 _UNITS = "parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse"
+_STRIP = "SearchBox, timeTexts, timeWords, withoutTime"
 _STARTS = "startText, clockText, keepSelected"
-_LANES = "arrangeLanes, fromAxis, laneBlocks, laneLabel, laneRows, mixed, toAxis"
 
 
-def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
+def units_pass(folder: Path, tmp_path: Path, **modules: str) -> None:
+    """Check the units `*.test.mjs` of a folder; each finds the text of module `name` at the address `JOBKIT_NAME`."""
     from playwright._impl._driver import compute_driver_executable
 
     node, _ = compute_driver_executable()  # Playwright brings node, so it need not be installed
-    module = tmp_path / "card.mjs"
-    module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}, {_STARTS}}};\n", "utf-8")
-    lanes = tmp_path / "lanes.mjs"
-    lanes.write_text(
-        f"{assets.source('timeline_lanes.js')}\nexport {{{_LANES}}};\n",
-        "utf-8",
-    )
-    csv = tmp_path / "csv.mjs"
-    csv.write_text(f"{assets.source('csv.js')}\nexport {{csvCell, distinct}};\n", "utf-8")
-    chart = tmp_path / "chart.mjs"
-    chart.write_text(f"{assets.source('chart.js')}\nexport {{chartsOf}};\n", "utf-8")
-    strip = tmp_path / "strip.mjs"
-    text = "\n".join(assets.source(f"{part}.js") for part in ("common", "icons", "search", "strip"))
-    strip.write_text(f"{text}\nexport {{SearchBox, timeTexts, timeWords, withoutTime}};\n", "utf-8")
-    log = tmp_path / "log.mjs"
-    log.write_text(f"{assets.source('log_reader.js')}\nexport {{LogReader}};\n", "utf-8")
-    drafts = tmp_path / "drafts.mjs"
-    form = "\n".join(assets.source(f"{part}.js") for part in ("common", "fields", "drafts"))
-    drafts.write_text(f"{form}\nexport {{Drafts, fieldText, mayBeSecret}};\n", "utf-8")
-    units = sorted(map(str, _ESM.glob("*.test.mjs")))
+    addresses = {}
+    for name, text in modules.items():
+        module = tmp_path / f"{name}.mjs"
+        module.write_text(text, "utf-8")
+        addresses[f"JOBKIT_{name.upper()}"] = module.as_uri()
+    units = sorted(folder.glob("*.test.mjs"))
 
     ended = subprocess.run(
-        [node, "--test", "--test-reporter=tap", *units],
-        env={
-            **os.environ,
-            "JOBKIT_ESM": module.as_uri(),
-            "JOBKIT_LANES": lanes.as_uri(),
-            "JOBKIT_CSV": csv.as_uri(),
-            "JOBKIT_CHART": chart.as_uri(),
-            "JOBKIT_STRIP": strip.as_uri(),
-            "JOBKIT_LOG": log.as_uri(),
-            "JOBKIT_DRAFTS": drafts.as_uri(),
-        },
+        [node, "--test", "--test-reporter=tap", *map(str, units)],
+        env={**os.environ, **addresses},
         capture_output=True,
         text=True,
         timeout=60,
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    count = sum(each.read_text("utf-8").count("\ntest(") for each in _ESM.glob("*.test.mjs"))
+    count = sum(each.read_text("utf-8").count("\ntest(") for each in units)
+    assert count
     assert f"# pass {count}\n" in ended.stdout
+
+
+def sources(*names: str) -> str:
+    """Return the texts of scripts, one after the other."""
+    return "\n".join(assets.source(f"{name}.js") for name in names)
+
+
+def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
+    units_pass(
+        _ESM,
+        tmp_path,
+        esm=f"{assets.esm('card')}\nexport {{{_UNITS}, {_STARTS}}};\n",
+        csv=f"{sources('csv')}\nexport {{csvCell, distinct}};\n",
+        chart=f"{sources('chart')}\nexport {{chartsOf}};\n",
+        strip=sources("common", "icons", "search", "strip")
+        + "\nexport {SearchBox, timeTexts, timeWords, withoutTime};\n",
+        log=f"{sources('log_reader')}\nexport {{LogReader}};\n",
+        drafts=sources("common", "fields", "drafts") + "\nexport {Drafts, fieldText, mayBeSecret};\n",
+    )
 
 
 def moments() -> Iterator[dict[str, str]]:

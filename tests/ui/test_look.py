@@ -13,8 +13,8 @@ import panel as pn
 import pytest
 from bokeh.models import ImportedStyleSheet
 
+from jobkit.features.timeline.bars import COLOURS
 from jobkit.model.format import FACES
-from jobkit.ui.timeline.timeline_model import COLOURS
 from jobkit.ui.words import assets
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage

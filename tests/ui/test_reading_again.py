@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.features.timeline.page import TimelineFeed, TimelineSubscriber
 from jobkit.model import StoreUnavailable
 from jobkit.store.events import STATUS
 from jobkit.store.query import Query
 from jobkit.ui.card.job_feed import JobFeed
 from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import Subscriber
-from jobkit.ui.timeline.timeline import TimelineFeed, TimelineSubscriber
 from tests.support import wait_until
 from tests.ui.conftest import Look
 from tests.ui.screen import Screen

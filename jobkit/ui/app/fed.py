@@ -22,7 +22,7 @@ def fed(kind: Callable[..., Any], session: PageSession, url: Mapping[str, str] |
         margin=0,
         **options,
     )
-    live = getattr(page, "head", page)  # of the timeline
+    live = getattr(page, "head", page)  # of a page that is one component with figures below it
     kept = {key: live.param[name] for key, name in (url or {}).items()}
 
     def take(query: Mapping[str, str]) -> None:

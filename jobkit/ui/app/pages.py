@@ -18,7 +18,6 @@ from jobkit.ui.jobs.compare import BatchPage, ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.log.log_view import log_page
-from jobkit.ui.timeline.timeline import Timeline
 from jobkit.ui.workers.workers_page import WorkersPage
 
 logger = logging.getLogger("jobkit.ui")
@@ -68,19 +67,6 @@ PAGES: tuple[Page, ...] = (
         jobs,
         own_too=True,
         keys=(("/", "search"), ("x", "select"), ("j  k", "next, previous job"), ("Enter", "open")),
-    ),
-    Page(
-        "timeline",
-        "Timeline",
-        partial(fed, Timeline, url={"q": "search", "range": "range", "lanes": "lanes"}),
-        own_too=True,
-        keys=(
-            ("/", "search"),
-            ("← →  ↑ ↓", "next bar, next lane"),
-            ("j  k", "attempt before, after"),
-            ("Enter", "open its job"),
-            ("+  −  0", "zoom in, out, back to now"),
-        ),
     ),
     *(module.PAGE for module in modules("page")),
     Page("workers", "Workers", partial(fed, WorkersPage)),

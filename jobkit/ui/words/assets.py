@@ -42,7 +42,6 @@ _BEFORE = {
     "form": ("fields", "drafts"),
     "audit": ("feed_page",),
     "pair": ("feed_page", "csv", "chart"),
-    "timeline": ("search", "timeline_lanes", "timeline_legend", "timeline_charts", "timeline_pointer"),
 }
 
 for _feature in FEATURES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import panel as pn
@@ -33,14 +34,16 @@ from bokeh.util.serialization import make_globally_unique_id
 from msgspec.structs import replace
 
 from jobkit.client.kit import Kit
+from jobkit.features.timeline.bars import ATTEMPTS, RANGES_MS, TaskColours, TimelineModel, fit, series
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.model.plain import dumps, now_ms, to_ms
 from jobkit.store.grammar import COUNTERS
 from jobkit.store.query import Query, QueryPage, is_pattern
 from jobkit.tasks.info import defaults_of
+from jobkit.ui.app.fed import fed
+from jobkit.ui.live.page import Page
 from jobkit.ui.live.search import SearchedPage
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
-from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TaskColours, TimelineModel, fit, series
 
 #: Seconds between two counts of the series, at least.
 _SERIES_S = 1.0
@@ -451,3 +454,18 @@ def _time_axis(plot: figure) -> None:
     minutes: dict[str, Any] = dict.fromkeys(("minutes", "hourmin", "hours"), "%H:%M")
     plot.xaxis.formatter = DatetimeTickFormatter(**seconds, **minutes, days="%a %d %b", months="%d %b")
     plot.xaxis.ticker = DatetimeTicker(num_minor_ticks=0, desired_num_ticks=6)
+
+
+PAGE = Page(
+    "timeline",
+    "Timeline",
+    partial(fed, Timeline, url={"q": "search", "range": "range", "lanes": "lanes"}),
+    own_too=True,
+    keys=(
+        ("/", "search"),
+        ("← →  ↑ ↓", "next bar, next lane"),
+        ("j  k", "attempt before, after"),
+        ("Enter", "open its job"),
+        ("+  −  0", "zoom in, out, back to now"),
+    ),
+)

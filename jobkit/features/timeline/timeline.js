@@ -1,4 +1,4 @@
-// The timeline (timeline.py): fills the figures and colours them. Texts come from the server once for
+// The timeline (page.py): fills the figures and colours them. Texts come from the server once for
 // all sessions; what is drawn of them, at which width, is decided here: which range, and what stands on the lanes
 // (timeline_lanes.js), in the legend and the charts (timeline_legend.js, timeline_charts.js), and under the pointer and the
 // keys (timeline_pointer.js).

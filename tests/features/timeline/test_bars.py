@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
-from jobkit.store.query import Query
-from jobkit.ui.timeline.timeline_model import (
+from jobkit.features.timeline.bars import (
     COLOURS,
     LANES,
     TEXTURES,
@@ -21,6 +20,9 @@ from jobkit.ui.timeline.timeline_model import (
     quantiles,
     series,
 )
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
+from jobkit.store.query import Query
+from tests.ui.test_esm import sources, units_pass
 
 T0 = 1_800_000_000_000
 
@@ -341,3 +343,8 @@ def test_jobs_that_can_never_match_are_read_once_but_for_those_that_move() -> No
     assert timeline.unknown == {}
     timeline.take(event("a", 3, "moved", 2, queue="gpu"))
     assert timeline.to_read(10) == ["a"]
+
+
+def test_units_of_the_lanes_pass_under_nodes_test_runner(tmp_path: Path) -> None:
+    names = "arrangeLanes, fromAxis, laneBlocks, laneLabel, laneRows, mixed, toAxis"
+    units_pass(Path(__file__).parent, tmp_path, lanes=f"{sources('timeline_lanes')}\nexport {{{names}}};\n")

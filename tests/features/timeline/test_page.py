@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from jobkit.features.timeline.page import TimelineFeed
 from jobkit.testing import FrozenClock, MemoryKit
 from jobkit.ui.live.shared_feed import open_feeds
-from jobkit.ui.timeline.timeline import TimelineFeed
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Serve, Window, text_of
+from tests.ui.conftest import _own_registry as _own_registry
 from tests.ui.stage import Stage
 
 pytestmark = pytest.mark.browser

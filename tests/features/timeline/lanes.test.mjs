@@ -1,4 +1,4 @@
-// Units of timeline_lanes.js, under node's own test runner; tests/ui/test_esm.py starts it.
+// Units of timeline_lanes.js, under node's own test runner; test_bars.py starts it.
 import assert from "node:assert/strict";
 import {test} from "node:test";
 

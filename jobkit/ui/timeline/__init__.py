@@ -1,1 +1,0 @@
-"""The timeline: one bar per attempt, and charts of queues and load."""
