@@ -198,9 +198,9 @@ def limit(
     if off:
         if concurrency is not None or rate is not None:
             raise BadInput("--off cannot be used with --concurrency or --rate")
-        kit.unlimit(**{kind: name})
+        kit.limits.remove(**{kind: name})
         return out.note(kit, f"unlimit_{kind}", kind, [name])
-    rule = kit.limit(**{kind: name}, concurrency=concurrency, rate=rate)
+    rule = kit.limits.set(**{kind: name}, concurrency=concurrency, rate=rate)
     out.note(kit, f"limit_{kind}", kind, [name])
     if as_json:
         out.echo_json(rule.to_json())

@@ -25,7 +25,7 @@ from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.forms import coroutine_of, in_thread, on_loop, stream, submitting
 from jobkit.client.job import Job
 from jobkit.client.log_verbs import LogVerbs
-from jobkit.client.pauses import LimitVerbs, Queues, Tasks
+from jobkit.client.pauses import KitLimits, LimitVerbs, Queues, Tasks
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.stored_batches import BatchVerbs
@@ -88,7 +88,7 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         self._connection = connection
         self._submitter = BoundKit(self, connection, None if embedded is None else embedded.want_workers)
         self._reader = JobReader(self, connection)
-        self._limits = LimitVerbs(connection)
+        self._limits = LimitVerbs(self)
         self._repeater = Repeater(connection, self._submitter, self._reader)
         self._batches = BatchVerbs(self, connection, self._repeater)
         self._asked = asked
@@ -171,9 +171,7 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
 
     queues = NounOf(Queues)
     tasks = NounOf(Tasks)
-    limit = on_loop("_limits", LimitVerbs.limit)
-    unlimit = on_loop("_limits", LimitVerbs.unlimit)
-    limits = on_loop("_limits", LimitVerbs.limits)
+    limits = NounOf(KitLimits)
     move = in_thread("_limits", LimitVerbs.move)
 
     # -- hooks --------------------------------------------------------------------------------------------------------

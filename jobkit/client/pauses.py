@@ -28,12 +28,12 @@ class LimitVerbs:
     `move` blocks, since jobs of `sync://` then run with the caller; the others run on the background loop.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, kit: Any) -> None:
+        self._connection: Connection = kit._connection
 
     # -- limits -------------------------------------------------------------------------------------------------------
 
-    async def limit(
+    async def set(
         self,
         *,
         queue: str | None = None,
@@ -41,9 +41,9 @@ class LimitVerbs:
         concurrency: int | None = None,
         rate: str | None = None,
     ) -> Rule:
-        """Limit a queue or a task while the system runs: `kit.limit(queue="gpu", concurrency=2)`.
+        """Limit a queue or a task while the system runs: `kit.limits.set(queue="gpu", concurrency=2)`.
 
-        It holds at once, across all workers, until `unlimit`, and instead of what `@task` says; limits by key stay.
+        It holds at once, across all workers, until `remove`, and instead of what `@task` says; limits by key stay.
         Jobs that run already count and go on; when they are more than `concurrency`, nothing starts until they are
         fewer.
 
@@ -58,19 +58,19 @@ class LimitVerbs:
         """
         gate = gate_of(queue, task)
         if concurrency is None and rate is None:
-            raise InvalidParams("give concurrency or rate (or both); kit.unlimit(...) ends a limit", "concurrency")
+            raise InvalidParams("give concurrency or rate; kit.limits.remove(...) ends a limit", "concurrency")
         checked = check_submit_options({"concurrency": concurrency, "rate": rate})
         count, period_ms = (checked.rate and parse_rate(checked.rate)) or (None, None)
         change = {"n": checked.concurrency, "count": count, "period_ms": period_ms}
         return await self._connection.store.set_rule(gate, change)
 
-    async def unlimit(self, *, queue: str | None = None, task: str | None = None) -> None:
-        """End what `limit` has set; what `@task` says holds again."""
+    async def remove(self, *, queue: str | None = None, task: str | None = None) -> None:
+        """End what `set` has set; what `@task` says holds again."""
         change = {"n": None, "count": None, "period_ms": None}
         await self._connection.store.set_rule(gate_of(queue, task), change)
 
-    async def limits(self) -> Rules:
-        """Return the limits set by `limit`, by name; `held` is how many attempts run under it now."""
+    async def list(self) -> Rules:
+        """Return the limits that were set, by name; `held` is how many attempts run under it now."""
         return Rules(rule for rule in await self._connection.store.rules() if rule.n or rule.count)
 
     # -- moving -------------------------------------------------------------------------------------------------------
@@ -176,6 +176,21 @@ class TaskVerbs(_PauseVerbs):
 
 #: Of queues and of tasks.
 _DEEDS = (Deed("pause", "paused", "paused already"), Deed("resume", "resumed", "not paused"))
+
+
+class KitLimits(Noun):
+    """`kit.limits()` lists the limits of queues and tasks that were set while the system runs.
+
+    Example:
+        >>> rule = kit.limits.set(queue="gpu", concurrency=2)
+        >>> kit.limits.remove(queue="gpu")
+    """
+
+    _SERVICE = LimitVerbs
+
+    __call__ = on_loop("_verbs", LimitVerbs.list)
+    set = on_loop("_verbs", LimitVerbs.set)
+    remove = on_loop("_verbs", LimitVerbs.remove)
 
 
 class Queues(Noun):

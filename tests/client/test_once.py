@@ -166,17 +166,17 @@ def test_invalid_combinations_are_refused_before_anything_is_stored(
 def test_a_limit_is_set_listed_and_ended(kit: Kit) -> None:
     name = f"q{secrets.token_hex(4)}"
 
-    rule = kit.limit(queue=name, concurrency=2, rate="10/m")
+    rule = kit.limits.set(queue=name, concurrency=2, rate="10/m")
 
     assert rule.to_json() == {"queue": name, "concurrency": 2, "rate": "10/m", "running": 0}
     assert rule in kit.limits()
-    kit.limit(queue=name, rate="1/s")
+    kit.limits.set(queue=name, rate="1/s")
     assert [(found.n, found.rate) for found in kit.limits() if found.gate == rule.gate] == [(0, "1/s")]
-    kit.unlimit(queue=name)
+    kit.limits.remove(queue=name)
     assert kit.limits() == []
     for wrong in ({}, {"queue": "a", "task": "b"}, {"queue": "a", "rate": "0/m"}, {"task": "a", "concurrency": 0}):
         with pytest.raises(InvalidParams):
-            kit.limit(**{"concurrency": 1, **wrong} if "rate" not in wrong else wrong)  # type: ignore[arg-type]
+            kit.limits.set(**{"concurrency": 1, **wrong} if "rate" not in wrong else wrong)  # type: ignore[arg-type]
 
 
 def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Kit) -> None:

@@ -66,11 +66,11 @@ def fail() -> None:
 
 def test_limits_failures_and_pools_are_tables_too(kit: Kit) -> None:
     kit.submit(fail).wait(60)
-    kit.limit(queue="gpu", concurrency=2)
+    kit.limits.set(queue="gpu", concurrency=2)
 
     limit, failure = (next(line for line in lines(table)[1:]) for table in (kit.limits(), kit.failures(task="fail")))
 
-    kit.unlimit(queue="gpu")
+    kit.limits.remove(queue="gpu")
     assert limit == ["queue", "gpu", "2", "0"]
     assert failure[1] == "open"
     assert failure[-4:] == ["ValueError:", "no", "such", "thing"]

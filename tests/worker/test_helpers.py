@@ -74,7 +74,7 @@ def test_whatever_stands_in_a_key_the_worker_runs_the_next_job(bench: Bench, how
     worker = bench.worker()
     kit, prefix = bench.kit, f"jk:{bench.kit.settings.namespace}:".encode()
     kit.schedule(jobs.count_up, {"n": 1}, every=3600, name="nightly")
-    kit.limit(task="count_up", concurrency=50)
+    kit.limits.set(task="count_up", concurrency=50)
     assert kit.submit(jobs.count_up, 0).result(20) == 1
     store = RedisStore(kit.settings)
 

@@ -61,7 +61,7 @@ def test_limits_hold_and_never_block_forever_while_workers_are_killed(bench: Ben
     chance = random.Random(7)
     patient = {"JOBKIT_LEASE": "4"}  # a slow worker must not count as dead: its job would run twice
     workers = [bench.worker(**patient) for _ in range(3)]
-    bench.kit.limit(task="occupy", concurrency=3)
+    bench.kit.limits.set(task="occupy", concurrency=3)
     users = ["ada", "bob", "cleo"]
     limited = bench.kit.options(concurrency=2, limit_key=lambda user: user)
     made = [limited.submit(jobs.occupy, bench.file(), users[n % 3], chance.uniform(0.05, 0.2)) for n in range(48)]
