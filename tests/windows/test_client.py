@@ -21,7 +21,7 @@ from tests.ui.conftest import Window
 #: Rooms and modules of workers, and of an extension of JupyterLab. All others can be imported.
 OF_WORKERS = re.compile(
     r"jobkit\.(worker|system|run\.(process|watch|placement)|__main__|http\.login|cli\.app"
-    r"|features\.\w+\.(attempts|beside|door|execution|jupyter_scheduler|worker)|features\.arq\.(bridge|runner))\b.*"
+    r"|features\.\w+\.(attempts|beside|build|door|execution|jupyter_scheduler|worker)|features\.arq\.(bridge|runner))\b.*"
 )
 
 IMPORT_ALL = """
