@@ -56,6 +56,22 @@ def examples(module: str, name: str) -> Document:
     return document
 
 
+def test_every_class_that_the_reference_describes_is_where_the_page_says() -> None:
+    named = {
+        found.rpartition(".")[::2]
+        for page in (ROOT / "docs").rglob("*.md")
+        for found in re.findall(r"\.\. auto(?:class|function):: ([\w.]+)", page.read_text("utf-8"))
+        if found.startswith("jobkit.") and found.count(".") > 1
+    }
+
+    assert named
+    assert [
+        (module, name)
+        for module, name in named
+        if inspect.getmodule(vars(importlib.import_module(module))[name]) is None
+    ] == []
+
+
 def test_every_public_name_has_an_example() -> None:
     pages = [code for page in (ROOT / "docs" / "reference").glob("*.md") for _, code in shown(page)]
 
