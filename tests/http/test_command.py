@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Terminal, open_terminal, wait_until
-from tests.support import ROOT
+from tests.support import ROOT, free_port
 
 fresh = pytest.fixture(open_terminal, name="fresh")
 
@@ -24,9 +23,7 @@ fresh = pytest.fixture(open_terminal, name="fresh")
 @contextmanager
 def running(fresh: Terminal, *options: str) -> Iterator[str]:
     """Run a dashboard with a separate home; yield its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with fresh.start("dashboard", "--port", str(port), *options) as process:
         url = f"http://localhost:{port}"
 

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support import MARK, wait_until
+from tests.support import MARK, free_port, wait_until
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
 
@@ -56,9 +56,7 @@ class SshHosts:
         within: Sequence[str] = (),
     ) -> str:
         """Start a server. is_known: its key is in `known_hosts`. knows_us: it accepts our key. within: runs `sshd`."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = self.ports[host] = free.getsockname()[1]
+        port = self.ports[host] = free_port()
         public = self._key(f"{host}-key")
         self.home(host).mkdir()
         keys = self.folder / f"{host}-authorized"
