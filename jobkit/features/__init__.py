@@ -17,6 +17,7 @@ _NAMES = (
     "shipping",
     "timeline",
     "failures",
+    "compare",
     "schedules",
     "sharing",
     "pools",

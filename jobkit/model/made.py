@@ -5,12 +5,12 @@ Pure. What gathers, keeps and reads the facts is a feature.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from jobkit.model.code_diff import sections
 from jobkit.model.plain import Record, to_json
 
 #: Differences that are listed at most.
@@ -259,3 +259,12 @@ def _by_file(made: MadeBy) -> dict[str, str]:
 
 def _listed(items: list[str], most: int = 10) -> str:
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def sections(diff: str) -> dict[str, str]:
+    """Return the parts of a diff of git by file."""
+    found = {}
+    for section in re.split(r"(?m)^(?=diff --git )", diff):
+        if section.startswith("diff --git "):
+            found[section.split("\n", 1)[0].rpartition(" b/")[2]] = section
+    return found

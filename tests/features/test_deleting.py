@@ -24,6 +24,7 @@ PROGRAM = textwrap.dedent("""
     from jobkit.http.api.openapi import describe
     from jobkit.http.routes import ROUTES
     from jobkit.ui.app.dashboard import Dashboard
+    from jobkit.ui.app.pages import PAGES
     from jobkit.ui.words import assets
 
     name = sys.argv[1]
@@ -40,7 +41,7 @@ PROGRAM = textwrap.dedent("""
         for word in (name, name.removesuffix("s")):  # its noun, and its verb
             assert not hasattr(kit, word) and word not in dir(kit)
         Dashboard(kit).__panel__()
-    assert describe(ROUTES)["paths"]
+    assert describe(ROUTES)["paths"] and name not in [page.slug for page in PAGES]
     assert not [path for path in assets._FILES.values() if f"/{name}/" in str(path)]
     for command in COMMANDS:
         done = click.testing.CliRunner().invoke(main, [command, "--help"])

@@ -1,11 +1,10 @@
-"""Saved views of users and selections of jobs: kept under names, bounded, and gone without harm."""
+"""Saved views of users: kept under names, and bounded."""
 
 from __future__ import annotations
 
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.store import views
 from jobkit.store.redis import RedisStore
 from jobkit.store.views import MOST, SavedView
 
@@ -57,35 +56,3 @@ async def test_a_user_has_a_bounded_number_of_views_and_no_two_of_one_name(store
         await store.views.rename("ada", "v0", "v1")
     with pytest.raises(InvalidParams, match="there is no view 'x' any more"):
         await store.views.rename("ada", "x", "y")
-
-
-async def test_a_selection_is_found_by_its_short_name(store: RedisStore) -> None:
-    ids = [f"{n:032x}" for n in range(200)]
-
-    first, second = await store.selections.keep(ids), await store.selections.keep(ids[:2])
-
-    assert first != second
-    assert len(first) <= 12
-    assert await store.selections.read(first) == ids
-    assert await store.selections.read(second) == ids[:2]
-
-
-@pytest.mark.parametrize("name", ["", "zz", "0", "../x", "a" * 40, "1-1-1", "é"])
-async def test_a_name_that_was_never_given_names_no_jobs(store: RedisStore, name: str) -> None:
-    assert await store.selections.read(name) == []
-
-
-async def test_the_newest_selections_of_a_bounded_number_of_jobs_are_kept(
-    store: RedisStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(views, "_KEPT_MOST", 3)
-
-    names = [await store.selections.keep([str(n)] * 2_000) for n in range(5)]
-
-    assert [len(await store.selections.read(name)) for name in names] == [0, 0, 1000, 1000, 1000]
-    assert await store.redis.pttl(f"{store.prefix}selections") > 0
-
-
-async def test_texts_that_are_no_ids_are_not_kept(store: RedisStore) -> None:
-    name = await store.selections.keep(["a", "x" * 100_000, "ü" * 150, "b"])
-    assert await store.selections.read(name) == ["a", "b"]

@@ -12,9 +12,12 @@ from tests.support import wait_until
 from tests.ui.stage import Stage
 
 
-@pytest.mark.parametrize("is_card_first", [True, False])
-def test_the_drawer_closes_once_the_form_is_filled_that_it_covers(stage: Stage, is_card_first: bool) -> None:
-    """The two requests of a click come from two components, and in either order."""
+@pytest.mark.parametrize(
+    ("slug", "covers", "is_open"), [("submit", True, False), ("submit", False, True), ("log", False, False)]
+)
+def test_a_card_that_leads_to_a_page_stays_open_beside_a_form_that_it_does_not_cover(
+    stage: Stage, slug: str, covers: bool, is_open: bool
+) -> None:
     job = stage.submit("train", {"n": 3})
     stage.start(job)
     stage.fail(job)
@@ -22,9 +25,7 @@ def test_the_drawer_closes_once_the_form_is_filled_that_it_covers(stage: Stage, 
     page.open(job)
     card: Any = page._drawer[1]
     wait_until(lambda: '"failed"' in card.snapshot, what="the card")
-    asks = [(card, {"action": "rerun", "n": "1"}), (page._drawer[0], {"action": "edit", "covers": True, "n": "2"})]
 
-    for component, asked in asks if is_card_first else reversed(asks):
-        component.request = json.dumps(asked)
+    card.request = json.dumps({"action": "turn", "to": slug, "covers": covers, "n": "1"})
 
-    assert (page.page, page.job) == ("submit", "")
+    assert (page.page, page.job) == (slug, job if is_open else "")

@@ -19,4 +19,4 @@ async def about(store: RedisStore, snapshot: JobSnapshot) -> Mapping[str, str]:
     group = await failures.group(group_id)
     if group is None:
         return {}
-    return {"alike": dumps({"job": snapshot.id, "group": group.id, "more": group.jobs - 1})}
+    return {"alike": dumps({"job": snapshot.id, "to": "failures", "group": group.id, "more": group.jobs - 1})}

@@ -24,7 +24,7 @@ from jobkit.ui.access.actions import ActionCall, ActionReply, action, deed_actio
 from jobkit.ui.app.fed import fed
 from jobkit.ui.form.form_model import read_field
 from jobkit.ui.live.component import FeedPage
-from jobkit.ui.live.page import Page
+from jobkit.ui.live.page import Page, Turn
 from jobkit.ui.live.shared_feed import TextFeed
 
 #: States that can be listed; "open" has the regressed ones as well.
@@ -250,4 +250,5 @@ PAGE = Page(
     "Failures",
     partial(fed, FailuresPage, url={"group": "group", "state": "state"}),
     keys=(("j  k", "next, previous group"),),
+    turn=Turn(lambda group: {"group": group}),
 )

@@ -29,6 +29,7 @@ from jobkit.ui.app.frame import PageFrame
 from jobkit.ui.app.header import BellFeed, BellSubscriber, Nav, StoreBannerFeed
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.cards import JobCard
+from jobkit.ui.card.job_feed import ACTIONS
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component, Notice
 from jobkit.ui.live.control import on_request
@@ -66,13 +67,9 @@ class DrawerHead(Component):
 
     request = param.String(default="")
 
-    def __init__(
-        self, bridge: SessionBridge, on_close: Callable[[], object], on_edit: Callable[[bool], object], **params: Any
-    ) -> None:
-        super().__init__(**params)
-        on_request(
-            self, bridge, lambda action, asked: on_edit(asked.get("covers") is True) if action == "edit" else on_close()
-        )
+    def __init__(self, bridge: SessionBridge, on_close: Callable[[], object]) -> None:
+        super().__init__()
+        on_request(self, bridge, lambda *_: on_close())
 
 
 class DrawerCard(JobCard):
@@ -82,23 +79,14 @@ class DrawerCard(JobCard):
 
 
 class Drawer(PlainSheets, pn.Column):
-    """Card of one job, or nothing. `card` is as of `JobCard`. In the session are called `on_close`, to close it, and
-    `on_edit`, with whether it covers the form in which its job is edited.
+    """Card of one job, or nothing. `card` is as of `JobCard`; `on_close` is called in the session to close it.
 
     It is made when it is first opened, since a browser loads the scripts of all that is on a page before it shows any.
     """
 
-    def __init__(
-        self,
-        kit: Kit,
-        *,
-        bridge: SessionBridge,
-        on_close: Callable[[], object],
-        on_edit: Callable[[bool], object],
-        **card: Any,
-    ) -> None:
+    def __init__(self, kit: Kit, *, bridge: SessionBridge, on_close: Callable[[], object], **card: Any) -> None:
         super().__init__(visible=False, margin=0, stylesheets=[assets.source("drawer_frame.css")])
-        self._head = DrawerHead(bridge, on_close, on_edit)
+        self._head = DrawerHead(bridge, on_close)
         self._make = lambda: DrawerCard(kit, keyboard=True, margin=0, bridge=bridge, **card)
         self._card: DrawerCard | None = None
 
@@ -167,24 +155,23 @@ class Dashboard(Viewer):
         known = _checked(PAGES if pages is None else pages)
         self._pages = {page.slug: page for page in known if page.is_for(person)} or {_NOTHING.slug: _NOTHING}
         self._titles = {page.slug: page.title for page in known}
+        self.turns = {slug: page.turn for slug, page in self._pages.items() if page.turn is not None}
         self._home = next(iter(self._pages))
         self._sessions = {
             slug: PageSession(page, self._access, self._bridge, self) for slug, page in self._pages.items()
         }
-        self._edit: dict[str, bool] = {}  # see `_edited`
         self._search = ""  # what the URL says
         self._urls = 0
         self._is_following = False
         self._holders = {slug: FrameColumn(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
         self._drawer = Drawer(
             kit,
-            actions=["answer", "cancel", "retry", "move", "tell", *self._turns()],
+            actions=ACTIONS,
             access=self._access,
-            on_action=self._acted,
+            on_open=self.open,
             on_close=lambda: self.open(""),
-            on_edit=lambda covers: self._edited(covers=covers),
-            on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
-            on_log=self._show_log if "log" in self._pages else None,
+            turns=self.turns,
+            on_turn=self._turn_from_card,
             bridge=self._bridge,
         )
         self._bell = BellSubscriber(self._notify, person.name or user_name())
@@ -230,10 +217,6 @@ class Dashboard(Viewer):
     def open(self, job_id: str) -> None:
         """Show the card of a job beside the page; "" closes it."""
         self.job = job_id
-
-    def has(self, slug: str) -> bool:
-        """Return whether this person has such a page."""
-        return slug in self._pages
 
     def go(self, slug: str, query: Mapping[str, str] | None = None) -> None:
         """Turn to a page; one that is not there, or that this person may not see, is left alone."""
@@ -331,31 +314,11 @@ class Dashboard(Viewer):
             [slug, page.title] for slug, page in self._pages.items() if slug not in self._hidden or slug == self.page
         ]
 
-    def _turns(self) -> list[str]:
-        """Return the actions on a card that turn to another page, if that is there."""
-        return [action for action, slug in (("rerun", "submit"), ("compare", "compare")) if slug in self._pages]
-
-    def _edited(self, **told: bool) -> None:
-        """Close the drawer if it covers the form, once the form is filled: card and drawer tell in either order."""
-        self._edit |= told
-        if len(self._edit) == 2:
-            if self._edit["covers"]:
-                self.open("")
-            self._edit.clear()
-
-    def _acted(self, action: str, job_id: str) -> None:
-        if action in ("retry", "open"):
-            self.open(job_id)
-        elif action == "rerun":
-            self.go("submit", {"again": job_id})
-            self._edited(is_filled=True)
-        elif action == "compare":
+    def _turn_from_card(self, slug: str, id: str, covers: bool) -> None:
+        turn = self.turns[slug]
+        if covers or not turn.keeps_card:
             self.open("")
-            self.go("compare", {"ids": job_id, "with": "before"})
-
-    def _show_log(self, job_id: str) -> None:
-        self.open("")  # the log needs the width
-        self.go("log", {"id": job_id})
+        self.go(slug, turn.of_job(id))
 
     def _ring(self, is_on: bool) -> None:
         if is_on and self._nav.bell:

@@ -14,9 +14,9 @@ from jobkit.model.person import Role
 from jobkit.ui.app.fed import fed
 from jobkit.ui.audit.audit_page import AuditPage, has_people
 from jobkit.ui.form.task_form import TaskForm
-from jobkit.ui.jobs.compare import BatchPage, ComparePage, nowhere
+from jobkit.ui.jobs.batch_page import BatchPage
 from jobkit.ui.jobs.job_table import JobTable
-from jobkit.ui.live.page import Page, PageSession
+from jobkit.ui.live.page import Page, PageSession, Turn, nowhere
 from jobkit.ui.log.log_view import log_page
 from jobkit.ui.workers.workers_page import WorkersPage
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("jobkit.ui")
 def jobs(session: PageSession) -> JobTable:
     """`q`: the search text. `sort`: the order, "" for newest first. `hide`: columns. `at`: cursor of the page."""
     url = {"q": "search", "sort": "order", "hide": "hidden", "at": "cursor"}
-    table: JobTable = fed(JobTable, session, url, on_go=session.go, may_compare=session.has("compare"))
+    table: JobTable = fed(JobTable, session, url, on_go=session.go, turns=session.turns)
     return table
 
 
@@ -71,7 +71,6 @@ PAGES: tuple[Page, ...] = (
     *(module.PAGE for module in modules("page")),
     Page("workers", "Workers", partial(fed, WorkersPage)),
     Page("batch", "Batch", BatchPage, own_too=True, is_shown=nowhere),
-    Page("compare", "Compare", ComparePage, own_too=True, is_shown=nowhere),
     Page(
         "log",
         "Log",
@@ -86,7 +85,16 @@ PAGES: tuple[Page, ...] = (
             ("w", "wrap long lines"),
             ("f", "follow the end"),
         ),
+        turn=Turn(lambda job_id: {"id": job_id}),
     ),
-    Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
+    Page(
+        "submit",
+        "Submit",
+        submit,
+        role=Role.OPERATE,
+        own_too=True,
+        keys=(("Ctrl+Enter", "submit the form"),),
+        turn=Turn(lambda job_id: {"again": job_id}, "Edit and run", "Run again with other arguments", keeps_card=True),
+    ),
     Page("audit", "Audit", partial(fed, AuditPage), role=Role.ADMIN, is_shown=has_people),
 )

@@ -57,7 +57,7 @@ class Card extends LiveCard {
     n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
       h("button", {class: "btn small primary", type: "submit", text: "Move"}), h("button", {class: "btn small", type: "button", text: "Keep", onclick: () => { n.mover.hidden = true; }}));
     n.error = h("section", {class: "failure", "aria-label": "Error", hidden: true});
-    n.alike = h("button", {class: "btn quiet small", hidden: true, title: "The group of failures", onclick: () => ask(this.model, "group", {id: this.group})});
+    n.alike = h("button", {class: "btn quiet small", hidden: true, title: "The group of failures", onclick: () => this.turn(this.to, this.group)});
     n.result = h("section", {class: "result", "aria-label": "Result", hidden: true});
     this.sections = SECTIONS.map((Section) => new Section(this));
     n.attemptsTitle = h("summary");
@@ -200,8 +200,8 @@ class Card extends LiveCard {
   /** Show how many more jobs have failed like this one, if the user may know that. */
   showAlike() {
     const told = parse(this.model.get("alike"), null), more = told && told.job === this.job?.id ? told.more : 0;
-    this.n.alike.hidden = more < 1;
-    this.group = told?.group;
+    Object.assign(this, {to: told?.to, group: told?.group});
+    this.n.alike.hidden = more < 1 || !this.turnTo(this.to);
     put(this.n.alike, `${number(more)} more like this`);
   }
 
@@ -272,13 +272,22 @@ class Card extends LiveCard {
     if (tell) out.unshift(tell);
     if (!waiting) n.mover.hidden = true;
     if (!this.pending && !running && !waiting) {
-      if (allowed.has("compare")) out.push(button("Compare", "", () => ask(this.model, "compare"), {title: job.state === "failed" ? "With the last run of this task that succeeded" : "With the run of this task before it"}));
-      if (allowed.has("rerun")) out.push(button("Edit and run", "", () => { ask(this.model, "rerun"); dispatchEvent(new Event("jk-edit")); }, {title: "Run again with other arguments"}));
+      if (!job.deleted) for (const [to, word, title] of this.model.get("turns") || []) if (word) out.push(button(word, "", () => this.turn(to), {title}));
       const goesOn = job.saved_at && job.state !== "succeeded";
       if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "cancelled" || goesOn ? "" : "primary", () => this.act("retry", "Submitting…"), goesOn ? {title: "From the beginning"} : {}));
       if (allowed.has("retry") && goesOn) out.push(button("Continue", "primary", () => this.act("retry", "Submitting…", {checkpoint: true}), {title: `From its checkpoint${job.saved ? `: ${job.saved}` : ""}`}));
     }
     this.putActions(out);
+  }
+
+  /** Return the turn to a page, if that is there. */
+  turnTo(slug) { return (this.model.get("turns") || []).find(([to]) => to === slug); }
+
+  /** Turn to a page, with this job unless it is about another id. A card that is above the page, not beside it, covers it. */
+  turn(to, id) {
+    let at = this.root;
+    while (at && getComputedStyle(at).position !== "fixed") at = at.parentElement || at.getRootNode().host;
+    ask(this.model, "turn", {to, id, covers: Boolean(at)});
   }
 
   openMover() {

@@ -15,9 +15,7 @@ from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.batch_feed import BatchControl
 from jobkit.ui.card.job_feed import ACTIONS, EMPTY, CardControl
 from jobkit.ui.live.component import LivePage
-
-#: Action to check for a button, if its name differs.
-_GATE = {"rerun": "submit"}
+from jobkit.ui.live.page import Turn
 
 
 class JobCard(LivePage):
@@ -26,15 +24,10 @@ class JobCard(LivePage):
     Args:
         kit: where the job is.
         job_id: the job, or "" for none yet.
-        actions: any of "answer", "cancel", "retry", "move", "rerun", "compare" and "tell"; () makes a card that only
-            looks.
-        on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
-            shows unless `on_action` is given; "rerun" and "compare" are only offered with `on_action`; "open" shows
-            another job.
-        on_group: called in the session with the id of the job's group of failures; with it, the card shows
-            people who may see all jobs how many more have failed like it.
-        on_log: called in the session with the job's id, to show the page of its log; without, the card has no
-            link to it.
+        actions: any of "answer", "cancel", "retry", "move" and "tell"; () makes a card that only looks.
+        on_open: called in the session with the id of another job, like that of a retry; without, the card shows it.
+        turns: the ways to pages, by slug. on_turn: called in the session with the slug, the id of what the page shows,
+            and whether the card covers the page.
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
@@ -46,7 +39,6 @@ class JobCard(LivePage):
         refused: why the last request failed.
         told: "told" if the person gets a message at the end, "offer" if they may ask for it.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
-        has_log_page: see `on_log`.
 
     Example:
         >>> job = report.submit()
@@ -70,7 +62,7 @@ class JobCard(LivePage):
     told = param.String(default="")
     actions = param.String(default="[]")
     keyboard = param.Boolean(default=False)
-    has_log_page = param.Boolean(default=False)
+    turns = param.List(default=[])
 
     MODULE = "card"
 
@@ -82,23 +74,21 @@ class JobCard(LivePage):
         job_id: str = "",
         *,
         actions: Sequence[str] = ("answer", "cancel", "retry", "tell"),
-        on_action: Callable[[str, str], object] | None = None,
-        on_group: Callable[[str], object] | None = None,
-        on_log: Callable[[str], object] | None = None,
+        turns: Mapping[str, Turn] | None = None,
+        on_turn: Callable[[str, str, bool], object] = lambda *_: None,
         access: Actions | None = None,
         **params: Any,
     ) -> None:
         access = access or Actions(kit)
-        offered = [a for a in ACTIONS if a in actions and (a == "compare" or access.may(_GATE.get(a, a)))]
-        super().__init__(kit, access=access, actions=json.dumps(offered), has_log_page=on_log is not None, **params)
-        self._on_action = on_action
-        self._on_log = on_log
+        offered = [a for a in ACTIONS if a in actions and access.may(a)]
+        shown = [[slug, turn.word, turn.title] for slug, turn in (turns or {}).items()]
+        super().__init__(kit, access=access, actions=json.dumps(offered), turns=shown, **params)
+        self._on_turn = on_turn
         self._control = CardControl(
             access,
             partial(self._bridge.put, self),
             actions=offered,
-            on_action=lambda action, job: self._bridge.push(partial(self._acted, action, job)),
-            on_group=on_group,
+            on_open=lambda other: self._bridge.push(partial(self._on_open or self.follow, other)),
         )
         self._bridge.on_close(self._control.stop)
         if job_id:
@@ -115,16 +105,10 @@ class JobCard(LivePage):
         self._control.follow(job_id)
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
-        if action == "log-own-page" and self._on_log is not None:
-            self._on_log(self.job_id)
+        if action == "turn" and (to := str(asked.get("to"))) in [slug for slug, *_ in self.turns]:
+            self._on_turn(to, str(asked.get("id") or self.job_id)[:200], asked.get("covers") is True)
         else:
             self._control.do(action, asked)
-
-    def _acted(self, action: str, job_id: str) -> None:
-        if self._on_action is not None:
-            self._on_action(action, job_id)
-        elif action in ("retry", "open"):
-            self.follow(job_id)
 
 
 class BatchCard(LivePage):
@@ -164,7 +148,6 @@ class BatchCard(LivePage):
         self._bridge.on_close(self.stop)
 
     def stop(self) -> None:
-        """Follow the batch no more: the card is not shown any more."""
         self._control.stop()
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:

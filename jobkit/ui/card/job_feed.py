@@ -38,7 +38,7 @@ SECTIONS = tuple(modules("card_section"))
 #: Actions that the buttons of a card may request, and those that requests of a section need.
 ACTIONS = (
     *dict.fromkeys(action for section in SECTIONS for action in section.ACTIONS.values()),
-    *("cancel", "retry", "move", "rerun", "compare", "tell"),
+    *("cancel", "retry", "move", "tell"),
 )
 
 #: Texts of a card that shows no job.
@@ -264,10 +264,7 @@ class CardControl(Control):
     Args:
         access, put, on_end: as of `Control`. window_s: as of `JobFeed`.
         actions: what the browser may request, any of `ACTIONS`. The buttons that it shows are no permission.
-        on_action: called on the background loop or in the session with `("retry", id of the new job)` or
-            `("rerun", id of the job)`, or "compare" instead, or `("open", id of another job)`.
-        on_group: called in the session with the id of a group of failures. With it, people who may see all jobs see how
-            many more have failed like this one.
+        on_open: called on the background loop or in the session with the id of another job to show.
     """
 
     NEWEST: ClassVar[Mapping[str, str]] = {"log-page": "file"}
@@ -278,15 +275,13 @@ class CardControl(Control):
         put: Deliver,
         *,
         actions: Sequence[str] = (),
-        on_action: Callable[[str, str], object] = lambda action, job_id: None,
-        on_group: Callable[[str], object] | None = None,
+        on_open: Callable[[str], object] = lambda _: None,
         on_end: Callable[[CardModel | None], None] | None = None,
         window_s: float = 0.05,
     ) -> None:
         super().__init__(access, put, on_end)
         self._actions = frozenset(actions)
-        self._on_action = on_action
-        self._on_group = on_group
+        self._on_open = on_open
         self._window_s = window_s
         self._newest: dict[str, tuple[str, Mapping[str, Any]]] = {}  # job and request
         self._pacers = {kind: Pacer(0.0, partial(self._fetch_newest, kind), Runners()) for kind in self.NEWEST}
@@ -335,16 +330,12 @@ class CardControl(Control):
             soon(self._pacers[action].poke)
         elif action == "alike":
             background.spawn(self._look_alike())
-        elif action == "group" and self._on_group is not None:
-            self._on_group(str(asked.get("id", ""))[:40])
         elif action in self._forms:
             needed, form = self._forms[action]
             if needed in self._actions:
                 background.spawn(form.do(job_id, asked))
         elif action == "open" and (other := self._of_chain(str(asked.get("id", "")))):
-            self._on_action("open", other)
-        elif action in self._actions and action in ("rerun", "compare"):
-            self._on_action(action, job_id)
+            self._on_open(other)
         elif action in self._actions:
             names = {"move": ("queue", "priority"), "tell": ("on",)}.get(action, ("checkpoint",))
             self._act(action, [job_id], **{name: asked[name] for name in names if name in asked})
@@ -361,7 +352,7 @@ class CardControl(Control):
         if "tell" in self._actions:
             background.spawn(self._look_at_reader(self.job_id))
         for new in reply.made:
-            self._on_action("retry", new)
+            self._on_open(new)
 
     async def _look_at_reader(self, job_id: str) -> None:
         await self._tell_reader(job_id, lambda: job_id == self.job_id)
@@ -379,9 +370,7 @@ class CardControl(Control):
     async def _look_alike(self) -> None:
         """Others may not know of all jobs, so this is no part of the feed."""
         snapshot = self.model.snapshot if self.model is not None else None
-        if self._on_group is None or not self._access.person.sees_all:
-            return
-        if snapshot is None:
+        if snapshot is None or not self._access.person.sees_all:
             return
         for module in modules("card"):
             try:

@@ -44,7 +44,7 @@ class LogPane {
     n.copy = h("button", {class: "btn quiet small", title: "Copy the log", "aria-label": "Copy the log",
       onclick: () => copyText(this.text(), n.copy)}, icon("copy"));
     n.save = h("button", {class: "btn quiet small", title: "Save the log", "aria-label": "Save the log", onclick: () => this.save()}, icon("download"));
-    n.page = this.model.get("has_log_page") && h("a", {class: "btn quiet small", title: "Show the whole log on a page", "aria-label": "Show the whole log on a page",
+    n.page = card.turnTo("log") && h("a", {class: "btn quiet small", title: "Show the whole log on a page", "aria-label": "Show the whole log on a page",
       onclick: (event) => this.openPage(event)}, icon("open"));
     n.level = h("select", {class: "pick muted", "aria-label": "Show lines from this level on", hidden: true, onchange: () => this.want()},
       ["All levels", "Info", "Warnings", "Errors"].map((word, i) => h("option", {value: i, text: word})));
@@ -63,7 +63,7 @@ class LogPane {
   openPage(event) {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    ask(this.model, "log-own-page", {});
+    this.card.turn("log");
   }
 
   /** Another job than before. */

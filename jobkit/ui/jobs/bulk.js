@@ -14,9 +14,6 @@ const WORDS_OF = {
 /** Retrying so many asks first: each is a new job. */
 const MANY = 20;
 
-/** Jobs that are compared at most (store/views.py). */
-const COMPARED = 1000;
-
 class Bulk {
   constructor(table) {
     this.table = table;
@@ -121,7 +118,7 @@ class Bulk {
       const asks = what !== "retry" || this.all || ids.length > MANY;
       return [h("button", {class: "btn small", "data-do": what, text: `${word}${this.all ? "" : ` ${number(ids.length)}`}${asks ? "…" : ""}`, onclick: () => this.begin(what)})];
     };
-    if (count > 1 && (this.all || count <= COMPARED) && this.model.get("may_compare")) parts.push(h("button", {class: "btn small", "data-do": "compare", text: "Compare", onclick: () => ask(this.model, "compare", this.all ? {} : {ids: [...this.chosen]})}));
+    for (const [to, word, most] of this.model.get("turns")) if (count > 1 && (this.all || count <= most)) parts.push(h("button", {class: "btn small", "data-do": to, text: word, onclick: () => ask(this.model, "turn", {to, ids: this.all ? null : [...this.chosen]})}));
     parts.push(...button("retry"), h("span", {class: "apart"}), ...button("cancel"), ...button("delete"),
       h("span", {class: "spring"}), h("button", {class: "btn small quiet", text: "Clear", onclick: () => this.clear()}));
     return parts;

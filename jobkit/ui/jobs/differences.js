@@ -1,4 +1,4 @@
-// What made the compared jobs differ from the first one (compare.py): a line for each group of jobs.
+// What made jobs differ from the first one (batch_page.py): a line for each group of jobs.
 
 class Differences {
   constructor(model, el) {

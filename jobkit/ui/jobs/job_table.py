@@ -24,6 +24,7 @@ from jobkit.ui.jobs.activity import activity_feed
 from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.jobs.home import HomeFeed, is_home
 from jobkit.ui.jobs.saved_views import SavedViews
+from jobkit.ui.live.page import Turn
 from jobkit.ui.live.search import SearchedPage
 
 #: What may be done to many: the states in which it makes sense, and the words before and after it.
@@ -51,9 +52,8 @@ class JobTable(SearchedPage):
 
     Args:
         kit, on_open, bridge, access: as of `LivePage`; the id is "" to close.
-        on_go: called in the session to turn to another page: `on_go("submit")`, `on_go("compare", set="...")` for some
-            jobs or `on_go("compare", q="...")` for all that a search finds.
-        may_compare: whether comparing is offered.
+        on_go: called in the session to turn to another page: `on_go("submit")`, `on_go("batch", id="...")`.
+        turns: how selected jobs lead to pages, by slug.
         may_act: whether bulk cancel, retry and delete are offered and obeyed, where the access allows it.
 
     Attributes:
@@ -86,7 +86,7 @@ class JobTable(SearchedPage):
     delta = param.String(default="")
     notice = param.String(default="")
     may_act = param.Boolean(default=True)
-    may_compare = param.Boolean(default=False)
+    turns = param.List(default=[])
     has_archive = param.Boolean(default=False)
 
     MODULE = "table"
@@ -101,14 +101,17 @@ class JobTable(SearchedPage):
         kit: Kit,
         *,
         on_go: Callable[..., object] = lambda *_, **__: None,
+        turns: Mapping[str, Turn] | None = None,
         access: Actions | None = None,
         may_act: bool = True,
         **params: Any,
     ) -> None:
         access = access or Actions(kit)
         self._on_go = on_go
+        self._of_jobs = {slug: turn.of_jobs for slug, turn in (turns or {}).items() if turn.of_jobs is not None}
         self._trail = [""]  # cursors of the pages up to this one
         may_act = may_act and access.may("cancel")
+        params["turns"] = [[slug, turn.word, turn.most] for slug, turn in (turns or {}).items() if turn.most]
         super().__init__(kit, access=access, may_act=may_act, has_archive=kit.verbs.has_older, **params)
         self._views = SavedViews(self._access, lambda text: self._bridge.put(self, {"views": text}))
         self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))
@@ -184,11 +187,8 @@ class JobTable(SearchedPage):
             background.spawn(self._expand(str(asked.get("id", ""))[:200]))
         elif action == "open-submit":
             self._on_go("submit")
-        elif action == "compare" and self.may_compare:
-            if ids:
-                self._with_archived(ids, lambda: background.spawn(self._compare(ids)))
-            else:
-                self._on_go("compare", q=self.search or "state:ended", tz=self.zone)
+        elif action == "turn" and str(asked.get("to")) in self._of_jobs:
+            self._with_archived(ids or [], lambda: background.spawn(self._turn_to(str(asked["to"]), ids or [])))
         elif not self.may_act:
             return
         elif action == "bulk":
@@ -206,13 +206,10 @@ class JobTable(SearchedPage):
         elif action == "retry" and ids is not None:
             self._with_archived(ids, lambda: self._access.begin(action, ids, self._acted))
 
-    async def _compare(self, ids: Sequence[str]) -> None:
-        """On the background loop: turn to the page that compares these jobs, under a short address."""
-        try:
-            compared = {"set": await self._access.kit.verbs.store.selections.keep(ids)}
-        except JobkitError:  # a server that takes no changes
-            compared = {"ids": ",".join(ids)}
-        self._bridge.push(lambda: self._on_go("compare", **compared))
+    async def _turn_to(self, slug: str, ids: Sequence[str]) -> None:
+        """On the background loop: turn to a page with these jobs, or with all that the search finds."""
+        query = await self._of_jobs[slug](self._access.kit, ids, self.search, self.zone)
+        self._bridge.push(lambda: self._on_go(slug, **query))
 
     async def _expand(self, batch_id: str) -> None:
         """On the background loop: send the first jobs of a batch, for its row."""

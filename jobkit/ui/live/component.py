@@ -173,6 +173,11 @@ class LivePage(Component):
         for subscriber in old:  # after the new ones have begun, so that a feed of both goes on
             subscriber.stop()
 
+    def stop(self) -> None:
+        """Read nothing more: the component is not shown any more."""
+        for subscriber in self._subscribers:
+            subscriber.stop()
+
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         self._bridge.put(self, whole, parts)
 

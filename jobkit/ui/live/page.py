@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,27 @@ _MANY = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """The way from the card of a job, or from the list of jobs, to a page.
+
+    Attributes:
+        of_job: returns the page's part of the URL for the id of the card's job.
+        word, title: of the button on the card of an ended job; without a word, another part of the card leads there.
+        keeps_card: whether the card stays open beside the page.
+        of_jobs: `of_jobs(kit, ids, search, zone)`, a coroutine that returns the page's part of the URL for selected
+            jobs; without ids for all jobs that the search finds. The list of jobs has a button for it.
+        most: selected jobs, at most.
+    """
+
+    of_job: Callable[[str], Mapping[str, str]]
+    word: str = ""
+    title: str = ""
+    keeps_card: bool = False
+    of_jobs: Callable[[Kit, Sequence[str], str, str], Awaitable[Mapping[str, str]]] | None = None
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page.
 
@@ -52,6 +73,7 @@ class Page:
         is_shown: whether the header names it, asked now and then on jobkit's background loop; always unless given.
             A link to the page works in either case.
         keys: its own keys, as `(key, what it does)`, for the list behind `?`.
+        turn: how cards and the list of jobs lead to it, if they do.
 
     Example:
         >>> def costs(session):
@@ -66,6 +88,7 @@ class Page:
     own_too: bool = False
     is_shown: Callable[[Kit], Awaitable[bool]] | None = None
     keys: tuple[tuple[str, str], ...] = ()
+    turn: Turn | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.slug, str) or not _SLUG.fullmatch(self.slug):
@@ -83,6 +106,11 @@ class Page:
         """Return whether the person may see it."""
         is_own = person.may_with_own or (person.role is Role.OWN and self.role == Role.VIEW)
         return person.may(Role(self.role)) or (self.own_too and is_own)
+
+
+async def nowhere(_: Kit) -> bool:
+    """Return False, as `is_shown` of a page that the header names only while it is shown."""
+    return False
 
 
 class PageSession:
@@ -134,9 +162,11 @@ class PageSession:
         """Open the card of a job beside the page; "" closes it."""
         self._host.open(job_id)
 
-    def has(self, slug: str) -> bool:
-        """Return whether this person has such a page."""
-        return bool(self._host.has(slug))
+    @property
+    def turns(self) -> Mapping[str, Turn]:
+        """The ways from cards and the list of jobs to this person's pages, by slug."""
+        turns: Mapping[str, Turn] = self._host.turns
+        return turns
 
     def go(self, slug: str, **query: str) -> None:
         """Turn to another page, which then shows what `query` says."""

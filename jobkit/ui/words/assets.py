@@ -41,7 +41,6 @@ _BEFORE = {
     "workers": ("feed_page", "load", *(feature.name for feature in FEATURES if "section" in feature.parts)),
     "form": ("fields", "drafts"),
     "audit": ("feed_page",),
-    "pair": ("feed_page", "csv", "chart"),
 }
 
 for _feature in FEATURES:

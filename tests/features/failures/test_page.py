@@ -193,7 +193,7 @@ def test_a_user_who_sees_only_own_jobs_gets_no_counts_of_others(
 ) -> None:
     job, *_ = fail(stage, divide, 1, 2, 3)
     owner = stage.kit.snapshot(job).spec.owner
-    card = JobCard(stage.kit, job, access=Actions(stage.kit, Person(owner, Role(role))), on_group=lambda group: None)
+    card = JobCard(stage.kit, job, access=Actions(stage.kit, Person(owner, Role(role))))
     wait_until(lambda: '"failed"' in card.snapshot, what="the card")
 
     card.request = json.dumps({"action": "alike", "n": "1"})

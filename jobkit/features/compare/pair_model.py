@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from jobkit.model import JobSnapshot, JobState, code_diff
-from jobkit.model.code_diff import FileDiff
+from jobkit.features.compare import code_diff
+from jobkit.features.compare.code_diff import FileDiff
+from jobkit.model import JobSnapshot, JobState
 from jobkit.model.format import FACES, duration, number, shortened, size, value_brief
-from jobkit.model.made import MadeBy, Origin, ProcessFacts
+from jobkit.model.made import MadeBy, Origin, ProcessFacts, sections
 from jobkit.model.plain import iso
 from jobkit.model.result import scalars, told
 from jobkit.tasks.sources import Source
@@ -306,7 +307,7 @@ def _amount(name: str, words: Any, old: float | None, new: float | None) -> Row:
 
 
 def _files(one: Side, other: Side) -> Iterator[FileDiff]:
-    old, new = (code_diff.sections(side.made.diff) for side in (one, other))
+    old, new = (sections(side.made.diff) for side in (one, other))
     is_known = one.made.commit == other.made.commit
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)] if is_known else []
     # A function of a script is in its file, too.
@@ -324,5 +325,5 @@ def _functions(old: Sequence[Source], new: Sequence[Source]) -> Iterator[FileDif
     lacking = [source for source in old if source.text not in theirs], [s for s in new if s.text not in ours]
     for before, after in zip_longest(*lacking):
         labels = dict.fromkeys(source.label for source in (before, after) if source is not None)
-        name = " → ".join(labels)
-        yield code_diff.of_text(name, before.text if before else "", after.text if after else "")
+        texts = (source.text.splitlines() if source is not None else [] for source in (before, after))
+        yield code_diff.of_lines(" → ".join(labels), *texts)

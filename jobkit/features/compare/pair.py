@@ -12,12 +12,12 @@ import msgspec
 from jobkit.client.checks import unknown_job
 from jobkit.client.kit import Kit
 from jobkit.codec import MSGPACK, Subject
+from jobkit.features.compare.pair_model import Side, pair
 from jobkit.model import JobSnapshot, SignatureError
 from jobkit.tasks.call import read_head
 from jobkit.tasks.masking import masked
 from jobkit.tasks.sources import Source
 from jobkit.ui.card.curves import BatchCurves, charts_data
-from jobkit.ui.jobs.pair_model import Side, pair
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
 
@@ -92,8 +92,3 @@ class PairView(FeedPage):
 
     def _feeds(self) -> list[tuple[Any, ...]]:
         return [(PairFeed, *self._job_ids)]
-
-    def stop(self) -> None:
-        """Read nothing more: the page is not shown any more."""
-        for subscriber in self._subscribers:
-            subscriber.stop()

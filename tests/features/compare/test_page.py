@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from types import SimpleNamespace
 
 import msgspec
-import pytest
 
 from jobkit.client.loop import background
-from jobkit.model import JobSnapshot, JobSpec, JobState
-from jobkit.model.made import MadeBy, Origin, ProcessFacts
+from jobkit.features.compare.page import PAGE, ComparePage, run_before
+from jobkit.features.compare.pair import PairFeed, PairView
+from jobkit.features.compare.store import SelectionStore
 from jobkit.model.person import Person, Role
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.batch_feed import BatchFeed
 from jobkit.ui.card.cards import BatchCard
-from jobkit.ui.jobs.compare import BatchPage, CardPage, ComparePage, differences, run_before
-from jobkit.ui.jobs.pair import PairFeed, PairView
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.live.shared_feed import open_feeds
 from tests.support import wait_until
+from tests.ui.conftest import _own_registry as _own_registry
 from tests.ui.stage import Stage
 
 
-def shown_by(
-    stage: Stage, person: Person, page: type[CardPage] = ComparePage, **query: str
-) -> tuple[PageSession, CardPage]:
-    """Return a page as a person sees it."""
-    known = next(each for each in PAGES if each.build is page)
-    session = PageSession(known, Actions(stage.kit, person), SessionBridge(), SimpleNamespace(job=""))
-    made = page(session)
+def shown_by(stage: Stage, person: Person, **query: str) -> tuple[PageSession, ComparePage]:
+    """Return the page as a person sees it."""
+    session = PageSession(PAGE, Actions(stage.kit, person), SessionBridge(), SimpleNamespace(job=""))
+    made = ComparePage(session)
     session.query = query
     session.show(True)
     return session, made
@@ -61,7 +55,7 @@ def test_only_visible_jobs_are_compared_and_only_on_a_visible_page(stage: Stage)
 
 def test_two_jobs_stand_side_by_side_for_those_who_may_see_both(stage: Stage) -> None:
     jobs = [stage.submit("train", {"n": n}, owner=owner) for n, owner in enumerate(("ada", "zoe"))]
-    name = background.call(stage.store.selections.keep(jobs))
+    name = background.call(stage.store.part(SelectionStore).keep(jobs))
 
     session, page = shown_by(stage, Person("zoe", Role.VIEW), set=name)
     wait_until(lambda: isinstance(page._card, PairView) and page._card.picture, what="the comparison")
@@ -122,51 +116,3 @@ def test_a_user_whose_name_reads_like_a_pattern_gets_no_run_of_others(stage: Sta
         stage.succeed(job)
     found = background.call(run_before(stage.kit, stage.kit.snapshot(job), "a*"))
     assert found is None
-
-
-def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None:
-    batch, *jobs = stage.batch({"n": 1}, {"n": 2}, owner="ada")
-    stage.batch({"n": 3}, owner="zoe", id=f"{batch[:8]}-of-zoe")
-    for name, role, asked, is_seen in (
-        ("ada", Role.OWN, batch, True),
-        ("ada", Role.OWN, batch[:6], True),
-        ("zoe", Role.OWN, batch, False),
-        ("zoe", Role.OWN, batch[:10], False),
-        ("zoe", Role.VIEW, batch, True),
-    ):
-        session, page = shown_by(stage, Person(name, role), BatchPage, id=asked)
-        if is_seen:
-            wait_until(lambda page=page: jobs[1] in getattr(page._card, "table", ""), what="the table")
-        else:
-            wait_until(lambda page=page: "No batch" in str(getattr(page[0], "said", "")) if len(page) else False)
-            assert "is kept here" in str(page[0].more)
-        session.bridge.close()
-
-
-def test_the_page_of_a_batch_names_what_made_its_jobs_differ(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, *jobs = stage.batch({"n": 1}, {"n": 2}, {"n": 3}, {"n": 4})
-    for job, worker in zip(jobs, ("gpu-1", "gpu-2", "gpu-2"), strict=False):
-        stage.start(job, worker)
-
-    async def made(found: Sequence[JobSnapshot]) -> list[MadeBy]:
-        return [MadeBy(None, None, Origin(ProcessFacts(host=job.worker), {})) for job in found]
-
-    monkeypatch.setattr(stage.kit.verbs, "made_all", made)
-
-    session, page = shown_by(stage, Person("ada", Role.VIEW), BatchPage, id=batch)
-
-    wait_until(lambda: page._card is not None and len(page) == 2, what="the card")
-    assert page[0].lines == [f"{jobs[1][:8]}, {jobs[2][:8]}: host gpu-1 → gpu-2"]
-    session.bridge.close()
-
-
-def test_jobs_that_were_made_otherwise_are_listed_by_what_differs() -> None:
-    def made(numpy: str, seed: int | None = None) -> MadeBy:
-        return MadeBy(seed, None, Origin(ProcessFacts(host="h"), {"numpy": numpy}))
-
-    jobs = [JobSnapshot(JobSpec(f"{n}" * 16, "train"), 1, JobState.QUEUED) for n in range(4)]
-
-    assert differences(jobs, [made("2.4", 1), made("2.4", 2), made("2.5"), made("2.5")]) == [
-        "22222222, 33333333: numpy 2.4 → 2.5"
-    ]
-    assert differences(jobs[:2], [made("2.4", 1), made("2.4", 2)]) == ["11111111: seed 1 → 2"]

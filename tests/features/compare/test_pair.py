@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
+from jobkit.features.compare.pair_model import Side, change_of, pair
 from jobkit.model import ErrorKind, JobSnapshot, JobSpec, JobState
 from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
 from jobkit.model.metrics import Curves
 from jobkit.model.snapshot import JobError
 from jobkit.tasks.sources import Source
-from jobkit.ui.jobs.pair_model import Side, change_of, pair
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.conftest import _own_registry as _own_registry
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import findings
 

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from jobkit.model.code_diff import between, of_text, sections
+from jobkit.features.compare.code_diff import between, of_lines
+from jobkit.model.made import sections
 
 
 def as_git(old: list[str], new: list[str]) -> str:
@@ -54,7 +55,7 @@ def test_what_is_no_text_is_said_to_differ() -> None:
 
 
 def test_long_differences_are_cut_and_very_long_texts_not_compared() -> None:
-    many, more = ("\n".join(f"{word} {n}" for n in range(900)) for word in ("old", "new"))
+    many, more = ([f"{word} {n}" for n in range(900)] for word in ("old", "new"))
 
-    assert of_text("f", many, more).note == "1,400 more lines"
-    assert of_text("f", "x\n" * 5_000, "y").note == "it has more than 4,000 lines"
+    assert of_lines("f", many, more).note == "1,400 more lines"
+    assert of_lines("f", ["x"] * 5_000, ["y"]).note == "it has more than 4,000 lines"

@@ -17,7 +17,6 @@ _SHOWN_MOST, _COMPARED_MOST = 400, 4_000
 #: Stands for lines that no diff shows.
 _GAP = "\0"
 
-_SECTION = re.compile(r"(?m)^(?=diff --git )")
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@")
 
 
@@ -43,15 +42,6 @@ class FileDiff(msgspec.Struct, frozen=True):
         return sum(mark == "-" for mark, _ in self.lines)
 
 
-def sections(diff: str) -> dict[str, str]:
-    """Return the parts of a diff of git by file."""
-    found = {}
-    for section in _SECTION.split(diff):
-        if section.startswith("diff --git "):
-            found[section.split("\n", 1)[0].rpartition(" b/")[2]] = section
-    return found
-
-
 def between(name: str, old: str, new: str) -> FileDiff:
     """Return what differs between two sections of diffs against one commit; "" for an unchanged file."""
     one, other = _CodeVersion(old), _CodeVersion(new)
@@ -60,11 +50,6 @@ def between(name: str, old: str, new: str) -> FileDiff:
     places = sorted({*one.places, *other.places})
     known = {**one.base, **other.base}
     return of_lines(name, one.text(places, known), other.text(places, known))
-
-
-def of_text(name: str, old: str, new: str) -> FileDiff:
-    """Return what differs between two texts."""
-    return of_lines(name, old.splitlines(), new.splitlines())
 
 
 def of_lines(name: str, old: Sequence[str], new: Sequence[str]) -> FileDiff:
