@@ -63,7 +63,7 @@ def connect(
         if _default is None or _default.is_closed:
             _default = open_kit(Settings.load())
         else:
-            _default._connection.start_stopped()
+            _default.connection.start_stopped()
         return _default
 
 

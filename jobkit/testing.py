@@ -109,8 +109,8 @@ class MemoryKit(Kit):
         self.clock = clock or FrozenClock()
         loaded = Settings.load(environ={}, url="sync://", **settings)
         super().__init__(loaded, open_store=self._clocked, has_own_space=True)
-        assert self._connection.inline is not None  # the kit is of `sync://`
-        self._inline = self._connection.inline
+        assert self.connection.inline is not None  # the kit is of `sync://`
+        self._inline = self.connection.inline
         self._inline.is_at_once = at_once
         self._inline.person = self._answer
         self._answers: list[Any] = []
@@ -123,7 +123,7 @@ class MemoryKit(Kit):
 
     def _move_clock(self) -> None:
         if not self.is_closed:
-            self._connection.call(self._store.move_to, self.clock())
+            self.connection.call(self._store.move_to, self.clock())
 
     def answer_with(self, *answers: Any) -> None:
         """Answer the next questions of jobs (`jobkit.ask`) with these values, in this order.
@@ -147,7 +147,7 @@ class MemoryKit(Kit):
             The jobs that ran, each once, in the order in which they began.
         """
         ran: dict[str, None] = {}
-        while claimed := self._connection.call(self._claim_due):
+        while claimed := self.connection.call(self._claim_due):
             ran[claimed[0].spec.id] = None
             if len(ran) > MOST_JOBS:
                 raise RuntimeError(f"more than {MOST_JOBS:,} jobs are due at once: do they submit one another?")

@@ -96,7 +96,7 @@ def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> Non
     """List the actions of users on pages, over HTTP and in the command line, newest first."""
     found = jobkit.connect().audit(limit if who is None and action is None else 20_000)
     entries = [entry for entry in found if who in (None, entry.who) and action in (None, entry.action)][:limit]
-    out.listing(as_json, entries, found._columns, empty=found._empty)
+    out.listing(as_json, entries, found.COLUMNS, empty=found.EMPTY)
 
 
 @click.command()

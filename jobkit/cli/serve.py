@@ -124,8 +124,8 @@ def down(now: bool) -> None:
     settings = Settings.load()
     if not settings.is_embedded:
         raise BadInput(
-            f"`jobkit down` stops an embedded server, and JOBKIT_URL is {settings.masked_url}; `jobkit stop` stops its "
-            "workers"
+            f"`jobkit down` stops an embedded server, and JOBKIT_URL is {settings.masked_url}; `jobkit workers stop` "
+            "stops its workers"
         )
     check_system()
     waiting = (

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, age, as_json_option, out
+from jobkit.cli import FAILED, BadInput, age, as_json_option, noun_command, out
 from jobkit.features import DOORS, door
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jobkit.client.kit import Kit
     from jobkit.embedded.children import Child, Keeper
 
-#: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`).
+#: Exit status of a worker that `jobkit workers stop` ended (`jobkit.worker.main`).
 STOPPED = 3
 
 #: Process id of the keeper, for workers that it restarts. Each is one process, whatever `--processes` says.
@@ -168,7 +168,7 @@ def worker(
             is_supervised=embedded,
             revive=revive,
         )
-    return 0 if status == STOPPED and not is_kept else status  # only a keeper needs to know that `jobkit stop` ended it
+    return 0 if status == STOPPED and not is_kept else status  # only a keeper needs to know `STOPPED`
 
 
 def _reviving(settings: Settings) -> Callable[[], bool]:
@@ -349,11 +349,11 @@ def _watching(keeper: Keeper, make: Callable[[int], Child], modules: Sequence[st
     return tick
 
 
-@click.command()
+@noun_command
 @click.option("--all", "-a", "with_dead", is_flag=True, help="Also those that were lost in the last hour.")
 @as_json_option
 def workers(with_dead: bool, as_json: bool) -> None:
-    """List workers and their load."""
+    """List workers and their load; drain or stop some."""
     from jobkit.client.loop import background  # this module is what `jobkit worker` loads, which needs no client
     from jobkit.client.losses import lost_jobs
 
@@ -365,7 +365,7 @@ def workers(with_dead: bool, as_json: bool) -> None:
     for worker in found if not as_json else ():
         if worker.is_alive and worker.problem:
             out.echo(f"{worker.id} {worker.problem}", err=True)
-    out.listing(as_json, found, known._columns_for(found), empty=known._empty)
+    out.listing(as_json, found, known.columns_for(found), empty=known.EMPTY)
     if known and not as_json:
         out.echo(Fleet.of(known).sentence, err=True)
         jobs = background.call(lost_jobs(kit.verbs.store, found))
@@ -379,20 +379,20 @@ def workers(with_dead: bool, as_json: bool) -> None:
 wait_option = click.option("--wait", "-w", "is_waiting", is_flag=True, help="Return when the workers have ended.")
 
 
-@click.command()
-@click.argument("workers", nargs=-1, metavar="[WORKER]...")
+@workers.command()
+@click.argument("ids", nargs=-1, metavar="[WORKER]...")
 @click.option("--queue", "-q", metavar="NAME", help="All workers that serve this queue.")
 @click.option("--host", metavar="NAME", help="All workers of this machine.")
 @wait_option
-def drain(workers: tuple[str, ...], queue: str | None, host: str | None, is_waiting: bool) -> int:
+def drain(ids: tuple[str, ...], queue: str | None, host: str | None, is_waiting: bool) -> int:
     """Let workers finish their jobs, however long they take, and end. Prints their ids.
 
-    They take no further jobs. `jobkit stop` gives jobs back that take longer than the drain time.
+    They take no further jobs. `jobkit workers stop` gives jobs back that take longer than the drain time.
     """
-    if not workers and queue is None and host is None:
-        raise BadInput("give ids of workers, --queue or --host; `jobkit stop` ends all workers")
+    if not ids and queue is None and host is None:
+        raise BadInput("give ids of workers, --queue or --host; `jobkit workers stop` ends all workers")
     kit = jobkit.connect()
-    found = kit.drain_workers(workers, queue=queue, host=host)
+    found = kit.workers.drain(ids, queue=queue, host=host)
     if not found:
         out.echo("No live worker.", err=True)
         return FAILED
@@ -406,10 +406,10 @@ def drained(kit: Kit, found: Sequence[str], is_waiting: bool) -> None:
     for worker in found:
         out.echo(worker)
     if is_waiting and found:
-        kit.await_end(found)
+        kit.workers.await_end(found)
 
 
-@click.command()
+@workers.command()
 @click.option("--now", is_flag=True, help="Release running jobs to the queue instead of finishing them.")
 @click.option("--host", metavar="NAME", help="Only workers of this machine.")
 @click.option("--queue", "-q", metavar="NAME", help="Only workers that serve this queue.")
@@ -419,7 +419,7 @@ def stop(now: bool, host: str | None, queue: str | None) -> int:
     A released job loses no attempt. An embedded server restarts its workers; `jobkit down` stops them.
     """
     kit = jobkit.connect()
-    asked = kit.stop_workers(host=host, queue=queue, now=now)
+    asked = kit.workers.stop(host=host, queue=queue, now=now)
     if not asked:
         which = [f" on host {host!r}" if host else "", f" for queue {queue!r}" if queue else ""]
         out.echo(f"No live worker{' and'.join(filter(None, which))}.", err=True)

@@ -44,7 +44,7 @@ def as_completed(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> Iter
     seconds, waiting = checks.timeout_s(timeout), _handles(jobs)
     ended: queue.SimpleQueue[tuple[Job, Future[None]]] = queue.SimpleQueue()
     for job in waiting:
-        job._ended.add_done_callback(partial(_put, ended, job))
+        job.ending.add_done_callback(partial(_put, ended, job))
     deadline = None if seconds is None else time.monotonic() + seconds
     unended = deque(waiting)
     for left in range(len(waiting), 0, -1):
@@ -78,9 +78,9 @@ def _next(
 
 def open_ids(jobs: deque[Job[R]]) -> list[str]:
     """Return the ids that a job which waits for all these jobs reports. Drops ended jobs at the left."""
-    while jobs and jobs[0]._is_over:
+    while jobs and jobs[0].is_over:
         jobs.popleft()
-    return [job.id for job in itertools.islice((job for job in jobs if not job._is_over), AWAITED_MOST)]
+    return [job.id for job in itertools.islice((job for job in jobs if not job.is_over), AWAITED_MOST)]
 
 
 def wait(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> tuple[list[Job[R]], list[Job[R]]]:

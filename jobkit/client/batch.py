@@ -48,7 +48,7 @@ class BatchSnapshot(msgspec.Struct, frozen=True):
 class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
     """The jobs of one `map` or `sweep`. Its parameters move by themselves, like a job's.
 
-    It is stored: `kit.batch(id)` gives it in any process.
+    It is stored: `kit.batches.get(id)` gives it in any process.
 
     `Batch[R]` is one whose jobs return an `R`. Iterating gives the jobs, `len()` their number, `batch[0]` one of them.
 
@@ -70,7 +70,10 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
     progress: float = from_snapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts: Mapping[str, int] = from_snapshot("counts", "Number of jobs by state; states without a job are left out.")
 
-    _internal = frozenset({"judge", "judge_by", "listen", "problem", "rule_problem", "take_jobs"})
+    _internal = frozenset({
+        "follower", "info", "judge", "judge_by", "listen", "problem", "rule_problem", "spec",
+        "stopping_job", "take_jobs"
+    })  # fmt: skip
 
     def __init__(
         self,
@@ -81,16 +84,16 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
         axes: Sequence[str] = (),
     ) -> None:
         super().__init__(BatchSnapshot())
-        self._kit = kit
+        self.kit = kit
         self._is_inline = kit.settings.scheme == "sync"  # then the submit calls `judge` after each job
         self._jobs: list[Job[R]] | None = None  # read at the first use
-        self._followed: object = None  # what follows them in the store, see `BatchVerbs.load`
-        self._info = info
-        self._spec = info.spec if info is not None else msgspec.structs.replace(NO_BATCH, axes=tuple(axes))
+        self.follower: object = None  # what follows them in the store, see `BatchVerbs.load`
+        self.info = info
+        self.spec = info.spec if info is not None else msgspec.structs.replace(NO_BATCH, axes=tuple(axes))
         self.id, self.owner, self.axes, self.seed = (
-            self._spec.id, self._spec.owner, self._spec.axes, self._spec.seed,
+            self.spec.id, self.spec.owner, self.spec.axes, self.spec.seed,
         )  # fmt: skip
-        self._stopped_by: Job[R] | None = None
+        self.stopping_job: Job[R] | None = None
         self._rule: Callable[[Job[R]], object] | None = None  # that is applied here
         self.problem: Exception | None = None
         self._to_judge: deque[Job[R]] = deque()
@@ -101,17 +104,17 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
         if jobs is not None:
             self.take_jobs(jobs)
         elif info is not None:
-            self._advance(BatchSnapshot(info.progress, info.counts))
+            self.advance(BatchSnapshot(info.progress, info.counts))
 
     @property
     def _own_name(self) -> str:
-        return self._spec.name
+        return self.spec.name
 
     @property
     def jobs(self) -> list[Job[R]]:
         """The jobs, in the order in which they were submitted. Of a batch of `kit.batches()`: read at the first use."""
         if self._jobs is None:
-            self._kit._batches.load(self)
+            self.kit.batches.verbs.load(self)
         return self._jobs or []
 
     def take_jobs(self, jobs: Sequence[Job[R]]) -> None:
@@ -168,7 +171,7 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
 
     def __await__(self) -> Generator[Any, None, list[R]]:
         try:
-            values: list[R] = yield from self._kit.aio.outcomes(self).__await__()
+            values: list[R] = yield from self.kit.aio.outcomes(self).__await__()
         except (JobFailed, JobCancelled) as error:
             raise error.with_traceback(None)  # noqa: B904  # as `Job.result` does
         return values
@@ -198,15 +201,15 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
 
     def metrics(self) -> pd.DataFrame:
         """Return the metrics of all jobs: `job` (its id), a column for each argument, and those of `Job.metrics`."""
-        return self._kit.metrics_of(self.jobs)  # type: ignore[no-any-return]  # a kit is above this room
+        return self.kit.metrics_of(self.jobs)  # type: ignore[no-any-return]  # a kit is above this room
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
     def cancel(self, reason: str = "") -> int:
         """Ask every job that has not ended to stop; how many were asked."""
         open_jobs = [job.id for job in self.jobs if not job.is_terminal]
-        leader = [self.id] if self._spec.kind else []  # first: it submits further ones
-        self._kit.cancel_many([*leader, *open_jobs], reason)
+        leader = [self.id] if self.spec.kind else []  # first: it submits further ones
+        self.kit.cancel_many([*leader, *open_jobs], reason)
         return len(open_jobs)
 
     def retry_failed(self, *, replace: bool = False) -> Batch[R]:
@@ -217,11 +220,11 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
                 whole in the end. The card's button does that.
         """
         failed = [i for i, job in enumerate(self.jobs) if job.state == JobState.FAILED]
-        again = self._kit.retry_all([self.jobs[i].id for i in failed])
+        again = self.kit.retry_all([self.jobs[i].id for i in failed])
         if replace:
             renewed = dict(zip(failed, again, strict=True))
             self.take_jobs([renewed.get(i, job) for i, job in enumerate(self.jobs)])
-        return Batch(self._kit, again, axes=self.axes)
+        return Batch(self.kit, again, axes=self.axes)
 
     def stop_when(self, rule: Callable[[Job[R]], object] | str) -> Batch[R]:
         """Cancel the rest as soon as a rule holds for a job that has succeeded or failed; returns this batch.
@@ -235,7 +238,7 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
             InvalidParams: it is neither a function nor one of these texts, or cannot be sent.
         """
         found = rule_of(rule)
-        if not self.id or not self._kit._batches.give_rule(self, found):
+        if not self.id or not self.kit.batches.verbs.give_rule(self, found):
             enough = found.function or (lambda _: self.counts.get(found.state, 0) >= found.count)
             self.judge_by(enough)
         return self
@@ -243,18 +246,18 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
     @property
     def stopped_by(self) -> Job[R] | None:
         """The job for which the `stop_when` rule held, or None; also None if nothing was left to cancel."""
-        if self._stopped_by is None and self.id and not self._spec.kind and self.counts.get("cancelled"):
+        if self.stopping_job is None and self.id and not self.spec.kind and self.counts.get("cancelled"):
             with contextlib.suppress(JobkitError):
-                found = self._kit.batch_info(self.id).stopped_by
-                self._stopped_by = next((job for job in self.jobs if job.id == found), None)
-        return self._stopped_by if was_stopped(self.counts) else None
+                found = self.kit.batches.info(self.id).stopped_by
+                self.stopping_job = next((job for job in self.jobs if job.id == found), None)
+        return self.stopping_job if was_stopped(self.counts) else None
 
     @property
     def rule_problem(self) -> str:
         """The error of its `stop_when` rule, which raised: "TypeError: ..."; "" if it did not."""
-        if self.problem is None and self.id and not self._spec.kind:
+        if self.problem is None and self.id and not self.spec.kind:
             with contextlib.suppress(JobkitError):
-                return str(self._kit.batch_info(self.id).rule_problem)
+                return str(self.kit.batches.info(self.id).rule_problem)
         return "" if self.problem is None else f"{type(self.problem).__name__}: {self.problem}"
 
     def judge_by(self, rule: Callable[[Job[R]], object]) -> None:
@@ -301,7 +304,7 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
 
     def _join(self) -> None:
         for job in self._jobs or ():
-            job._come_along()
+            job.come_along()
 
     def _moved(self, i: int, before: JobSnapshot, after: JobSnapshot) -> None:
         self._touch()
@@ -340,12 +343,12 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
                 )
                 self._rule, self.problem = None, problem
                 if self.id:
-                    self._kit._batches.rule_failed(self)
+                    self.kit.batches.verbs.rule_failed(self)
                 return
             if is_enough:
-                self._rule, self._stopped_by = None, job
+                self._rule, self.stopping_job = None, job
                 try:
-                    if not self.id or not self._kit.stop_batch(self.id, job.id):
+                    if not self.id or not self.kit.batches.stop(self.id, job.id):
                         self.cancel(f"stop_when held for job {job.id}")
                 except JobkitError as error:
                     logger.warning("the rest of a batch could not be cancelled: %s", error)
@@ -355,7 +358,7 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
             counts = {state: n for state in map(str, JobState) if (n := self._states.get(state, 0))}
             size = len(self._jobs or ())
             progress = min(1.0, max(0.0, self._sum / size)) if size else 1.0
-            self._advance(BatchSnapshot(progress, counts))
+            self.advance(BatchSnapshot(progress, counts))
 
     # -- as a sequence ------------------------------------------------------------------------------------------------
 
@@ -376,7 +379,7 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
 
     def __repr__(self) -> str:
         own = " ".join(filter(None, (self.id[:8], repr(self.name) if self.name else "")))
-        size = self._spec.size if self._jobs is None else len(self._jobs)
+        size = self.spec.size if self._jobs is None else len(self._jobs)
         return f"<Batch {own}{' ' if own else ''}of {size} jobs, {self.progress:.0%}: {counted(self.counts)}>"
 
     def _cell(self) -> Any:
@@ -386,24 +389,24 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
 class Batches(Table, list[Batch[Any]]):
     """Batches that were found: a list that prints and shows itself as a table."""
 
-    _columns, _empty = BATCH_COLUMNS, NO_BATCHES
+    COLUMNS, EMPTY = BATCH_COLUMNS, NO_BATCHES
 
     def _items(self) -> Sequence[Any]:
-        return [each._info for each in self]
+        return [each.info for each in self]
 
 
 class Jobs(Table, list[Job]):
     """Jobs that were found: a list that prints as a table, and shows itself in a notebook as a live one."""
 
-    _columns, _empty = JOB_COLUMNS, "No jobs."
+    COLUMNS, EMPTY = JOB_COLUMNS, "No jobs."
 
     def __init__(self, kit: Any, jobs: Iterable[Job]) -> None:
         super().__init__(jobs)
-        self._kit = kit
+        self.kit = kit
 
     def view(self) -> Any:
         """A Panel component with the jobs as a live table."""
-        return ui().BatchCard(Batch(self._kit, self), is_list=True)
+        return ui().BatchCard(Batch(self.kit, self), is_list=True)
 
     __panel__ = view
 
@@ -428,7 +431,7 @@ class Jobs(Table, list[Job]):
         return [job.snapshot for job in self]
 
     def _cell(self) -> Any:
-        return ui().BatchDisplay(Batch(self._kit, self), is_list=True)
+        return ui().BatchDisplay(Batch(self.kit, self), is_list=True)
 
 
 def _row(job: JobSnapshot, now: datetime) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def unknown_job(job_id: str, cure: str = "") -> JobNotFound:
 
 def unknown_batch(batch_id: str) -> JobNotFound:
     """The error for the id of a batch that the store does not have."""
-    return JobNotFound(f"no batch {batch_id[:60]!r} is kept here: it was never submitted, or its jobs are gone")
+    return JobNotFound(f"no batch {batch_id[:60]!r} is kept here: `jobkit batches` lists the kept ones")
 
 
 def is_prefix(text: str) -> bool:

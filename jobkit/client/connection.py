@@ -308,7 +308,7 @@ class Connection:
     def job(self, job_id: str) -> Job:
         """Return the handle of a job of whichever process, as the store has it now."""
         known = self.live.get(job_id)
-        is_over = known is not None and known._is_over
+        is_over = known is not None and known.is_over
         fresh = self.call(self.verbs.snapshot, job_id)
         if known is not None and is_over:  # the store may have been restored to an older state
             old = known.snapshot

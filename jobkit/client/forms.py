@@ -35,10 +35,10 @@ def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
 
     @wraps(verb)
     def blocking(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return getattr(kit._connection, how)(verb, service_of(kit), *args, **kwargs)
+        return getattr(kit.connection, how)(verb, service_of(kit), *args, **kwargs)
 
     def coroutine(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        made = getattr(kit._connection, f"{how}_async")(verb, service_of(kit), *args, **kwargs)
+        made = getattr(kit.connection, f"{how}_async")(verb, service_of(kit), *args, **kwargs)
         # As Python's warning names it if it is never awaited.
         made.__qualname__ = verb.__qualname__.replace("kit", "kit.aio", 1)
         return made
@@ -93,16 +93,19 @@ class Noun(HasNeighbours, Listed):
     Attributes:
         ON: word for one thing, in sentences and in the audit trail, where a deed is "pause_schedule".
         DEEDS: verbs that pages, the command line and HTTP offer as well.
-        _SERVICE: class of the object that has the verbs of the noun's table; made with the kit.
+        connection: of the kit.
+        verbs: object that has the verbs of the noun's table; made with the kit.
+        _SERVICE: its class.
     """
 
+    _internal = frozenset({"DEEDS", "ON", "carry_out", "connection", "summary", "verbs"})
     ON: ClassVar[str] = ""
     DEEDS: ClassVar[tuple[Deed, ...]] = ()
     _SERVICE: ClassVar[type[Any]]
 
     def __init__(self, kit: Any) -> None:
-        self._connection: Connection = kit._connection
-        self._verbs = type(self)._SERVICE(kit)
+        self.connection: Connection = kit.connection
+        self.verbs = type(self)._SERVICE(kit)
         self.aio = AioNoun(self)
 
     @classmethod

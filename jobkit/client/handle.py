@@ -120,6 +120,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
     """
 
     param = Guarded()
+    _internal = frozenset({"advance", "cards", "come_along", "publish"})
 
     # Values of the class until a handle needs its own, because each submit makes a handle.
     id: str
@@ -127,7 +128,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
     _told: Mapping[str, Any] = {}  # what param itself holds as the parameters' values
     _teller = 0  # the thread that calls watchers now
     _is_telling = False  # while param's own books are written
-    _cards: tuple[threading.Event, ...] = ()  # set when a card that a notebook shows has become static
+    cards: tuple[threading.Event, ...] = ()  # set when a card that a notebook shows has become static
     _generation = 0  # `background.generation` of the process in which it moves
     _renewed = 0  # that of the forked process that its locks belong to
 
@@ -153,12 +154,12 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
         return self.snapshot
 
     def _touch(self) -> None:
-        """`_come_along` for those who only read: while the server does not answer, it shows what is known."""
+        """`come_along` for those who only read: while the server does not answer, it shows what is known."""
         if self._generation != background.generation:
             with contextlib.suppress(StoreUnavailable):
-                self._come_along()
+                self.come_along()
 
-    def _come_along(self) -> None:
+    def come_along(self) -> None:
         """Move in this process from now on, if it was forked after the handle was made. Raises StoreUnavailable."""
         if self._generation == background.generation:
             return
@@ -177,7 +178,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
 
     def _renew(self) -> None:
         """Replace what belongs to threads that do not exist here: they may hold the locks, and were to publish."""
-        self._lock, self._waiting, self._published, self._cards = threading.RLock(), (), self._snapshot, ()
+        self._lock, self._waiting, self._published, self.cards = threading.RLock(), (), self._snapshot, ()
         self.__dict__.pop("_publishing", None)
         self._teller = 0
 
@@ -188,7 +189,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
         """Return True if watchers need not hear of an unpublished snapshot once there is a newer one."""
         return True
 
-    def _advance(self, snapshot: S) -> None:
+    def advance(self, snapshot: S) -> None:
         """Take a newer snapshot."""
         with self._lock:
             self._snapshot, waiting = snapshot, self._waiting
@@ -197,11 +198,11 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
                 self._waiting = (*kept, snapshot)
             elif (private := self.__dict__.get("_param__private")) is not None and private.watchers:
                 self._waiting = (snapshot,)
-                background.watchers_do(self._publish)
+                background.watchers_do(self.publish)
             else:
                 self._published = snapshot
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Move the parameters through every snapshot that waits; param must not be written from two threads at once."""
         with self.__dict__.setdefault("_publishing", threading.RLock()):
             before, self._teller = self._teller, threading.get_ident()
@@ -230,8 +231,8 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
     def _settle(self) -> None:
         """Let the parameters and the cards that a notebook shows take their last form while the cell that waits still
         runs: programs that run notebooks drop what arrives between two cells."""
-        self._publish()
-        for card in self._cards:
+        self.publish()
+        for card in self.cards:
             card.wait(_CARD_WAIT_S)
 
     def __str__(self) -> str:
@@ -296,7 +297,7 @@ class NamedHandles(Generic[N]):
             if handle is None:
                 handle = self._handles[snapshot.name] = self._make(snapshot)
                 return handle
-        handle._advance(snapshot)
+        handle.advance(snapshot)
         return handle
 
     def follow(self, name: str) -> None:
@@ -323,7 +324,7 @@ class NamedHandles(Generic[N]):
     async def _advance(self, names: Sequence[str]) -> None:
         for snapshot in await self._read(names):
             if (handle := self._handles.get(snapshot.name)) is not None:
-                handle._advance(snapshot)
+                handle.advance(snapshot)
 
 
 class _Name(param.String):  # type: ignore[type-arg]  # generic for type checkers only

@@ -100,17 +100,19 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
     )
     seq: int = from_snapshot("seq", "Number of its last change of state.")
 
-    _internal = frozenset({"observe", "when_done"})
-    _result = b""
+    _internal = frozenset({
+        "ending", "heard_by", "interrupt", "is_over", "observe", "sealed_result", "vanish", "when_done"
+    })  # fmt: skip
+    sealed_result = b""
     _observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
-    _waited_for: Future[None] | None = None  # `_ended`, once it is needed
+    _waited_for: Future[None] | None = None  # `ending`, once it is needed
     _when_done: tuple[Callable[[], None], ...] = ()
-    _heard_by: object = None  # keeps the subscription of its batch
+    heard_by: object = None  # keeps the subscription of its batch
 
     def __init__(self, kit: Any, snapshot: JobSnapshot) -> None:
         super().__init__(snapshot)
-        self._kit = kit
-        self._is_over = snapshot.is_terminal  # nothing more will come
+        self.kit = kit
+        self.is_over = snapshot.is_terminal  # nothing more will come
 
     @property
     def _shown(self) -> JobSnapshot:
@@ -174,7 +176,7 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
         """
         try:
             self._wait_for_end(timeout)
-            return self._kit.outcome(self)
+            return self.kit.outcome(self)
         except (JobFailed, JobCancelled) as error:
             raise error.with_traceback(None)  # noqa: B904  # it is the same one, without our frames
         except KeyboardInterrupt:
@@ -191,7 +193,7 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
         self._wait_for_end(timeout)
         if self._snapshot.state is not JobState.SUCCEEDED:
             try:
-                self._kit.outcome(self)
+                self.kit.outcome(self)
             except (JobFailed, JobCancelled) as error:
                 return error.with_traceback(None)
         return None
@@ -204,7 +206,7 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
 
     def _why_it_waits(self) -> str:
         """Return why it is still queued, "" if it is not, or if the server does not answer at once."""
-        connection = self._kit._connection
+        connection = self.kit.connection
 
         async def reason() -> str:
             async with asyncio.timeout(_REASON_S):
@@ -225,14 +227,14 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
             StoreUnavailable: its embedded server was stopped; the job goes on when that is started again.
             JobkitError: the kit was closed; the job goes on.
         """
-        seconds, ended = checks.timeout_s(timeout), self._ended
-        if not self._is_over and seconds != 0:
+        seconds, ended = checks.timeout_s(timeout), self.ending
+        if not self.is_over and seconds != 0:
             with context.waiting([self.id]):
                 for slice_s in slices(seconds):
                     with contextlib.suppress(TimeoutError):
                         ended.result(slice_s)
                         break
-        if not self._is_over:
+        if not self.is_over:
             return False
         ended.result()
         self._settle()
@@ -240,7 +242,7 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         try:
-            value: R = yield from self._kit.aio.outcome(self).__await__()
+            value: R = yield from self.kit.aio.outcome(self).__await__()
         except (JobFailed, JobCancelled) as error:
             raise error.with_traceback(None)  # noqa: B904  # as `result` does
         return value
@@ -256,11 +258,11 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
 
         Returns False if it has already ended.
         """
-        return self._kit.cancel(self.id, reason, at_checkpoint=checkpoint)
+        return self.kit.cancel(self.id, reason, at_checkpoint=checkpoint)
 
     def retry(self) -> Job[R]:
         """Run an ended job once more with the same arguments; a new job, which names this one as `retry_of`."""
-        return self._kit.retry(self.id)
+        return self.kit.retry(self.id)
 
     def rerun(self, *, from_checkpoint: bool = False, env: Any = MISSING, **changes: Any) -> Job[R]:
         """Submit it once more with some arguments changed: `job.rerun(n=20)`.
@@ -277,7 +279,7 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
         if env is not MISSING and ("env" in self.params or env_module(env) is None):
             changes, env = {**changes, "env": env}, MISSING
         word = "" if env is MISSING else env
-        return self._kit.rerun(self.id, changes, from_checkpoint=from_checkpoint, env=word)
+        return self.kit.rerun(self.id, changes, from_checkpoint=from_checkpoint, env=word)
 
     def form(self) -> Any:
         """A form with its arguments filled in, to run it again with changes.
@@ -285,19 +287,14 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
         Raises:
             UnknownTask: it was no task but a function or a cell; `rerun` takes changes for those.
         """
-        if self.task not in self._kit.tasks() or self._kit.runs_other_code(self.id):
+        if self.task not in self.kit.tasks() or self.kit.runs_other_code(self.id):
             raise UnknownTask(
                 f"there is no form for job {self.id}: its code is no task with a name; write job.rerun(...) with the "
                 "arguments to change"
             )
-        form = ui().TaskForm(self._kit, names=[self.task])
+        form = ui().TaskForm(self.kit, names=[self.task])
         form.fill_from(self.snapshot, is_other=False)
         return form
-
-    @property
-    def kit(self) -> Any:
-        """The kit that it was submitted with or found by."""
-        return self._kit
 
     # -- its past and its output --------------------------------------------------------------------------------------
 
@@ -307,23 +304,23 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
         Args:
             tail: only the last so many lines.
         """
-        return Logs(self._kit.logs(self.id, tail=tail))
+        return Logs(self.kit.logs(self.id, tail=tail))
 
     def events(self, after: int | JobEvent | None = None) -> Iterator[JobEvent]:
         """Its events, from the first (or those after a `seq` or event) to its end; waits for those to come."""
-        return self._kit.job_events(self.id, after.seq if isinstance(after, JobEvent) else after or 0)
+        return self.kit.job_events(self.id, after.seq if isinstance(after, JobEvent) else after or 0)
 
     def log_file(self) -> Path | None:
         """Return the file with its whole log, or None if this machine does not have it; see `Kit.log_file`."""
-        return self._kit.log_file(self.id)
+        return self.kit.log_file(self.id)
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts that it saved with `jobkit.current().save(name, obj)`, oldest first."""
-        return [each for each in self._kit.artifacts(self.id) if each.media_type != PICTURE]
+        return [each for each in self.kit.artifacts(self.id) if each.media_type != PICTURE]
 
     def preview(self) -> dict[str, Any] | None:
         """Return the preview of its result that pages may show, JSON only; None if no result is kept."""
-        return self._kit.preview(self.id)
+        return self.kit.preview(self.id)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write one HTML file for a colleague without jobkit: arguments, error, result, pictures and log.
@@ -342,29 +339,29 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
 
         `print(job.made_by)` shows it, `job.made_by.differences(other.made_by)` what another job has otherwise.
         """
-        made: MadeBy = self._kit.made_by(self.id)
+        made: MadeBy = self.kit.made_by(self.id)
         return made
 
     def view(self) -> Any:
         """A Panel component with the live card of this job, for your own app."""
-        return ui().JobCard(self._kit, self.id)
+        return ui().JobCard(self.kit, self.id)
 
     __panel__ = view
 
     # -- moved by LiveJobs --------------------------------------------------------------------------------------------
 
     @property
-    def _ended(self) -> Future[None]:
+    def ending(self) -> Future[None]:
         """Done when it has ended; failed if the store no longer knows it, if the server is stopped (then another one
         follows) or the kit closed. Raises JobkitError if that is closed already.
         """
-        self._come_along()
+        self.come_along()
         with self._lock:
             if self._waited_for is None:
-                if not self._is_over and self._kit.is_closed:
-                    self._kit._connection.ensure_open()  # raises: its end would never be noticed
+                if not self.is_over and self.kit.is_closed:
+                    self.kit.connection.ensure_open()  # raises: its end would never be noticed
                 self._waited_for = Future()
-                if self._is_over:
+                if self.is_over:
                     self._waited_for.set_result(None)
             return self._waited_for
 
@@ -373,24 +370,24 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
         self._waited_for, self._when_done = None, ()
 
     def _join(self) -> None:
-        if self._is_over:
+        if self.is_over:
             return
         try:
-            self._kit._connection.follow(self)
+            self.kit.connection.follow(self)
         except BaseException as error:
-            self._interrupt(StoreUnavailable(str(error) or type(error).__name__))  # of other threads
+            self.interrupt(StoreUnavailable(str(error) or type(error).__name__))  # of other threads
             raise
 
-    def _advance(self, snapshot: JobSnapshot, result: bytes = b"") -> None:
+    def advance(self, snapshot: JobSnapshot, result: bytes = b"") -> None:
         """Take a newer snapshot. Watchers hear of it on their own thread, every state in order."""
         with self._lock:
             before, observers = self._snapshot, self._observers
             if snapshot.is_terminal:
-                self._result = result
-            super()._advance(snapshot)
+                self.sealed_result = result
+            super().advance(snapshot)
         for observer in observers:
             observer(before, snapshot)
-        if snapshot.is_terminal and not self._is_over:
+        if snapshot.is_terminal and not self.is_over:
             self._end(None)
 
     def observe(self, observer: Callable[[JobSnapshot, JobSnapshot], None]) -> JobSnapshot:
@@ -401,25 +398,25 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
             self._observers = (*self._observers, observer)
             return self._snapshot
 
-    def _vanish(self, why: str) -> None:
-        if not self._is_over:
-            _ = self._ended  # before the flag is set: then it would be one that has ended well
+    def vanish(self, why: str) -> None:
+        if not self.is_over:
+            _ = self.ending  # before the flag is set: then it would be one that has ended well
             self._end(JobNotFound(f"job {self.id} is no longer known: {why}"))
 
     def _end(self, error: Exception | None) -> None:
         """Nothing more will come."""
         with self._lock:
-            self._is_over, waited_for = True, self._waited_for
+            self.is_over, waited_for = True, self._waited_for
             callbacks, self._when_done = self._when_done, ()
         if waited_for is not None:
             waited_for.set_result(None) if error is None else waited_for.set_exception(error)
         for callback in callbacks:
             callback()
 
-    def _interrupt(self, error: Exception) -> None:
+    def interrupt(self, error: Exception) -> None:
         """Let all present waits raise `error`, although it has not ended."""
         with self._lock:
-            if self._is_over or self._waited_for is None:
+            if self.is_over or self._waited_for is None:
                 return
             waited_for, self._waited_for = self._waited_for, None
         waited_for.set_exception(error)
@@ -427,7 +424,7 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""
         with self._lock:
-            if not self._is_over:
+            if not self.is_over:
                 self._when_done = (*self._when_done, callback)
                 return
         callback()

@@ -28,10 +28,11 @@ from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.pauses import KitLimits, LimitVerbs, Queues, Tasks
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
-from jobkit.client.stored_batches import BatchVerbs
+from jobkit.client.stored_batches import KitBatches
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AIO_SUBMIT_VERBS, AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
+from jobkit.client.workers import Workers
 from jobkit.feature import NounOf
 from jobkit.features.nouns import Nouns
 from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
@@ -64,11 +65,11 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
 
     _internal = frozenset(
         {
-            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch",
-            "expected_starts", "handle", "hub", "log_hits", "log_slice", "map_info", "metric_lines", "metrics_of",
-            "outcome", "page", "queue_reasons",
-            "retry_all", "retry_batch", "retry_many", "runs_other_code",
-            "snapshot", "stop_batch", "submit_info", "verbs", "waits_for_many"
+            "artifact", "asked", "cancel_many", "checked_changes", "codec", "connection", "counts", "delete_many",
+            "expected_starts", "find_id", "handle", "hub", "job_events", "log_hits", "log_slice", "map_info",
+            "metric_lines", "metrics_of", "outcome", "page", "queue_reasons", "reader", "refused", "repeater",
+            "rerun_with", "retry_all", "retry_many", "runs_other_code", "snapshot", "submit_info", "submitter", "verbs",
+            "waits_for_many"
         }
     )  # fmt: skip
 
@@ -85,13 +86,11 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
             settings, partial(Job, self), embedded=embedded, open_store=open_store, has_own_space=has_own_space
         )
         self.codec = connection.codec
-        self._connection = connection
-        self._submitter = BoundKit(self, connection, None if embedded is None else embedded.want_workers)
-        self._reader = JobReader(self, connection)
-        self._limits = LimitVerbs(self)
-        self._repeater = Repeater(connection, self._submitter, self._reader)
-        self._batches = BatchVerbs(self, connection, self._repeater)
-        self._asked = asked
+        self.connection = connection
+        self.submitter = BoundKit(self, connection, None if embedded is None else embedded.want_workers)
+        self.reader = JobReader(self, connection)
+        self.repeater = Repeater(connection, self.submitter, self.reader)
+        self.asked = asked
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
         if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
@@ -99,21 +98,20 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    submit_info = in_thread("_submitter", BoundKit.submit_info)
-    map_info = in_thread("_submitter", BoundKit.map_info)
+    submit_info = in_thread("submitter", BoundKit.submit_info)
+    map_info = in_thread("submitter", BoundKit.map_info)
 
     # -- finding jobs and looking at them -----------------------------------------------------------------------------
 
-    get = in_thread("_reader", JobReader.get)
-    last = in_thread("_reader", JobReader.last)
-    jobs = in_thread("_reader", JobReader.jobs)
+    get = in_thread("reader", JobReader.get)
+    last = in_thread("reader", JobReader.last)
+    jobs = in_thread("reader", JobReader.jobs)
     page = on_loop("verbs", Verbs.page)
     find_id = on_loop("verbs", Verbs.find_id)
     snapshot = on_loop("verbs", Verbs.snapshot)
     counts = on_loop("verbs", Verbs.counts)
     stats = on_loop("verbs", Verbs.stats)
     queue_reasons = on_loop("verbs", Verbs.queue_reasons)
-    workers = on_loop("verbs", Verbs.workers)
     refused = on_loop("verbs", Verbs.refused)
     waits_for = on_loop("verbs", Verbs.waits_for)
     waits_for_many = on_loop("verbs", Verbs.waits_for_many)
@@ -122,57 +120,44 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     events = stream("verbs", all_events)
     job_events = stream("verbs", events_of_job)
 
-    # -- batches ------------------------------------------------------------------------------------------------------
-
-    batch = in_thread("_batches", BatchVerbs.batch)
-    batches = in_thread("_batches", BatchVerbs.batches)
-    batch_info = on_loop("_batches", BatchVerbs.batch_info)
-    find_batch = on_loop("_batches", BatchVerbs.find_batch)
-    batch_infos = on_loop("_batches", BatchVerbs.batch_infos)
-    cancel_batch = on_loop("_batches", BatchVerbs.cancel_batch)
-    delete_batch = in_thread("_batches", BatchVerbs.delete_batch)
-    stop_batch = on_loop("_batches", BatchVerbs.stop_batch)
-    retry_batch = submitting("_batches", BatchVerbs.retry_batch)
-
     # -- outputs of a job ---------------------------------------------------------------------------------------------
 
-    outcome = in_thread("_reader", JobReader.outcome)
+    outcome = in_thread("reader", JobReader.outcome)
     preview = on_loop("verbs", Verbs.preview)
     made_by = on_loop("verbs", Verbs.made_by)
-    logs = in_thread("_reader", JobReader.logs)
+    logs = in_thread("reader", JobReader.logs)
     log_hits = on_loop("verbs.logs", LogVerbs.log_hits)
     log_slice = on_loop("verbs.logs", LogVerbs.log_slice)
-    log_file = in_thread("_reader", JobReader.log_file)
-    artifacts = in_thread("_reader", JobReader.artifacts)
-    artifact = in_thread("_reader", JobReader.artifact)
+    log_file = in_thread("reader", JobReader.log_file)
+    artifacts = in_thread("reader", JobReader.artifacts)
+    artifact = in_thread("reader", JobReader.artifact)
 
     # -- stopping, deleting -------------------------------------------------------------------------------------------
 
     cancel = on_loop("verbs", Verbs.cancel)
     cancel_many = on_loop("verbs", Verbs.cancel_many)
     delete = on_loop("verbs", Verbs.delete)
-    delete_many = in_thread("_repeater", Repeater.delete_many)
+    delete_many = in_thread("repeater", Repeater.delete_many)
     prune = on_loop("verbs", Verbs.prune)
-    stop_workers = on_loop("verbs", Verbs.stop_workers)
-    drain_workers = on_loop("verbs", Verbs.drain_workers)
-    await_end = on_loop("verbs", Verbs.await_end)
 
     # -- running again ------------------------------------------------------------------------------------------------
 
-    retry = submitting("_repeater", Repeater.retry)
-    retry_all = submitting("_repeater", Repeater.retry_all)
-    retry_many = submitting("_repeater", Repeater.retry_many)
-    rerun = submitting("_repeater", Repeater.rerun)
-    rerun_with = submitting("_repeater", Repeater.rerun_with)
-    checked_changes = in_thread("_repeater", Repeater.checked_changes)
-    runs_other_code = in_thread("_repeater", Repeater.runs_other_code)
+    retry = submitting("repeater", Repeater.retry)
+    retry_all = submitting("repeater", Repeater.retry_all)
+    retry_many = submitting("repeater", Repeater.retry_many)
+    rerun = submitting("repeater", Repeater.rerun)
+    rerun_with = submitting("repeater", Repeater.rerun_with)
+    checked_changes = in_thread("repeater", Repeater.checked_changes)
+    runs_other_code = in_thread("repeater", Repeater.runs_other_code)
 
-    # -- queues, tasks, limits, places in line ------------------------------------------------------------------------
+    # -- batches, queues, tasks, workers, limits, places in line ------------------------------------------------------
 
+    batches = NounOf(KitBatches)
     queues = NounOf(Queues)
     tasks = NounOf(Tasks)
+    workers = NounOf(Workers)
     limits = NounOf(KitLimits)
-    move = in_thread("_limits", LimitVerbs.move)
+    move = in_thread("limits.verbs", LimitVerbs.move)
 
     # -- hooks --------------------------------------------------------------------------------------------------------
 
@@ -194,10 +179,10 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
             InvalidParams: an unknown event.
         """
         kinds = kinds_of(events)
-        after = self._connection.call(self.verbs.store.last_event_id)
+        after = self.connection.call(self.verbs.store.last_event_id)
 
         def register(call: Callable[[Job], object]) -> Hook:
-            hook = Hook(self._connection, call, kinds, task, after)
+            hook = Hook(self.connection, call, kinds, task, after)
             self._hooks.add(hook)
             return hook
 
@@ -207,35 +192,35 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
 
     @property
     def settings(self) -> Settings:
-        return self._connection.settings
+        return self.connection.settings
 
     @property
     def hub(self) -> EventHub:
         """The process's subscriber: `listen(callback, job_id=None)`, `on_status`, `is_live`."""
-        self._connection.ensure_open()
-        return self._connection.hub
+        self.connection.ensure_open()
+        return self.connection.hub
 
     @property
     def verbs(self) -> Verbs:
         """Coroutines for code that runs on the background loop, and the store."""
-        self._connection.ensure_open()
-        return self._connection.verbs
+        self.connection.ensure_open()
+        return self.connection.verbs
 
     @property
     def is_closed(self) -> bool:
         """True after `close`."""
-        return self._connection.is_closed
+        return self.connection.is_closed
 
     def handle(self, snapshot: Any) -> Job:
         """Return the live handle of the job of a snapshot."""
-        self._connection.ensure_open()
-        return self._connection.live.handle(snapshot)
+        self.connection.ensure_open()
+        return self.connection.live.handle(snapshot)
 
     def close(self) -> None:
         """End its connections and hooks. Jobs are not affected."""
         for hook in self._hooks:
             hook.stop()
-        self._connection.close()
+        self.connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -267,7 +252,7 @@ class AioKit(AioSubmitVerbs):
     """The kit's verbs as coroutines, for code that already runs in an event loop (any loop)."""
 
     def __init__(self, kit: Kit) -> None:
-        super().__init__(kit._submitter)
+        super().__init__(kit.submitter)
         self._kit = kit
 
     def __dir__(self) -> list[str]:
@@ -279,8 +264,8 @@ class AioKit(AioSubmitVerbs):
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""
-        with wakeful(), contextlib.nullcontext() if job._is_over else context.waiting([job.id], blocks=False):
-            await asyncio.shield(asyncio.wrap_future(job._ended))
+        with wakeful(), contextlib.nullcontext() if job.is_over else context.waiting([job.id], blocks=False):
+            await asyncio.shield(asyncio.wrap_future(job.ending))
         return await self._value(job)
 
     async def outcomes(self, batch: Batch) -> list[Any]:
@@ -293,7 +278,7 @@ class AioKit(AioSubmitVerbs):
                 loop.call_soon_threadsafe(ended.put_nowait, (job, end))
 
         for job in jobs:
-            job._ended.add_done_callback(partial(put, job))
+            job.ending.add_done_callback(partial(put, job))
         unended, is_job = deque(jobs), context.active() is not None
         for _ in jobs:
             awaited = open_ids(unended) if is_job else []
@@ -302,18 +287,18 @@ class AioKit(AioSubmitVerbs):
             end.result()
             if job.snapshot.state is not JobState.SUCCEEDED:
                 await self._value(job)
-        if batch._cards:
+        if batch.cards:
             await asyncio.to_thread(batch.wait)
-        batch._publish()
+        batch.publish()
         return [await self._value(job) for job in jobs]
 
     async def _value(self, job: Job) -> Any:
         """Return the value of an ended job."""
-        if job._cards:
+        if job.cards:
             await asyncio.to_thread(job.wait)
-        job._publish()
-        outcome = self._kit._reader.outcome
-        return outcome(job) if has_outcome(job) else await self._kit._connection.run_async(outcome, job)
+        job.publish()
+        outcome = self._kit.reader.outcome
+        return outcome(job) if has_outcome(job) else await self._kit.connection.run_async(outcome, job)
 
     def __getattr__(self, name: str) -> Any:
         if self._has_noun(name):
@@ -329,7 +314,7 @@ _travelling: weakref.WeakValueDictionary[str, Kit] = weakref.WeakValueDictionary
 
 def _mark_of(kit: Kit) -> str:
     """Return the mark of a kit's namespace, by which `travelled_kit` finds the kit in this process."""
-    place: str = kit._connection.call(kit._connection.store.place)
+    place: str = kit.connection.call(kit.connection.store.place)
     _travelling[place] = kit
     return place
 

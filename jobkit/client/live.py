@@ -55,8 +55,7 @@ class LiveJobs:
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         self._inherited: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         if before is not None:
-            self._inherited.update(before._inherited)
-            self._inherited.update(before._jobs)
+            self._inherited.update(before.known())
         self._kept: OrderedDict[str, Job] = OrderedDict()
         self._expected: dict[str, list[JobEvent]] = {}
         self._lock = threading.Lock()  # between an event and the birth of its handle
@@ -96,11 +95,11 @@ class LiveJobs:
             task.cancel()
         if why is not None:
             for _, job in self._all():
-                job._interrupt(why)
+                job.interrupt(why)
 
     def get(self, job_id: str) -> Job | None:
         if (known := self._jobs.get(job_id)) is None and (known := self._inherited.get(job_id)) is not None:
-            known._come_along()
+            known.come_along()
         return known
 
     @contextmanager
@@ -155,7 +154,7 @@ class LiveJobs:
         """Return the handles of expected jobs whose events `heard_by` gives to `take`; they keep it alive."""
         jobs = [self.get(snapshot.id) or self.adopt_own(snapshot) for snapshot in filter(None, snapshots)]
         for job in jobs:
-            job._heard_by = heard_by
+            job.heard_by = heard_by
         return jobs
 
     def _hear(self, job: Job) -> None:
@@ -178,9 +177,13 @@ class LiveJobs:
         with self._lock:
             return list(self._jobs.items())
 
+    def known(self) -> dict[str, Job]:
+        """Return the handles that are used, also those of the process that this one was forked from, by id."""
+        return {**self._inherited, **self._jobs}
+
     def _open(self) -> list[str]:
         """Return the ids of the jobs whose handles may still move."""
-        return [job_id for job_id, job in self._all() if not job._is_over]
+        return [job_id for job_id, job in self._all() if not job.is_over]
 
     def refresh_later(self, job_id: str) -> None:
         """Read this job's snapshot again soon; from any thread."""
@@ -211,7 +214,7 @@ class LiveJobs:
             self._advance(job, moved, event.result)
 
     def _advance(self, job: Job, snapshot: JobSnapshot, result: bytes = b"") -> None:
-        job._advance(snapshot, result)
+        job.advance(snapshot, result)
         if snapshot.is_terminal:
             self._kept.pop(snapshot.id, None)
 
@@ -274,7 +277,7 @@ class LiveJobs:
                 self._stale.update(ids)
                 if self._hub.stopped:
                     for job in filter(None, map(self._jobs.get, ids)):
-                        job._interrupt(StoreUnavailable(self._hub.stopped))
+                        job.interrupt(StoreUnavailable(self._hub.stopped))
                 await asyncio.sleep(1.0)
                 self._wake.set()
             except Exception:
@@ -296,7 +299,7 @@ class LiveJobs:
         known = {job_id: job.snapshot.seq for job_id in ids if (job := self._jobs.get(job_id)) is not None}
         for job_id, fresh in zip(ids, await self._store.snapshots(ids), strict=True):
             job = self._jobs.get(job_id)
-            if job is None or job._is_over:
+            if job is None or job.is_over:
                 continue
             if fresh is not None:
                 self._catch_up(job, fresh, known.get(job_id, 0))
@@ -318,7 +321,7 @@ class LiveJobs:
                 why = "the store was wiped or exchanged"
             elif await self._store.has_lost(job.snapshot):
                 why = "the server has lost it: it was restored to an older state, or failed over to a replica"
-            job._vanish(why)
+            job.vanish(why)
             self._kept.pop(job.id, None)
 
 

@@ -141,7 +141,7 @@ class Metrics(Mapping[str, float]):
         Up to 2,000 points of a curve are all there (fewer with more than 10 curves). Of a longer one, each of some
         hundred ranges of steps has its first, last, smallest and largest point.
         """
-        return self._job._kit.metrics(self._job.id)  # type: ignore[no-any-return]  # a kit is above this room
+        return self._job.kit.metrics(self._job.id)  # type: ignore[no-any-return]  # a kit is above this room
 
     def __getitem__(self, name: str) -> float:
         return self._summary.newest[name]

@@ -29,7 +29,7 @@ class LimitVerbs:
     """
 
     def __init__(self, kit: Any) -> None:
-        self._connection: Connection = kit._connection
+        self._connection: Connection = kit.connection
 
     # -- limits -------------------------------------------------------------------------------------------------------
 
@@ -107,8 +107,8 @@ class _PauseVerbs:
     """Base of the verbs of queues and of tasks. Every verb may raise `StoreUnavailable`."""
 
     def __init__(self, kit: Any) -> None:
-        self._connection: Connection = kit._connection
-        self.reader: JobReader = kit._reader
+        self._connection: Connection = kit.connection
+        self.reader: JobReader = kit.reader
 
     async def _pause(self, gate: str, by: str) -> bool:
         is_new = await self._is_paused(gate) is None
@@ -188,9 +188,9 @@ class KitLimits(Noun):
 
     _SERVICE = LimitVerbs
 
-    __call__ = on_loop("_verbs", LimitVerbs.list)
-    set = on_loop("_verbs", LimitVerbs.set)
-    remove = on_loop("_verbs", LimitVerbs.remove)
+    __call__ = on_loop("verbs", LimitVerbs.list)
+    set = on_loop("verbs", LimitVerbs.set)
+    remove = on_loop("verbs", LimitVerbs.remove)
 
 
 class Queues(Noun):
@@ -207,10 +207,10 @@ class Queues(Noun):
     DEEDS = _DEEDS
     _SERVICE = QueueVerbs
 
-    __call__ = on_loop("_connection.verbs", Verbs.queues)
-    pause = on_loop("_verbs", QueueVerbs.pause)
-    resume = in_thread("_verbs", QueueVerbs.resume)
-    paused = on_loop("_verbs", QueueVerbs.paused)
+    __call__ = on_loop("connection.verbs", Verbs.queues)
+    pause = on_loop("verbs", QueueVerbs.pause)
+    resume = in_thread("verbs", QueueVerbs.resume)
+    paused = on_loop("verbs", QueueVerbs.paused)
 
 
 class Tasks(Noun):
@@ -227,10 +227,10 @@ class Tasks(Noun):
     DEEDS = _DEEDS
     _SERVICE = TaskVerbs
 
-    __call__ = in_thread("_verbs.reader", JobReader.tasks)
-    pause = on_loop("_verbs", TaskVerbs.pause)
-    resume = in_thread("_verbs", TaskVerbs.resume)
-    paused = on_loop("_verbs", TaskVerbs.paused)
+    __call__ = in_thread("verbs.reader", JobReader.tasks)
+    pause = on_loop("verbs", TaskVerbs.pause)
+    resume = in_thread("verbs", TaskVerbs.resume)
+    paused = on_loop("verbs", TaskVerbs.paused)
 
 
 def gate_of(queue: str | None = None, task: str | None = None) -> str:

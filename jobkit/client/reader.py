@@ -106,7 +106,7 @@ class JobReader:
 
     def outcome(self, job: Job) -> Any:
         """The value of an ended job; see `Job.result` for the exceptions. Unpickles it."""
-        verbs, snapshot, sealed = self._connection.verbs, job.snapshot, job._result
+        verbs, snapshot, sealed = self._connection.verbs, job.snapshot, job.sealed_result
         preview = None
         if not has_outcome(job):
             sealed = sealed or self._connection.call(verbs.store.result, job.id) or b""
@@ -176,4 +176,4 @@ def has_outcome(job: Job) -> bool:
     """Return True if the outcome of an ended job is here: it came with the last event, so it is small."""
     if job.snapshot.state is JobState.CANCELLED:
         return True
-    return bool(job._result) and not is_reference(job._result) and not job.snapshot.cached_from
+    return bool(job.sealed_result) and not is_reference(job.sealed_result) and not job.snapshot.cached_from

@@ -75,7 +75,7 @@ class Repeater:
     """Verbs that repeat and delete jobs. They block; every one may raise `StoreUnavailable`."""
 
     def __init__(self, connection: Connection, submitter: BoundKit, reader: JobReader) -> None:
-        self._connection, self._submitter = connection, submitter
+        self._connection, self.submitter = connection, submitter
         self._reader = reader
 
     def retry(self, job_id: str, *, owner: str = "", from_checkpoint: bool = False) -> Job:
@@ -93,7 +93,7 @@ class Repeater:
         """
         if from_checkpoint:
             made = self._repetition(self._snapshot(job_id), self._payload(job_id), owner, from_checkpoint=True)
-            return self._submitter.send(made)
+            return self.submitter.send(made)
         return self._retry(job_id, owner, {})
 
     def retry_all(self, job_ids: Sequence[str]) -> list[Job]:
@@ -109,7 +109,7 @@ class Repeater:
             for need in old.spec.needs if _lacked_a_need(old) else ():
                 if self._snapshot(need).state in (JobState.FAILED, JobState.CANCELLED):
                     renamed[need] = self._retry(need, owner, again).id
-            again[job_id] = self._submitter.send(self._repetition(old, self._payload(job_id), owner, renamed=renamed))
+            again[job_id] = self.submitter.send(self._repetition(old, self._payload(job_id), owner, renamed=renamed))
         return again[job_id]
 
     def rerun(self, job_id: str, changes: Mapping[str, Any], *, from_checkpoint: bool = False, env: str = "") -> Job:
@@ -133,7 +133,7 @@ class Repeater:
                 body = with_source(body, self._source(job_id, read_head(body)) if from_checkpoint else None)
                 spec = _as_other_work(spec)
                 made = self._sealed(spec, "", spec.params, form, body)
-                return self._submitter.send(replace(made, blobs=_with_contents(made.blobs, packages)))
+                return self.submitter.send(replace(made, blobs=_with_contents(made.blobs, packages)))
         head = read_head(body)
         if CLOUDPICKLE in head.forms and head.python != python_version():
             raise JobkitError(
@@ -146,7 +146,7 @@ class Repeater:
         source = self._source(job_id, head) if from_checkpoint else None
         call = read_call(head, allow_pickle=codec.allow_pickle)
         task = _task_of(spec, head.ref, call, may_import=codec.allow_pickle)
-        changes = {**head.changes, **replaced(dict(changes), self._submitter.reference_of)}
+        changes = {**head.changes, **replaced(dict(changes), self.submitter.reference_of)}
         if task is not None:
             bound = task.signature.changed(task.signature.bind(call.args, call.kwargs), changes)
             args, kwargs = task.signature.call_args(bound)
@@ -166,7 +166,7 @@ class Repeater:
         )  # fmt: skip
         made = self._sealed(spec, "", bound, form, body)
         blobs = _with_contents(made.blobs, [*large.blobs.values(), *packages])
-        return self._submitter.send(replace(made, blobs=blobs))
+        return self.submitter.send(replace(made, blobs=blobs))
 
     def _with_env(self, env: str, job: JobSnapshot, form: bytes, body: bytes) -> tuple[bytes, tuple[Blob, ...]]:
         """Return the call of a job with the list of packages that a word stands for, and that list."""
@@ -207,7 +207,7 @@ class Repeater:
         made = self._repetition(old, self._payload(job_id), owner, plain)
         chosen: dict[str, Any] = {name: getattr(over, name) for name in over.given & _CHANGED}
         chosen |= {"delay_ms": round(over.delay_s * 1000), "at_ms": int(over.at.timestamp() * 1000) if over.at else 0}
-        return self._submitter.send(replace(made, spec=replace(made.spec, **chosen)))
+        return self.submitter.send(replace(made, spec=replace(made.spec, **chosen)))
 
     def _snapshot(self, job_id: str) -> JobSnapshot:
         return self._connection.call(self._connection.verbs.snapshot, job_id)
@@ -278,7 +278,7 @@ class Repeater:
             once=None if old.once is not None and old.once.scope == "debounce" else old.once,
             is_fresh=bool(old.cache_key),
             traceparent=active_span(),
-            made=self._submitter.made_by() if head is not None and head.ref else old.made,  # or it brings old code
+            made=self.submitter.made_by() if head is not None and head.ref else old.made,  # or it brings old code
         )
         return Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)), blobs)
 

@@ -75,7 +75,7 @@ def rule_of(rule: object) -> StopRule:
 
 def sends_rules(submitter: Any) -> bool:
     """Return True if a worker applies functions; else the submitting process does. `submitter`: a `BoundKit`."""
-    return submitter._connection.inline is None and bool(submitter.origin.codec.allow_pickle)
+    return submitter.connection.inline is None and bool(submitter.origin.codec.allow_pickle)
 
 
 def judge_of(submitter: Any, batch: BatchSpec, rule: StopRule, like: JobSpec) -> Any:
@@ -85,7 +85,7 @@ def judge_of(submitter: Any, batch: BatchSpec, rule: StopRule, like: JobSpec) ->
         InvalidParams: the function cannot be sent.
     """
     bound = beside(submitter, like, title=f"Stop rule of {batch.name or batch.title or batch.task}")
-    return bound.prepared(apply_rule, (submitter._kit, batch.id, rule.function), {}, batch.owner)
+    return bound.prepared(apply_rule, (submitter.kit, batch.id, rule.function), {}, batch.owner)
 
 
 def beside(submitter: Any, like: JobSpec, **options: Any) -> Any:
@@ -105,7 +105,7 @@ def apply_rule(kit: Any, batch_id: str, rule: Any) -> str | None:
     Raises:
         JobkitError: the rule raised; the batch goes on without it.
     """
-    heard, key, connection = threading.Event(), subscription(batch_id), kit._batches._connection
+    heard, key, connection = threading.Event(), subscription(batch_id), kit.connection
     with contextlib.ExitStack() as stops:
         stops.callback(connection.hub.listen(lambda _: heard.set(), key))
         stops.callback(connection.hub.on_heard(lambda topic: heard.set() if topic == key else None))  # after a cut
@@ -127,14 +127,14 @@ def _applied(kit: Any, batch_id: str, rule: Any, heard: threading.Event) -> str 
         batch.judge()
         if batch.problem is not None:
             raise JobkitError(f"the rule raised, so the batch goes on without it: {batch.problem}") from batch.problem
-        if batch._stopped_by is not None:
-            return str(batch._stopped_by.id)
-        info = kit.batch_info(batch_id)
+        if batch.stopping_job is not None:
+            return str(batch.stopping_job.id)
+        info = kit.batches.info(batch_id)
         if info.is_stopped or (info.came >= info.spec.size and not info.open) or not heard.wait(_COMES_S):
             return None
 
 
 def _kept(kit: Any, batch_id: str) -> Any:
     with contextlib.suppress(JobNotFound):
-        return kit.batch(batch_id)
+        return kit.batches.get(batch_id)
     return None

@@ -1,21 +1,23 @@
-"""Stored batches: find them in any process, follow them, cancel and retry them."""
+"""`kit.batches`: stored batches, found in any process; they are followed, cancelled, retried and deleted."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 from jobkit.client import checks
 from jobkit.client.batch import Batch, Batches
 from jobkit.client.connection import Connection
+from jobkit.client.forms import Noun, in_thread, on_loop, submitting
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
 from jobkit.client.stop_rules import FUNCTION_RULE, StopRule, judge_of, sends_rules
 from jobkit.features import modules
-from jobkit.model import TERMINAL, InvalidParams, JobEvent, JobkitError, JobNotFound, JobState, StoreUnavailable
+from jobkit.model import TERMINAL, JobEvent, JobkitError, JobNotFound, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, RULE_FAILED, BatchInfo
 from jobkit.model.format import shortened
 from jobkit.settings import user_name
@@ -32,11 +34,13 @@ _REREAD_S = 0.2
 class BatchVerbs:
     """Verbs about batches. Every one may raise `StoreUnavailable`."""
 
-    def __init__(self, kit: Any, connection: Connection, repeater: Repeater) -> None:
-        self._kit, self._connection, self._repeater = kit, connection, repeater
+    def __init__(self, kit: Any) -> None:
+        self._kit = kit
+        self._connection: Connection = kit.connection
+        self._repeater: Repeater = kit.repeater
 
-    def batch(self, batch_id: str, limit: int | None = None) -> Batch:
-        """The batch with that id or name, from whichever process it came, live.
+    def get(self, batch_id: str, limit: int | None = None) -> Batch:
+        """Return the batch of an id or name, from whichever process it came, live.
 
         Args:
             batch_id: the id, its first characters (at least 4), or the name (the newest batch that has this name).
@@ -46,17 +50,17 @@ class BatchVerbs:
             JobNotFound: it is not kept. InvalidParams: several ids begin so.
         """
         most = checked("limit", limit, "int", min=1, nullable=True)
-        batch: Batch = Batch(self._kit, None, self._connection.call(self._find_or_named, batch_id))
+        batch: Batch = Batch(self._kit, None, self._connection.call(self.find, batch_id))
         self.load(batch, most or 0)
         return batch
 
-    def batches(self, limit: int = 50, *, name: str | None = None, owner: str | None = None) -> Batches:
-        """Batches, newest first. Each reads its jobs, and is live, from the first use of them on.
+    def list(self, limit: int = 50, *, name: str | None = None, owner: str | None = None) -> Batches:
+        """Return batches, newest first. Each reads its jobs, and is live, from the first use of them on.
 
         Args:
             limit: at most so many, from 1 to 10000. name, owner: only those of this name, of this user.
         """
-        found = self._connection.call(self.batch_infos, limit, name=name, owner=owner)
+        found = self._connection.call(self.infos, limit, name=name, owner=owner)
         return Batches(Batch(self._kit, None, info) for info in found)
 
     def load(self, batch: Batch, most: int = 0) -> None:
@@ -67,11 +71,11 @@ class BatchVerbs:
 
     def read_again(self, batch: Batch) -> None:
         """Read the jobs of a loaded batch that it does not have yet."""
-        followed: Any = batch._followed
+        followed: Any = batch.follower
         self._connection.call(followed.read)
 
-    async def batch_info(self, batch_id: str) -> BatchInfo:
-        """A batch without its jobs; of a led one also before it has jobs.
+    async def info(self, batch_id: str) -> BatchInfo:
+        """Return a batch without its jobs; of a led one also before it has jobs.
 
         Raises:
             JobNotFound: it is not kept.
@@ -87,40 +91,32 @@ class BatchVerbs:
                     return begun  # type: ignore[no-any-return]
         raise checks.unknown_batch(batch_id)
 
-    async def find_batch(self, prefix: str, *, owner: str | None = None) -> BatchInfo:
-        """`batch_info` of the batch whose id is `prefix`, or the only one of the newest 10,000 that begins with it.
+    async def find(self, text: str, *, owner: str | None = None) -> BatchInfo:
+        """Return a batch without its jobs: of an id, else of the first characters of one, else the newest of a name.
 
-        owner: only this user's ids may begin with it; None for all.
+        owner: only this user's ids may begin so, and names be so; None for all.
+
+        Raises:
+            JobNotFound: it is not kept. InvalidParams: several of the newest 10,000 ids begin so.
         """
         try:
-            return await self.batch_info(prefix)
+            return await self.info(text)
         except JobNotFound as missing:
-            if not checks.is_prefix(prefix):
+            if named := await self.infos(1, name=text, owner=owner):
+                return named[0]
+            if not checks.is_prefix(text):
                 raise
-            found = {
-                info.id: info for info in await self.batch_infos(10_000, owner=owner) if info.id.startswith(prefix)
-            }
-            return found[checks.only_one(list(found)[:5], prefix, missing)]
+            found = {info.id: info for info in await self.infos(10_000, owner=owner) if info.id.startswith(text)}
+            return found[checks.only_one(list(found)[:5], text, missing)]
 
-    async def _find_or_named(self, text: str) -> BatchInfo:
-        """Return the batch of an id or a first part of one, else the newest one of this name."""
-        try:
-            return await self.find_batch(text)
-        except (InvalidParams, JobNotFound):
-            if not (isinstance(text, str) and (found := await self.batch_infos(1, name=text))):
-                raise
-            return found[0]
-
-    async def batch_infos(
-        self, limit: int = 50, *, name: str | None = None, owner: str | None = None
-    ) -> list[BatchInfo]:
-        """Batches without their jobs, newest first; see `batches`."""
+    async def infos(self, limit: int = 50, *, name: str | None = None, owner: str | None = None) -> Sequence[BatchInfo]:
+        """Return batches without their jobs, newest first; see `list`."""
         most = checked("limit", limit, "int", min=1, max=10_000)
         for field, value in {"name": name, "owner": owner}.items():
             checked(field, value, "str", nullable=True)
         return await self._connection.store.batches.newest(most, name=name, owner=owner)
 
-    async def cancel_batch(self, batch_id: str, reason: str = "", by: str | None = None) -> int:
+    async def cancel(self, batch_id: str, reason: str = "", by: str | None = None) -> int:
         """Ask every job of a batch that has not ended to stop; return how many were asked.
 
         Also the job that leads it.
@@ -136,11 +132,11 @@ class BatchVerbs:
 
     def give_rule(self, batch: Batch, rule: StopRule) -> bool:
         """Give a batch a rule; True if the store or a worker applies it, False if this process must."""
-        submitter = self._repeater._submitter
+        submitter = self._repeater.submitter
         is_sent = rule.function is None or sends_rules(submitter)
         judge = None
         if rule.function is not None and is_sent:
-            judge = judge_of(submitter, batch._spec, rule, batch.jobs[0].snapshot.spec)
+            judge = judge_of(submitter, batch.spec, rule, batch.jobs[0].snapshot.spec)
         self._connection.call(self._connection.store.batches.set_rule, batch.id, rule.words, rule.counted)
         if judge is not None:
             submitter.send(judge)
@@ -149,15 +145,15 @@ class BatchVerbs:
     def rule_failed(self, batch: Batch) -> None:
         """Keep why the function that is the rule of a batch has failed, unless the batch has another rule since."""
         with contextlib.suppress(JobkitError):
-            if self._connection.call(self.batch_info, batch.id).rule == FUNCTION_RULE:
+            if self._connection.call(self.info, batch.id).rule == FUNCTION_RULE:
                 words = shortened(f"{RULE_FAILED}{batch.rule_problem}", checks.MAX_REASON)
                 self._connection.call(self._connection.store.batches.set_rule, batch.id, words, "")
 
-    async def stop_batch(self, batch_id: str, job_id: str) -> bool:
+    async def stop(self, batch_id: str, job_id: str) -> bool:
         """Cancel the rest of a batch: its rule held for a job. False if the batch is not kept."""
         return await self._connection.store.batches.stop(batch_id, job_id)
 
-    def delete_batch(self, batch_id: str) -> int:
+    def delete(self, batch_id: str) -> int:
         """Delete the ended jobs of a batch, and with the last one the batch; return how many are gone.
 
         Also the job that leads it.
@@ -168,7 +164,7 @@ class BatchVerbs:
         ended_jobs, leader = self._connection.call(self._in_states, batch_id, *map(str, TERMINAL))
         return self._repeater.delete_many([*ended_jobs, *leader])
 
-    def retry_batch(self, batch_id: str, *, owner: str = "") -> Repeated:
+    def retry(self, batch_id: str, *, owner: str = "") -> Repeated:
         """Run the failed jobs of a batch once more; the new jobs take their places.
 
         Raises:
@@ -177,17 +173,41 @@ class BatchVerbs:
         failed, _ = self._connection.call(self._in_states, batch_id, str(JobState.FAILED))
         return self._repeater.retry_many(failed, owner=owner)
 
-    async def _in_states(self, batch_id: str, *states: str) -> tuple[list[str], list[str]]:
+    async def _in_states(self, batch_id: str, *states: str) -> tuple[Sequence[str], Sequence[str]]:
         """Return the ids of jobs of a batch in any of these states, and that of the job that leads it.
 
         Raises:
             JobNotFound: it is not kept.
         """
-        info = await self.batch_info(batch_id)
+        info = await self.info(batch_id)
         ids = [job_id for job_id, _ in await self._connection.store.batches.members(batch_id)]
         fields = await self._connection.store.fields(("state",), ids)
         found = [job_id for job_id, raw in zip(ids, fields, strict=True) if raw and raw[0].decode() in states]
         return found, [batch_id] if info.spec.kind else []
+
+
+class KitBatches(Noun):
+    """`kit.batches()` lists the batches, newest first; `kit.batches.get(id)` and others are of one.
+
+    Example:
+        >>> batch = kit.batches.get("sweep of july")
+        >>> kit.batches.cancel(batch.id)
+        12
+    """
+
+    ON = "batch"
+    _SERVICE = BatchVerbs
+    _internal = frozenset({"info", "infos", "stop"})
+
+    __call__ = in_thread("verbs", BatchVerbs.list)
+    get = in_thread("verbs", BatchVerbs.get)
+    find = on_loop("verbs", BatchVerbs.find)
+    info = on_loop("verbs", BatchVerbs.info)
+    infos = on_loop("verbs", BatchVerbs.infos)
+    cancel = on_loop("verbs", BatchVerbs.cancel)
+    stop = on_loop("verbs", BatchVerbs.stop)
+    retry = submitting("verbs", BatchVerbs.retry)
+    delete = in_thread("verbs", BatchVerbs.delete)
 
 
 class _Followed:
@@ -198,7 +218,7 @@ class _Followed:
         self._is_due, self._most = False, most
         self._reading = asyncio.Lock()  # what is read later is newer
         self._places: dict[int, int] = {}  # places in the list by those in the batch, which deleted jobs keep here
-        batch._followed = self
+        batch.follower = self
         stops = [
             connection.hub.listen(_weakly(self, "take"), self._key),
             connection.hub.on_heard(_weakly(self, "heard")),

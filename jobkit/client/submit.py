@@ -231,7 +231,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
     """
 
     def __init__(self, kit: Any, connection: Connection, before_submit: Callable[[], None] | None) -> None:
-        self._kit, self._connection = kit, connection
+        self.kit, self.connection = kit, connection
         self._before_submit = [before_submit] if before_submit else []
         self._submitters = [module.submitter(connection) for module in modules("submitter")]
         self.over = JobOptions()
@@ -239,7 +239,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         self.origin = SubmitOrigin(connection.settings, connection.codec, connection.owner, ships=ships)
 
     @property
-    def _submitter(self) -> BoundKit:
+    def submitter(self) -> BoundKit:
         return self
 
     def with_options(self, options: Mapping[str, Any]) -> BoundKit:
@@ -252,7 +252,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         """Return the code that gives this, or a part of the kit with its options."""
         fields = {name: field.name for name, field in OPTIONS["submission"].items() if field.name in self.over.given}
         given = ", ".join(f"{name}={getattr(self.over, field)!r}" for name, field in fields.items())
-        return f"{self._kit!r}{part}{f'.options({given})' if given else ''}"
+        return f"{self.kit!r}{part}{f'.options({given})' if given else ''}"
 
     def __repr__(self) -> str:
         return self.told()
@@ -264,14 +264,14 @@ class BoundKit(HasNeighbours, SubmitVerbs):
 
     def submit_one(self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         """See `submit`."""
-        self._connection.ensure_open()
+        self.connection.ensure_open()
         again = partial(self.prepared, task, args, kwargs)
         return self.send(again(), again)
 
     async def submit_async(self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
         """`submit_one` from a coroutine, over a connection of its loop. Rare cases block, so they run in a thread."""
-        self._connection.ensure_open()
-        if isinstance(task, str) or self._connection.inline is not None or not self._connection.hub.is_live:
+        self.connection.ensure_open()
+        if isinstance(task, str) or self.connection.inline is not None or not self.connection.hub.is_live:
             return await asyncio.to_thread(self.submit_one, task, args, kwargs)
         if not all(each.is_ready for each in self._submitters):
             await asyncio.to_thread(self.made_by)
@@ -280,11 +280,11 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         spec = prepared.spec
         if (known := self._known(spec)) is not None:
             return known
-        with self._connection.live.expecting(spec.id):
+        with self.connection.live.expecting(spec.id):
             with _sent(spec):
-                reply = await self._connection.send_async(prepared)
+                reply = await self.connection.send_async(prepared)
             if reply.created_ms:
-                return self._accepted(spec, reply)
+                return self.accepted(spec, reply)
         if reply.reseal_for is None:
             return await asyncio.to_thread(self._found, spec, reply)
         return await asyncio.to_thread(self.send, again(job_id=reply.reseal_for), again)
@@ -317,24 +317,24 @@ class BoundKit(HasNeighbours, SubmitVerbs):
     def submit_all(self, task: Callable[..., Any] | str, sweep: Sweep, most: int = MAX_JOBS, owner: str = "") -> Batch:
         """Submit a task once for each point of a sweep, of which there may be so many; see `map`."""
         rule = StopRule() if sweep.stop_when is None else rule_of(sweep.stop_when)
-        self._connection.ensure_open()
-        owner = owner or self._connection.owner
-        definition, points = self._definition(task), listed(sweep.points, most)
+        self.connection.ensure_open()
+        owner = owner or self.connection.owner
+        definition, points = self.definition(task), listed(sweep.points, most)
         spec = BatchSpec(
-            self._options_of(definition).id or new_id(), definition.name, len(points),
+            self.options_of(definition).id or new_id(), definition.name, len(points),
             "" if definition.title == definition.name else definition.title,
             named(sweep.name), owner, sweep.axes, sweep.seed, rule.words, rule.counted,
         )  # fmt: skip
         like = _template_of(definition, self.over, self.origin).spec
         judge = judge_of(self, spec, rule, like) if rule.function is not None and sends_rules(self) else None
         jobs = self.submit_each(definition, points, owner, spec, judge)
-        batch = Batch(self._kit, list({job.id: job for job in jobs}.values()), BatchInfo(spec))  # each job once
+        batch = Batch(self.kit, list({job.id: job for job in jobs}.values()), BatchInfo(spec))  # each job once
         if rule.function is not None and judge is None:
             batch.judge_by(rule.function)
-        self._connection.run_here([job.id for job in batch.jobs], batch.judge)
+        self.connection.run_here([job.id for job in batch.jobs], batch.judge)
         return batch
 
-    def _options_of(self, definition: TaskDef[..., Any] | TaskInfo) -> JobOptions:
+    def options_of(self, definition: TaskDef[..., Any] | TaskInfo) -> JobOptions:
         return self.over if isinstance(definition, TaskInfo) else definition.chosen.merged(self.over)
 
     def submit_each(
@@ -349,9 +349,9 @@ class BoundKit(HasNeighbours, SubmitVerbs):
 
         Those of `sync://` have not run. `judge`: the job that applies the rule of the batch.
         """
-        self._connection.ensure_open()
-        definition = self._definition(task)
-        over = self._options_of(definition)
+        self.connection.ensure_open()
+        definition = self.definition(task)
+        over = self.options_of(definition)
         if over.key:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
         if over.debounce_s is not None:
@@ -360,22 +360,22 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         make = partial(self.prepared, definition, owner=owner, batch=batch or NO_BATCH, large=large)
         prepared = [make(*arguments(item), job_id=part_id(call_id, i)) for i, item in enumerate(items)]
         job_ids = [each.spec.id for each in prepared]
-        self._connection.keep_parts(prepared)
+        self.connection.keep_parts(prepared)
         if judge is not None:
             self.send(judge)
-        with Sent(job_ids, id=call_id) as on_way, self._connection.live.expecting(*job_ids):
+        with Sent(job_ids, id=call_id) as on_way, self.connection.live.expecting(*job_ids):
             jobs: list[Job] = []
-            submit, parts = self._connection.verbs.sender.submit_many, list(sliced(prepared))
+            submit, parts = self.connection.verbs.sender.submit_many, list(sliced(prepared))
             on_way.sent = len(parts[0])
-            replies, sent = self._connection.call(submit, parts[0], batch), None
+            replies, sent = self.connection.call(submit, parts[0], batch), None
             try:
                 for i, part in enumerate(parts, start=1):  # the server stores the next part while handles are made
                     on_way.accepted = on_way.sent
                     if i < len(parts):
                         on_way.sent += len(parts[i])
-                    sent = self._connection.spawn(submit, parts[i], batch, on_way.accepted) if i < len(parts) else None
+                    sent = self.connection.spawn(submit, parts[i], batch, on_way.accepted) if i < len(parts) else None
                     for each, reply in zip(part, replies, strict=True):
-                        jobs.append(self._accepted(each.spec, self._connection.send(each) if reply.lacks else reply))
+                        jobs.append(self.accepted(each.spec, self.connection.send(each) if reply.lacks else reply))
                     replies = sent.result() if sent is not None else []
             finally:
                 if sent is not None:
@@ -386,36 +386,36 @@ class BoundKit(HasNeighbours, SubmitVerbs):
 
     def send(self, prepared: Submission, again: Callable[..., Submission] | None = None) -> Job:
         """Store a submission and return its handle. `again` prepares it for an id, see `SubmitReply.reseal_for`."""
-        self._connection.ensure_open()
+        self.connection.ensure_open()
         while True:
             spec = prepared.spec
             if (known := self._known(spec)) is not None:
                 return known
-            with self._connection.live.expecting(spec.id):
+            with self.connection.live.expecting(spec.id):
                 with _sent(spec):
-                    reply = self._connection.send(prepared)
+                    reply = self.connection.send(prepared)
                 if reply.created_ms:
-                    self._connection.run_here([spec.id])
+                    self.connection.run_here([spec.id])
                 if reply.reseal_for is None or again is None:
                     return self._found(spec, reply)
             prepared = again(job_id=reply.reseal_for)
 
     def _known(self, spec: JobSpec) -> Job | None:
         """Return the handle of the job with the same key. None if it has ended: once deleted, its key is free."""
-        known = self._connection.live.get(spec.id) if spec.key else None
-        return None if known is None or known._is_over else known
+        known = self.connection.live.get(spec.id) if spec.key else None
+        return None if known is None or known.is_over else known
 
     def _found(self, spec: JobSpec, reply: SubmitReply) -> Job:
-        """`_accepted` for one job. If a known job cannot be read, an earlier try may have stored it."""
+        """`accepted` for one job. If a known job cannot be read, an earlier try may have stored it."""
         with _sent(spec) as on_way:
             on_way.accepted = 1
-            return self._accepted(spec, reply)
+            return self.accepted(spec, reply)
 
-    def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
+    def accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
         """Return the handle of an accepted submission: of its new job, or of the job that does the same work."""
         submitted_ms = reply.created_ms
         if not submitted_ms:
-            job = self._connection.job(reply.job_id)
+            job = self.connection.job(reply.job_id)
             if job.id == spec.id and job.task != spec.task:
                 raise InvalidParams(f"id {spec.id!r} is that of a job of another task: choose another one", "id")
             return job
@@ -423,17 +423,17 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
         event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
-        return self._connection.live.adopt_own(JobSnapshot(spec, 1, history=(event,), **changes(data)))
+        return self.connection.live.adopt_own(JobSnapshot(spec, 1, history=(event,), **changes(data)))
 
-    def _definition(self, task: Callable[..., Any] | TaskInfo | str) -> TaskDef[..., Any] | TaskInfo:
+    def definition(self, task: Callable[..., Any] | TaskInfo | str) -> TaskDef[..., Any] | TaskInfo:
         """Return the definition of a task; that of a worker if only its name is known here."""
-        self._connection.start_stopped()
+        self.connection.start_stopped()
         if not isinstance(task, str):
             return task if isinstance(task, TaskInfo) else registry.task_of(task)
         if (known := registry.known(task)) is not None:
             return known
-        verbs = self._connection.verbs
-        infos = self._connection.call(verbs.tasks)
+        verbs = self.connection.verbs
+        infos = self.connection.call(verbs.tasks)
         if task not in infos:
             raise verbs.unknown_task(task, {*infos, *registry.names()})
         return infos[task]
@@ -450,7 +450,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         batch: BatchSpec = NO_BATCH,
     ) -> Submission:
         """Check and seal the arguments of a call; for a new job unless an id is given."""
-        task = self._definition(task)
+        task = self.definition(task)
         needs: tuple[str, ...] = ()
         if not (PLAIN.issuperset(map(type, args)) and PLAIN.issuperset(map(type, kwargs.values()))):
             given = [list(args), dict(kwargs)]
@@ -458,7 +458,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
             if referring is not given:
                 args, kwargs = referring
                 needs = ids_of(referring)
-        owner = owner or self._connection.owner
+        owner = owner or self.connection.owner
         origin = self.origin if owner == self.origin.owner else replace(self.origin, owner=owner)
         made = prepare(
             task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, made_by=self.made_by, large=large,
@@ -479,9 +479,9 @@ class BoundKit(HasNeighbours, SubmitVerbs):
             value = getattr(value, "job", value)
         if not isinstance(value, (Job, Batch, Jobs)):
             return None
-        mine, its = self._connection.store.settings, value._kit.verbs.store.settings
+        mine, its = self.connection.store.settings, value.kit.verbs.store.settings
         if (mine.url, mine.namespace) != (its.url, its.namespace):
-            its = value._kit.settings
+            its = value.kit.settings
             raise InvalidParams(
                 f"an argument is a job of another kit ({its.masked_url}, namespace {its.namespace}), whose results the "
                 f"workers of this one do not reach: pass its value, job.result()"

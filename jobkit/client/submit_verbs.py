@@ -25,7 +25,7 @@ StopWhen = Callable[[Job[Any]], object] | str | None
 class SubmitVerbs(Submits, Listed):
     """The submitting verbs of a kit and of its `options(...)`. Every verb may raise `StoreUnavailable`."""
 
-    _submitter: Any  # the `BoundKit` that does the work
+    submitter: Any  # the `BoundKit` that does the work
 
     @takes(SubmitOptions)
     def options(self, /, **options: Unpack[SubmitOptions]) -> SubmitVerbs:
@@ -33,7 +33,7 @@ class SubmitVerbs(Submits, Listed):
 
         They replace those of the same name.
         """
-        return self._submitter.with_options(options)
+        return self.submitter.with_options(options)
 
     @overload
     def submit(self, task: type[Task] | str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...
@@ -50,7 +50,7 @@ class SubmitVerbs(Submits, Listed):
             StoreUnavailable: the store did not answer, and nothing was stored.
             SubmitUnanswered: (a StoreUnavailable) the job may have been accepted; the message has its id.
         """
-        return self._submitter.submit_one(task, args, kwargs)
+        return self.submitter.submit_one(task, args, kwargs)
 
     @overload
     def map(
@@ -83,7 +83,7 @@ class SubmitVerbs(Submits, Listed):
         Raises:
             InvalidParams: there are none or too many, or one is refused; nothing was stored then.
         """
-        return self._submitter.submit_all(task, Sweep(items, stop_when=stop_when, name=name))
+        return self.submitter.submit_all(task, Sweep(items, stop_when=stop_when, name=name))
 
     @overload
     def sweep(self, task: type[Task] | str, /, **axes: Any) -> Batch[Any]: ...
@@ -103,22 +103,22 @@ class SubmitVerbs(Submits, Listed):
         Raises:
             InvalidParams: an axis is empty or unusable, or there are too many points; nothing was stored then.
         """
-        return self._submitter.submit_all(task, sweep_of(axes), MAX_LIMIT)
+        return self.submitter.submit_all(task, sweep_of(axes), MAX_LIMIT)
 
 
 class AioSubmitVerbs(AioSubmits, Listed):
     """The submitting verbs as coroutines, of `kit.aio` and of its `options(...)`; see `SubmitVerbs`."""
 
     def __init__(self, submitter: Any) -> None:
-        self._submitter = submitter
+        self.submitter = submitter
 
     @takes(SubmitOptions)
     def options(self, /, **options: Unpack[SubmitOptions]) -> AioSubmitVerbs:
         """Return the submitting verbs with options: `await kit.aio.options(queue="gpu").submit(len, "abc")`."""
-        return AioSubmitVerbs(self._submitter.with_options(options))
+        return AioSubmitVerbs(self.submitter.with_options(options))
 
     def __repr__(self) -> str:
-        return self._submitter.told(".aio")
+        return self.submitter.told(".aio")
 
     @overload
     async def submit(self, task: type[Task] | str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...
@@ -130,7 +130,7 @@ class AioSubmitVerbs(AioSubmits, Listed):
     async def submit(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
     async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job[Any]:
         """Submit a task, any other callable, or a task by name; returns a live `Job`. See `Kit.submit`."""
-        return await self._submitter.submit_async(task, args, kwargs)
+        return await self.submitter.submit_async(task, args, kwargs)
 
     @overload
     async def map(
@@ -154,7 +154,7 @@ class AioSubmitVerbs(AioSubmits, Listed):
         self, task: Callable[..., Any] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None, name: str = ""
     ) -> Batch[Any]:
         """Submit a task once for each item, in bulk; returns a live `Batch`. See `Kit.map`."""
-        return await asyncio.to_thread(self._submitter.submit_all, task, Sweep(items, stop_when=stop_when, name=name))
+        return await asyncio.to_thread(self.submitter.submit_all, task, Sweep(items, stop_when=stop_when, name=name))
 
     @overload
     async def sweep(self, task: type[Task] | str, /, **axes: Any) -> Batch[Any]: ...
@@ -164,7 +164,7 @@ class AioSubmitVerbs(AioSubmits, Listed):
     async def sweep(self, task: Callable[..., R], /, **axes: Any) -> Batch[R]: ...
     async def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch[Any]:
         """Submit a task once for each combination of the axes' values; returns a live `Batch`. See `Kit.sweep`."""
-        return await asyncio.to_thread(self._submitter.submit_all, task, sweep_of(axes), MAX_LIMIT)
+        return await asyncio.to_thread(self.submitter.submit_all, task, sweep_of(axes), MAX_LIMIT)
 
 
 #: Names of the submitting verbs of a kit, and of those of `kit.aio`.

@@ -36,39 +36,40 @@ _ROWS = 60
 class Table(Shown):
     """Base of lists and dicts that print as a table.
 
-    `_columns` are those that it has; of `_rare` ones only those in which an item has something. `_empty` is what it
+    `COLUMNS` are those that it has; of `_rare` ones only those in which an item has something. `EMPTY` is what it
     says without items.
     """
 
-    _columns: ClassVar[Columns] = {}
+    _internal = frozenset({"COLUMNS", "EMPTY", "cells", "columns_for", "notes"})
+    COLUMNS: ClassVar[Columns] = {}
     _rare: ClassVar[frozenset[str]] = frozenset()
-    _empty: ClassVar[str] = ""
+    EMPTY: ClassVar[str] = ""
 
     def _items(self) -> Sequence[Any]:
         """Return what has a row each."""
         return list(self)  # type: ignore[call-overload, no-any-return]  # a subclass is a list too
 
-    def _notes(self) -> list[str]:
+    def notes(self) -> list[str]:
         """Return lines above the table."""
         return []
 
-    def _columns_for(self, items: Sequence[Any]) -> Columns:
+    def columns_for(self, items: Sequence[Any]) -> Columns:
         """Return the columns of a table of these items."""
-        is_used = {name: any(map(cell, items)) for name, cell in self._columns.items() if name in self._rare}
-        return {name: cell for name, cell in self._columns.items() if is_used.get(name, True)}
+        is_used = {name: any(map(cell, items)) for name, cell in self.COLUMNS.items() if name in self._rare}
+        return {name: cell for name, cell in self.COLUMNS.items() if is_used.get(name, True)}
 
-    def _cells(self, most: int) -> tuple[list[str], list[list[Cell]], int]:
+    def cells(self, most: int) -> tuple[list[str], list[list[Cell]], int]:
         """Return headings, the first `most` rows, and the number of the others."""
         items = self._items()
-        columns = self._columns_for(items)
+        columns = self.columns_for(items)
         return list(columns), [[cell(each) for cell in columns.values()] for each in items[:most]], len(items) - most
 
     def __repr__(self) -> str:
-        heads, rows, left = self._cells(_ROWS)
+        heads, rows, left = self.cells(_ROWS)
         lines = [[shortened(written(cell), _CELL) for cell in row] for row in rows]
-        table = ["  ".join(line).rstrip() for line in aligned([heads, *lines])] if rows else [self._empty]
+        table = ["  ".join(line).rstrip() for line in aligned([heads, *lines])] if rows else [self.EMPTY]
         more = [f"and {left:,} more"] if left > 0 else []
-        return "\n".join([*map(written, self._notes()), *table, *more])
+        return "\n".join([*map(written, self.notes()), *table, *more])
 
     def _cell(self) -> Any:
         return ui().TableDisplay(self)
@@ -97,7 +98,7 @@ def _gpus(worker: WorkerInfo) -> str:
 class WorkerTable(Table, list[WorkerInfo]):
     """Workers, also those that were lost in the last hour."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "Worker": lambda worker: worker.id,
         "Alive": _alive,
         "Busy": lambda worker: f"{worker.running}/{worker.slots}",
@@ -112,7 +113,7 @@ class WorkerTable(Table, list[WorkerInfo]):
         "Version": lambda worker: f"{worker.version} / {worker.python}",
     }
     _rare = frozenset({"In use", "GPUs", "Pool", "Engine"})
-    _empty = "No workers. `jobkit worker` starts one."
+    EMPTY = "No workers. `jobkit worker` starts one."
 
 
 # -- tasks, queues, totals ---------------------------------------------------------------------------------------------
@@ -126,12 +127,12 @@ def usage(spec: ParamSpec) -> str:
 class TaskTable(Table, dict[str, TaskInfo]):
     """Tasks by name."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "Task": lambda info: info.name,
         "Arguments": lambda info: " ".join(map(usage, info.params)),
         "Title": lambda info: info.title,
     }
-    _empty = "No tasks. `@jobkit.task` above a function makes one."
+    EMPTY = "No tasks. `@jobkit.task` above a function makes one."
 
     def _items(self) -> Sequence[Any]:
         return list(self.values())
@@ -140,12 +141,12 @@ class TaskTable(Table, dict[str, TaskInfo]):
 class QueueTable(Table, dict[str, dict[str, int]]):
     """Numbers of jobs and workers by queue."""
 
-    _empty = "No queues have been used yet."
+    EMPTY = "No queues have been used yet."
 
     def _items(self) -> Sequence[Any]:
         return list(self.items())
 
-    def _columns_for(self, items: Sequence[Any]) -> Columns:
+    def columns_for(self, items: Sequence[Any]) -> Columns:
         return queue_columns(items)
 
 
@@ -162,15 +163,15 @@ def _number(name: str, item: tuple[str, Mapping[str, Cell]]) -> Cell:
 class Stats(Table, dict[str, Any]):
     """Totals: jobs by state, workers, and a table of queues."""
 
-    _empty = QueueTable._empty
+    EMPTY = QueueTable.EMPTY
 
     def _items(self) -> Sequence[Any]:
         return list(self.get("queues", {}).items())
 
-    def _columns_for(self, items: Sequence[Any]) -> Columns:
+    def columns_for(self, items: Sequence[Any]) -> Columns:
         return queue_columns(items)
 
-    def _notes(self) -> list[str]:
+    def notes(self) -> list[str]:
         if not self.keys() >= {"jobs", "rejected", "refused", *Fleet.__struct_fields__}:
             return []  # the caller has taken some out
         jobs = ", ".join(f"{n:,} {state}" for state in map(str, JobState) if (n := self["jobs"].get(state)))
@@ -242,13 +243,13 @@ NO_BATCHES = "No batches. task.map(...) and task.sweep(...) make one."
 class Rules(Table, list[Rule]):
     """Limits that were set while the system runs."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "Limit of": lambda rule: rule.gate.replace(":", " ", 1),
         "Concurrency": lambda rule: rule.n or None,
         "Rate": lambda rule: rule.rate,
         "Running": lambda rule: rule.held,
     }
-    _empty = "No limits. `jobkit limit queue NAME --concurrency 2` adds one."
+    EMPTY = "No limits. `jobkit limits set --queue NAME --concurrency 2` adds one."
 
 
 # -- the audit trail ---------------------------------------------------------------------------------------------------
@@ -271,7 +272,7 @@ def _outcome(entry: AuditEntry) -> str:
 class AuditEntries(Table, list[AuditEntry]):
     """Actions of users, newest first."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "When": lambda entry: entry.at,
         "Who": lambda entry: entry.who or "unknown",
         "By": lambda entry: entry.via,
@@ -280,4 +281,4 @@ class AuditEntries(Table, list[AuditEntry]):
         "Outcome": _outcome,
         "Note": lambda entry: entry.note,
     }
-    _empty = "No actions yet."
+    EMPTY = "No actions yet."

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from msgspec.structs import replace
 from jobkit.attempts import read_preview
 from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
-from jobkit.client.tables import AuditEntries, QueueTable, Stats, WorkerTable
+from jobkit.client.tables import AuditEntries, QueueTable, Stats
 from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.features import modules
@@ -36,7 +35,7 @@ from jobkit.model import (
     StoreUnavailable,
     UnknownTask,
 )
-from jobkit.model.format import duration, local_time
+from jobkit.model.format import local_time
 from jobkit.model.made import MadeBy
 from jobkit.model.person import AuditEntry
 from jobkit.model.plain import now_ms, to_json
@@ -49,7 +48,7 @@ from jobkit.store.lines import Lines
 from jobkit.store.query import ASKING, Query, QueryPage, indexed
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
-from jobkit.store.values import Fleet, WorkerInfo
+from jobkit.store.values import Fleet
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry, unknown_task
@@ -61,9 +60,6 @@ T = TypeVar("T")
 #: Entries of the audit trail that wait, and seconds until the first and between the later attempts to write them.
 _WAITING, _FIRST_S, _LATER_S = 1_000, 0.5, 15.0
 
-
-#: Seconds between two looks at workers that end.
-_END_POLL_S = 0.5
 
 #: Ids that a message names.
 _NAMED = 5
@@ -241,11 +237,6 @@ class Verbs:
             return None if jobs is None else Counter(each for job in jobs for each in indexed(job, fields))
         return await self._index.tally(query, fields, for_s)
 
-    async def workers(self) -> WorkerTable:
-        """Return the workers, also those that were lost in the last hour."""
-        workers, _ = await self.store.workers_and_jobs()
-        return WorkerTable(workers)
-
     async def queues(self) -> QueueTable:
         """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
         return QueueTable(await self.store.queues())
@@ -395,68 +386,6 @@ class Verbs:
         checks.reason(reason)
         by = user_name() if by is None else by
         return await self.store.cancel(checks.job_ids(job_ids), reason, gently=at_checkpoint, by=by)
-
-    async def stop_workers(
-        self, *, host: str | None = None, queue: str | None = None, now: bool = False
-    ) -> list[WorkerInfo]:
-        """Request workers to end; return the requested ones at once.
-
-        Args:
-            host, queue: only those of that machine, only those that serve that queue.
-            now: give running jobs back, which costs them no attempt, instead of finishing them.
-        """
-        found = [
-            worker
-            for worker in await self.store.workers()
-            if worker.is_alive and host in (None, worker.host) and (queue is None or queue in worker.queues)
-        ]
-        if found:
-            await self.store.stop_workers([worker.id for worker in found], "now" if now else "drain")
-        return found
-
-    async def drain_workers(
-        self,
-        ids: Sequence[str] = (),
-        *,
-        queue: str | None = None,
-        host: str | None = None,
-        wait: bool = False,
-        within_s: float | None = None,
-    ) -> list[str]:
-        """Let workers finish their jobs, however long they take, and end; return their ids.
-
-        Args:
-            ids: of workers, or all that match the rest. queue, host: only those of it.
-            wait: return when they have ended. within_s: seconds until TimeoutError.
-
-        Raises:
-            InvalidParams: no live worker has such an id.
-        """
-        alive = [worker for worker in await self.store.workers() if worker.is_alive]
-        if unknown := [id for id in ids if id not in {worker.id for worker in alive}]:
-            raise InvalidParams(f"there is no live worker {unknown[0]!r}; `jobkit workers` lists them", "worker")
-        found = [
-            worker.id
-            for worker in alive
-            if (not ids or worker.id in ids)
-            and host in (None, worker.host)
-            and (queue is None or queue in worker.queues)
-        ]
-        if found:
-            await self.store.stop_workers(found, "retire")
-        if wait:
-            await self.await_end(found, within_s)
-        return found
-
-    async def await_end(self, ids: Sequence[str], within_s: float | None = None) -> None:
-        """Return when none of these workers lives any more. Raises TimeoutError after `within_s` seconds."""
-        deadline = None if within_s is None else time.monotonic() + within_s
-        while left := [worker for worker in await self.store.workers() if worker.is_alive and worker.id in ids]:
-            if deadline is not None and time.monotonic() > deadline:
-                jobs = sum(worker.running for worker in left)
-                still = f"{len(left)} of {len(ids)} workers have not ended within {duration(within_s)}"
-                raise TimeoutError(f"{still}; they run {jobs} jobs")
-            await asyncio.sleep(_END_POLL_S)
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         """Delete ended jobs with all they own; False for a job that is unknown or has not ended."""

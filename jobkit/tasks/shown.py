@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 
 class Listed:
-    """`dir()` and completion list the public names of an object, except those of jobkit's own code."""
+    """`dir()` and completion list the public names of an object, except `_internal` ones, for jobkit's own code."""
 
     _internal: ClassVar[frozenset[str]] = frozenset()
 
     def __dir__(self) -> list[str]:
-        return sorted(name for name in super().__dir__() if name[0] != "_" and name not in self._internal)
+        hidden = {name for kind in type(self).__mro__ for name in vars(kind).get("_internal", ())}
+        return sorted(name for name in super().__dir__() if name[0] != "_" and name not in hidden)
 
 
 class Shown(Listed):

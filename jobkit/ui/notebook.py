@@ -90,7 +90,7 @@ class CellDisplay:
         Raises JobkitError if the kit is closed.
         """
         if self.handle is not None:
-            self.handle._kit._connection.ensure_open()
+            self.handle.kit.connection.ensure_open()
         widget = self.live()
         widget.layout.flex = "1 1 340px"  # in a row, they share its width
         widget._view_count = 0  # from now on the browser counts its views
@@ -126,10 +126,10 @@ class CellDisplay:
         """Show a widget that becomes static at the end, in the two outputs of `handles` or in new ones."""
         output = _Output(self.outputs)
         if self.handle is not None:
-            self.handle._cards += (output.is_static,)
+            self.handle.cards += (output.is_static,)
 
         def end(model: Any) -> None:
-            if model is None and self.handle is not None and self.handle._kit.is_closed:  # before it was read
+            if model is None and self.handle is not None and self.handle.kit.is_closed:  # before it was read
                 model = self.model()
             if model is not None:
                 output.end(model)
@@ -218,20 +218,20 @@ class BatchDisplay(CellDisplay):
     def __init__(self, batch: Batch, *, is_list: bool = False, heading: str = "", shows: Any = None) -> None:
         self.batch, self.handle = batch, shows or batch
         self.is_list, self.heading = is_list, heading
-        self.text = heading or (repr(Jobs(batch._kit, batch)) if is_list else repr(self.handle))
+        self.text = heading or (repr(Jobs(batch.kit, batch)) if is_list else repr(self.handle))
         leader = self.leader()
         is_over = batch.is_terminal and (leader is None or leader.is_terminal)
-        self.is_empty, self.is_over = not len(batch) and leader is None, is_over or batch._kit.is_closed
+        self.is_empty, self.is_over = not len(batch) and leader is None, is_over or batch.kit.is_closed
 
     def leader(self) -> JobSnapshot | None:
         """Return the job that leads the batch, if one does and is kept."""
         with contextlib.suppress(JobkitError):
-            return self.batch._kit.snapshot(self.batch.id) if self.batch._spec.kind else None
+            return self.batch.kit.snapshot(self.batch.id) if self.batch.spec.kind else None
         return None
 
     def model(self) -> BatchModel:
         batch = self.batch
-        model = model_of(batch._spec, [job.snapshot for job in batch], self.leader(), self.is_list)
+        model = model_of(batch.spec, [job.snapshot for job in batch], self.leader(), self.is_list)
         if self.is_over:
             model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
             model.rule_problem = batch.rule_problem
@@ -240,8 +240,8 @@ class BatchDisplay(CellDisplay):
                     for i in wanting:
                         model.show(i, batch[i].preview())
                 if wanted := model.curves.wanting(model.snapshots):
-                    model.curves.learn(wanted, batch._kit.metric_lines(list(wanted)))
-                model.read_facts(batch._kit)
+                    model.curves.learn(wanted, batch.kit.metric_lines(list(wanted)))
+                model.read_facts(batch.kit)
             except JobkitError:
                 logger.debug("results of a batch could not be read for its card", exc_info=True)
         return model

@@ -231,7 +231,7 @@ class BatchWidget(LiveWidget):
 
     def control(self) -> Control:
         batch = self._batch
-        return BatchControl(Actions(batch._kit), self._deliver, batch, is_list=self._is_list, on_end=self._ended)
+        return BatchControl(Actions(batch.kit), self._deliver, batch, is_list=self._is_list, on_end=self._ended)
 
     def current(self) -> Mapping[str, str]:
         return {"table": dumps(self.shown.rows())}

@@ -70,7 +70,7 @@ logger = logging.getLogger("jobkit.worker")
 FAILED = 1
 #: Exit status of a worker that could not start: a task module that fails to import, a Redis that refuses us.
 CANNOT_START = 2
-#: After `jobkit stop`: its supervisor does not start it again.
+#: After `jobkit workers stop`: its supervisor does not start it again.
 STOPPED = 3
 
 
@@ -167,8 +167,12 @@ def run_worker(
 
 
 def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], None], logger: logging.Logger) -> int:
-    """Make a worker and let it serve, both with a new event loop; return the exit status: 0 after an orderly end, 3 if
-    `jobkit stop` asked for it, 1 if a part of it has failed, 2 if it could not start, 4 if this machine was revoked."""
+    """Make a worker and let it serve, both with a new event loop.
+
+    Returns:
+        The exit status: 0 after an orderly end, 1 if a part of it has failed, 2 if it could not start, 3 if
+        `jobkit workers stop` asked for it, 4 if this machine was revoked.
+    """
     raise_file_limit()
     loop = asyncio.new_event_loop()
     loop.set_default_executor(Threads(thread_name_prefix="asyncio"))

@@ -109,7 +109,7 @@ class JobWorker(arq.worker.Worker):
         gpus = GpuReader(int(info.resources.get("gpu", 0)))
         self._load = LoadSampler(runner.trees, gpus, settings.heartbeat)
         self._stop = ""  # one of `STOPS`
-        self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
+        self.was_asked_to_stop = False  #: by `jobkit workers stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive
         self._beside = [module.beside(self.store, self.codec, self.pause) for module in modules("beside")]
         self._revoked: StoreUnavailable | None = None
@@ -470,7 +470,7 @@ class JobWorker(arq.worker.Worker):
             self._take_request(renewal.stop)
 
     def _take_request(self, how: str) -> None:
-        """Of `jobkit stop`; it may come twice, and a gentle one does not take a hard one back."""
+        """Of `jobkit workers stop`; it may come twice, and a gentle one does not take a hard one back."""
         if how not in STOPS[1:]:
             logger.warning("an unknown request to stop is left out: %.100r", how)
             return

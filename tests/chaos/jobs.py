@@ -190,7 +190,7 @@ def search(path: str, name: str) -> str:
             study.wait()
             study.batch.wait()
             states = [*study.trials()["state"]]
-            info = kit.batch_info(study.id)
+            info = kit.batches.info(study.id)
             is_whole = states == 5 * ["complete"] and info.counts == {"succeeded": 5} and info.made == 5
     except BaseException:
         run.end("stopped")

@@ -47,7 +47,7 @@ def test_commands_go_on_and_doctor_counts_names_and_removes(terminal: Terminal, 
         client.zadd(f"{prefix}jobs", {b"\xff\xfe": 9e15, "nobody": 9e15})
         client.zadd(f"{prefix}state:running", {"nobody": 1})
 
-        for command in ("jobs", "stats", "queues", "failed list", "export", "prune"):
+        for command in ("jobs", "stats", "queues", "failures", "export", "prune"):
             done = terminal.run(*command.split(), **place)
             assert (done.returncode, "refused a command" in done.stderr) == (0, False), (command, done.stderr)
         shown = {job["id"] for job in json.loads(terminal.ok("jobs", "--json", **place))}

@@ -146,8 +146,8 @@ def test_changes_of_schedules_and_limits_are_in_the_audit_trail(kit: jobkit.Kit)
     assert cli("schedule", "count_words", "--every", "3600", "--name", "hourly").exit_code == 0
     for command in ("pause", "resume", "run", "remove"):
         assert cli("schedules", command, "hourly").exit_code == 0
-    for options in (["--concurrency", "2"], ["--off"]):
-        assert cli("limit", "queue", "gpu", *options).exit_code == 0
+    for command in (["set", "--concurrency", "2"], ["remove"]):
+        assert cli("limits", *command, "--queue", "gpu").exit_code == 0
 
     assert [(entry["action"], entry["targets"]) for entry in reversed(told())] == [
         ("add_schedule", ["count_words"]),

@@ -417,7 +417,7 @@ def test_down_releases_a_running_job_and_the_next_start_runs_it_again(fresh: Ter
 
 
 def test_stop_without_a_worker_is_reported(terminal: Terminal) -> None:
-    ended = terminal.run("stop", "--queue", "gpu")
+    ended = terminal.run("workers", "stop", "--queue", "gpu")
 
     assert ended.returncode == 1
     assert "No live worker for queue 'gpu'." in ended.stderr
@@ -426,13 +426,13 @@ def test_stop_without_a_worker_is_reported(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ((), 2, "give ids of workers, --queue or --host; `jobkit stop` ends all workers"),
+        ((), 2, "give ids of workers, --queue or --host; `jobkit workers stop` ends all workers"),
         (("w1",), 2, "there is no live worker 'w1'; `jobkit workers` lists them"),
         (("--queue", "gpu"), 1, "No live worker."),
     ],
 )
 def test_drain_without_a_worker_is_reported(terminal: Terminal, words: tuple[str, ...], status: int, said: str) -> None:
-    ended = terminal.run("drain", *words)
+    ended = terminal.run("workers", "drain", *words)
 
     assert (ended.returncode, said in ended.stderr) == (status, True)
 

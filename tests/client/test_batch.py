@@ -177,9 +177,9 @@ def test_a_batch_may_stop_at_the_first_failure_and_survives_a_rule_that_raises(
     for batch in (failing, raising, asking):
         assert batch.wait(60)
     assert failing.stopped_by is failing[0]
-    wait_until(lambda: kit.batch_info(raising.id).rule == "failed: KeyError: 1", what="the batch to tell of its rule")
-    assert kit.batch(raising.id).rule_problem == "KeyError: 1"
-    assert cells(kit.batch_info(raising.id))["note"] == "its stop rule failed; 3 succeeded"
+    wait_until(lambda: kit.batches.info(raising.id).rule == "failed: KeyError: 1", what="the batch to tell of its rule")
+    assert kit.batches.get(raising.id).rule_problem == "KeyError: 1"
+    assert cells(kit.batches.info(raising.id))["note"] == "its stop rule failed; 3 succeeded"
     assert asking.rule_problem == failing.rule_problem == ""
     assert raising.counts == {"succeeded": 3}
     assert asking.counts == {"failed": 1, "succeeded": 1}

@@ -46,14 +46,14 @@ def test_the_first_characters_of_an_id_find_the_only_job_or_batch_that_has_them(
     batch = kit.map(len, ["a", "b"])
 
     assert kit.get("abcd1") is jobs[1]
-    assert kit.batch(batch.id[:8]).id == batch.id
+    assert kit.batches.get(batch.id[:8]).id == batch.id
     with pytest.raises(jobkit.InvalidParams, match=r"several ids begin with 'abcd': .*; give a longer prefix"):
         kit.get("abcd")
     for missing in ("abc", "abcd2", "abcd000000000003", "nonsense"):
         with pytest.raises(jobkit.JobNotFound, match=f"no job '{missing}' is kept here"):
             kit.get(missing)
     with pytest.raises(jobkit.JobNotFound, match="no batch 'abcd1' is kept here"):
-        kit.batch("abcd1")
+        kit.batches.get("abcd1")
 
 
 def test_one_kit_has_one_handle_for_a_job(kit: Kit) -> None:
@@ -67,13 +67,13 @@ def test_threads_that_find_a_job_at_once_have_one_handle(
 ) -> None:
     with jobkit.connect(**place) as other:
         job = other.options(delay=1000).submit(len, "abc")
-        make, both = kit._connection.live._make, threading.Barrier(2)
+        make, both = kit.connection.live._make, threading.Barrier(2)
 
         def make_at_once(snapshot: JobSnapshot) -> jobkit.Job:
             both.wait(20)
             return make(snapshot)
 
-        monkeypatch.setattr(kit._connection.live, "_make", make_at_once)
+        monkeypatch.setattr(kit.connection.live, "_make", make_at_once)
         with ThreadPoolExecutor(2) as pool:
             first, second = pool.map(kit.get, [job.id] * 2)
 
@@ -84,7 +84,7 @@ def test_threads_that_find_a_job_at_once_have_one_handle(
 def test_a_job_that_another_thread_finds_during_its_submit_moves(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, is_kept: bool
 ) -> None:
-    run, found = kit._connection.run_here, []
+    run, found = kit.connection.run_here, []
 
     def find_and_run(job_ids: list[str], *more: Any) -> None:
         other = kit.get(job_ids[0])
@@ -92,7 +92,7 @@ def test_a_job_that_another_thread_finds_during_its_submit_moves(
         assert other.wait(60)
         found.extend([other] * is_kept)
 
-    monkeypatch.setattr(kit._connection, "run_here", find_and_run)
+    monkeypatch.setattr(kit.connection, "run_here", find_and_run)
     job = kit.submit(len, "abc")
 
     assert job.wait(60)
@@ -152,7 +152,7 @@ def test_callbacks_of_a_vanished_job_find_it_ended(queued: Kit) -> None:
         seen.append(job)
 
     job.when_done(look)
-    job._vanish("it was removed")
+    job.vanish("it was removed")
 
     assert seen == [job]
     queued.cancel(job.id)  # the handle has been given up, the job has not

@@ -49,7 +49,7 @@ def test_a_handle_says_the_same_with_all_its_words_while_a_watcher_is_slow(kit: 
 
 def test_handles_are_made_while_others_are_read(kit: Kit) -> None:
     job = kit.submit(jobs.count_up, 1)
-    handles: LiveJobs = kit._connection.live
+    handles: LiveJobs = kit.connection.live
     snapshot, errors, made = replace(job.snapshot, state=jobkit.JobState.SUCCEEDED), [], []
     interval = sys.getswitchinterval()
 

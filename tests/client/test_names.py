@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import jobkit
+from jobkit.client.forms import Noun
 from jobkit.client.kit import Kit
 
 #: Modules of what users have no use for.
@@ -71,6 +72,13 @@ def test_dir_lists_what_users_type(objects: dict[str, Any]) -> None:
     for name in ("submit", "get"):
         assert callable(getattr(kit.aio, name))
     assert all(map(inspect.iscoroutinefunction, (kit.aio.submit, kit.aio.map, kit.aio.sweep)))  # as callbacks
+
+
+def test_a_kit_has_at_most_40_names_beside_its_nouns(kit: Kit) -> None:
+    nouns = [name for name in dir(kit) if isinstance(getattr(kit, name), Noun)]
+
+    assert {"batches", "queues", "schedules", "tasks", "workers"} <= set(nouns)
+    assert len(dir(kit)) - len(nouns) <= 40
 
 
 def test_text_says_what_an_object_is(objects: dict[str, Any]) -> None:

@@ -20,14 +20,14 @@ def stored(kit: Kit) -> Callable[[], list[int]]:
     """Function that returns the sizes of all contents that are stored for jobs."""
 
     def sizes() -> list[int]:
-        store = kit._connection.store
+        store = kit.connection.store
 
         async def read() -> list[int]:
             keys = [key async for key in store.redis.scan_iter(f"{store.prefix}blob:*")]
             found = [await store.redis.get(key) for key in keys]
             return sorted(int(raw.split()[1]) if raw[:1] == b"f" else len(raw) - 1 for raw in found)
 
-        return kit._connection.call(read)
+        return kit.connection.call(read)
 
     return sizes
 
@@ -109,13 +109,13 @@ def test_a_schedule_stores_a_content_again_that_went_with_its_last_user(
 
 def test_threads_that_submit_the_same_content_upload_it_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     uploads: list[str] = []
-    put = kit._connection.store.blobs.put
+    put = kit.connection.store.blobs.put
 
     async def counted(name: str, stored: bytes) -> bool:
         uploads.append(name)
         return await put(name, stored)
 
-    monkeypatch.setattr(kit._connection.store.blobs, "put", counted)
+    monkeypatch.setattr(kit.connection.store.blobs, "put", counted)
     data = bytes(2 * MB)
     threads = [threading.Thread(target=kit.submit, args=(len, data)) for _ in range(5)]
     for thread in threads:
@@ -167,7 +167,7 @@ def test_a_kit_travels_and_connects_again(kit: Kit) -> None:
     assert value == 32
     assert list(kit.get(inner).tags) == ["inner"]
     assert kit.submit(lambda given: given.settings.namespace, kit).result(60)
-    prepared = kit._submitter.prepared(lambda given: given, ("jobkit.client.kit travelled_kit",), {})
+    prepared = kit.submitter.prepared(lambda given: given, ("jobkit.client.kit travelled_kit",), {})
     _, body = kit.verbs.codec.verify(prepared.payload, Subject("args", prepared.spec.id, prepared.spec.task))
     assert not read_head(body).has_kit
 

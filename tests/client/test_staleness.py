@@ -128,7 +128,7 @@ def test_the_handle_of_a_job_that_is_gone_without_an_event_learns_of_it(
     monkeypatch.setattr(live, "UNTOLD_REFRESH_S", 0.5)
     with jobkit.connect(**place) as kit:
         job = kit.options(delay=1000).submit(len, "abc")
-        wait_until(lambda: kit._connection.live._newest not in ("", "0-0"), what="a first look")
+        wait_until(lambda: kit.connection.live._newest not in ("", "0-0"), what="a first look")
         with redis.Redis.from_url(server.url) as client:
             client.delete(f"jk:{place['namespace']}:job:{job.id}")
 

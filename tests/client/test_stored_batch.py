@@ -29,7 +29,7 @@ def test_a_batch_is_found_again_with_its_name_axes_and_values(kit: Kit) -> None:
     made = kit.sweep(area, a=[1, 2], b=[3, 4], name="areas")
     made.wait(60)
 
-    found = kit.batch(made.id)
+    found = kit.batches.get(made.id)
 
     assert (found.id, found.name, found.axes, found.owner) == (made.id, "areas", ("a", "b"), made[0].owner)
     assert found.values() == [3, 4, 6, 8]
@@ -46,14 +46,14 @@ def test_a_name_finds_its_newest_batch(kit: Kit) -> None:
     older, newer = (kit.map(len, ["a"], name="two of a name") for _ in range(2))
     older.wait(60), newer.wait(60)
 
-    assert kit.batch("two of a name").id == newer.id
+    assert kit.batches.get("two of a name").id == newer.id
     with pytest.raises(jobkit.JobNotFound, match="no such name"):
-        kit.batch("no such name")
+        kit.batches.get("no such name")
 
 
 def test_a_found_batch_moves_with_its_jobs(queued: Kit) -> None:
     made = queued.options(delay=600).map(len, ["a", "b", "c"])
-    found = queued.batch(made.id)
+    found = queued.batches.get(made.id)
     assert found.counts == {"scheduled": 3}
 
     made[0].cancel()
@@ -65,14 +65,14 @@ def test_a_found_batch_moves_with_its_jobs(queued: Kit) -> None:
 def test_a_found_batch_has_the_jobs_that_replace_its_failed_ones(kit: Kit) -> None:
     made = kit.map(int, ["1", "x"])
     made.wait(60)
-    found = kit.batch(made.id)
+    found = kit.batches.get(made.id)
 
     again = made[1].retry()
 
     wait_until(lambda: [job.id for job in found] == [made[0].id, again.id])
     again.wait(60)
-    assert kit.batch_info(made.id).counts == {"succeeded": 1, "failed": 1}
-    assert kit.batch(made.id)[1].id == again.id
+    assert kit.batches.info(made.id).counts == {"succeeded": 1, "failed": 1}
+    assert kit.batches.get(made.id)[1].id == again.id
 
 
 def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(
@@ -90,7 +90,7 @@ def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(
     with jobkit.connect(**place) as other:
         made = other.map(waits, [(n, str(go)) for n in range(30)], stop_when=lambda job: job.result() == 0)
 
-    found = queued.batch(made.id)
+    found = queued.batches.get(made.id)
     assert found.wait(60)
     assert found.stopped_by is not None
     assert found.stopped_by.result() == 0
@@ -103,8 +103,8 @@ def test_a_rule_that_holds_when_all_jobs_have_ended_has_stopped_nothing(kit: Kit
     made.stop_when(lambda job: job.result() == 2)
     jobkit.wait(kit.jobs(task="apply_rule"), 60)  # of sync:// there is none: the rule has been applied here
 
-    info = kit.batch_info(made.id)
-    assert (made.stopped_by, kit.batch(made.id).stopped_by) == (None, None)
+    info = kit.batches.info(made.id)
+    assert (made.stopped_by, kit.batches.get(made.id).stopped_by) == (None, None)
     assert (info.is_stopped, info.stopped_by, cells(info)["note"]) == (False, "", "2 succeeded")
 
 
@@ -112,18 +112,18 @@ def test_a_rule_can_be_given_later_and_counts(kit: Kit) -> None:
     made = kit.map(int, ["1", "x", "y", *["2"] * 40])
     made.stop_when("2 failed")
     assert made.wait(60)
-    info = kit.batch_info(made.id)
+    info = kit.batches.info(made.id)
     assert info.rule == "stops when 2 jobs have failed"
     assert info.is_stopped == ("cancelled" in info.counts)  # of sync:// all had ended
-    assert kit.delete_batch(made.id) == 43
+    assert kit.batches.delete(made.id) == 43
     assert kit.batches() == []
 
 
 def test_a_batch_that_is_not_kept_is_named(kit: Kit) -> None:
     with pytest.raises(jobkit.JobNotFound, match="no batch 'nothing' is kept here"):
-        kit.batch("nothing")
+        kit.batches.get("nothing")
     with pytest.raises(jobkit.InvalidParams, match="batch_id must be text"):
-        kit.batch(3)  # type: ignore[arg-type]
+        kit.batches.get(3)  # type: ignore[arg-type]
     with pytest.raises(jobkit.InvalidParams, match="name must be one line"):
         kit.map(len, ["a"], name="two\nlines")
     with pytest.raises(jobkit.InvalidParams, match="name must be text"):
@@ -134,12 +134,12 @@ def test_a_batch_that_is_not_kept_is_named(kit: Kit) -> None:
 def test_a_batch_is_cancelled_and_retried_without_its_handles(kit: Kit) -> None:
     made = kit.options(delay=0 if kit.settings.scheme == "sync" else 600).map(int, ["x", "y"])
     if kit.settings.scheme == "sync":
-        assert kit.cancel_batch(made.id) == 0
-        assert len(kit.retry_batch(made.id).jobs) == 2
+        assert kit.batches.cancel(made.id) == 0
+        assert len(kit.batches.retry(made.id).jobs) == 2
     else:
-        assert kit.cancel_batch(made.id, "enough") == 2
-        assert kit.batch_info(made.id).counts == {"cancelled": 2}
-        assert kit.retry_batch(made.id).jobs == {}
+        assert kit.batches.cancel(made.id, "enough") == 2
+        assert kit.batches.info(made.id).counts == {"cancelled": 2}
+        assert kit.batches.retry(made.id).jobs == {}
 
 
 def test_jobs_that_join_a_batch_while_it_is_read_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_jobs_that_join_a_batch_while_it_is_read_are_found(monkeypatch: pytest.M
 
     monkeypatch.setattr(store, "snapshots", read)
 
-    batch = stage.kit.batch("b1")
+    batch = stage.kit.batches.get("b1")
 
     wait_until(lambda: [job.id for job in batch] == ["j0", "j1", "j2"], what="the further jobs")
     stage.close()
@@ -168,7 +168,7 @@ def test_jobs_that_join_a_batch_while_it_is_read_are_found(monkeypatch: pytest.M
 def test_progress_of_a_found_batch_moves_without_a_look_at_its_jobs() -> None:
     stage = Stage()
     batch_id, job, _ = stage.batch({"n": 1}, {"n": 2})
-    found = stage.kit.batch(batch_id)
+    found = stage.kit.batches.get(batch_id)
 
     stage.start(job)
     stage.progress(job, 1, 4)
@@ -200,5 +200,5 @@ def test_a_rule_is_applied_to_jobs_that_come_after_all_known_ones_have_ended() -
         assert found.result(30) == "j2"
     assert sorted(judged) == ["j0", "j1", "j2"]
     submit(3)
-    assert stage.kit.batch_info("b1").counts == {"succeeded": 3, "cancelled": 1}
+    assert stage.kit.batches.info("b1").counts == {"succeeded": 3, "cancelled": 1}
     stage.close()

@@ -74,7 +74,7 @@ def test_limits_failures_and_pools_are_tables_too(kit: Kit) -> None:
     assert limit == ["queue", "gpu", "2", "0"]
     assert failure[1] == "open"
     assert failure[-4:] == ["ValueError:", "no", "such", "thing"]
-    assert repr(kit.pools()) == "No pools. `jobkit pool add NAME --on ENGINE --max N` adds one."
+    assert repr(kit.pools()) == "No pools. `jobkit pools add NAME --on ENGINE --max N` adds one."
 
 
 async def test_coroutines_give_the_same_tables(kit: Kit) -> None:
@@ -133,7 +133,7 @@ def test_long_tables_are_cut_and_say_so() -> None:
 
 def test_a_long_table_makes_only_the_rows_that_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(WorkerTable, "_columns", {"Worker": lambda worker: made.append(worker) or "w"})
+    monkeypatch.setattr(WorkerTable, "COLUMNS", {"Worker": lambda worker: made.append(worker) or "w"})
 
     repr(WorkerTable(WorkerInfo(f"w{n}") for n in range(1000)))
 

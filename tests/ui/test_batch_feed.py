@@ -76,7 +76,7 @@ def test_a_batch_says_that_its_stop_rule_failed_while_its_jobs_go_on_and_at_thei
     batch, job = stage.batch({"n": 1})
     stage.start(job)
     told: dict[str, str] = {}
-    control = BatchControl(Actions(stage.kit), lambda whole, _: told.update(whole), stage.kit.batch(batch))
+    control = BatchControl(Actions(stage.kit), lambda whole, _: told.update(whole), stage.kit.batches.get(batch))
 
     background.call(stage.store.batches.set_rule(batch, f"{RULE_FAILED}TypeError: no dict", ""))
     wait_until(lambda: "Its stop rule failed: TypeError: no dict" in told.get("head", ""), what="the alert")

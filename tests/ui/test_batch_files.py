@@ -18,9 +18,9 @@ from tests.ui.stage import Stage
 
 
 def told_of(batch: Batch, what: str) -> dict[str, str]:
-    model = BatchModel([job.snapshot for job in batch], axes=batch.axes, spec=batch._spec)
+    model = BatchModel([job.snapshot for job in batch], axes=batch.axes, spec=batch.spec)
     for i in model.wanting():
-        model.show(i, batch._kit.preview(batch[i].id))
+        model.show(i, batch.kit.preview(batch[i].id))
     told: dict[str, str] = json.loads(answer(batch, model, what, "n1"))
     return told
 

@@ -80,7 +80,7 @@ def test_a_batch_says_in_one_line_why_its_jobs_wait_and_copies_its_id(
     batch_id, first, *_ = stage.batch(*({"n": n} for n in range(3)))
     stage.start(first)
     stage.beat(slots=1)
-    page = window.open(serve(lambda: BatchCard(stage.kit.batch(batch_id))), width=390, height=700)
+    page = window.open(serve(lambda: BatchCard(stage.kit.batches.get(batch_id))), width=390, height=700)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
 
     line, words = page.locator(".jk-batch .meta"), "2 wait for a free slot: the one slot is busy"

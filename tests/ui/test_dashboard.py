@@ -26,6 +26,7 @@ def test_a_card_that_leads_to_a_page_stays_open_beside_a_form_that_it_does_not_c
     card: Any = page._drawer[1]
     wait_until(lambda: '"failed"' in card.snapshot, what="the card")
 
-    card.request = json.dumps({"action": "turn", "to": slug, "covers": covers, "n": "1"})
+    with card.changing():  # as a message of a browser does
+        card.request = json.dumps({"action": "turn", "to": slug, "covers": covers, "n": "1"})
 
     assert (page.page, page.job) == (slug, job if is_open else "")

@@ -169,7 +169,7 @@ def test_a_sweep_submits_each_combination_and_leads_to_its_batch(stage: Stage, p
     assert {job.spec.params["lr"] for job in found} == {0.5}
     (batch_id,) = {job.spec.batch for job in found}
     assert f"page=batch&id={batch_id}" in page.url
-    assert stage.kit.batch_info(batch_id).spec.axes == ("n", "method")
+    assert stage.kit.batches.info(batch_id).spec.axes == ("n", "method")
     page.click("nav >> text=Jobs")
     page.wait_for_selector(".jk-table .row.batch")
     assert page.locator(".jk-table .rows > .row").count() == 1

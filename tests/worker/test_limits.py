@@ -140,7 +140,7 @@ def test_code_waits_for_a_worker_of_its_python_and_no_other_fails_it(bench: Benc
     assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
 
     sentence = "waits for a worker with Python {}.{}".format(*sys.version_info)
-    connection = bench.kit._connection
+    connection = bench.kit.connection
     [why, *_] = connection.call(waits_for, connection.store, connection.codec, [typed[0].id])
     assert why == sentence
     assert {job.state for job in typed} == {"queued"}

@@ -71,7 +71,7 @@ def test_a_killed_worker_is_resumed_from_s3_and_the_archive_there_is_whole(bench
         found = kit.archive("task:count")
         assert list(found.index) == [job.id]
 
-        folder = kit._connection.call(kit.verbs.store.folder, job.id)
+        folder = kit.connection.call(kit.verbs.store.folder, job.id)
         kit.delete([job.id])
         wait_until(lambda: not place_of(PLACES["results"]).names(folder), what="the files to go")
         assert kit.archive.reopen([job.id]) == {job.id: ""}

@@ -170,7 +170,7 @@ def test_stop_lets_jobs_finish_and_the_worker_is_not_restarted(bench: Bench) -> 
     job = bench.kit.submit(jobs.work, bench.file(), 1.0)
     bench.started()
 
-    asked = bench.kit.stop_workers()
+    asked = bench.kit.workers.stop()
 
     assert len(asked) == 3
     assert (lone.wait(60), several.wait(60)) == (0, 0)
@@ -183,13 +183,13 @@ def test_stop_may_apply_to_one_queue_and_release_jobs_now(bench: Bench) -> None:
     job = bench.kit.options(queue="other").submit(jobs.work, bench.file(), 60.0)
     bench.started()
 
-    (asked,) = bench.kit.stop_workers(queue="other", now=True)
+    (asked,) = bench.kit.workers.stop(queue="other", now=True)
 
     assert (asked.pid, stopped.wait(60)) == (stopped.pid, 0)
     wait_until(lambda: job.state == "queued", what="the job to be back")
     assert (job.snapshot.releases, job.snapshot.losses) == (1, 0)
     assert bench.alive() == [kept.pid]
-    assert bench.kit.stop_workers(host="nowhere") == []
+    assert bench.kit.workers.stop(host="nowhere") == []
     job.cancel()
 
 

@@ -39,7 +39,7 @@ class ArchiveVerbs:
     """Service of the verbs of `Archive`."""
 
     def __init__(self, kit: Any) -> None:
-        self._connection: Connection = kit._connection
+        self._connection: Connection = kit.connection
 
     def _reader(self) -> ArchiveReader:
         return self._connection.verbs.older.reader  # type: ignore[no-any-return]
@@ -125,8 +125,8 @@ class Archive(Noun):
 
     _SERVICE = ArchiveVerbs
 
-    __call__ = in_thread("_verbs", ArchiveVerbs.list)
-    reopen = in_thread("_verbs", ArchiveVerbs.reopen)
+    __call__ = in_thread("verbs", ArchiveVerbs.list)
+    reopen = in_thread("verbs", ArchiveVerbs.reopen)
 
 
 def _frame(table: Any) -> pd.DataFrame:

@@ -240,7 +240,7 @@ class Worker(JobWorker):
             self.on_stop(signal.Signals(signum))
 
     def _take_request(self, how: str) -> None:
-        """`jobkit stop` lets jobs finish, whatever a signal does."""
+        """`jobkit workers stop` lets jobs finish, whatever a signal does."""
         self.settings = replace(self.settings, drain=self._drain_s)
         super()._take_request(how)
 

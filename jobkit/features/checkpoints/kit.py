@@ -32,4 +32,4 @@ def checkpoints(connection: Connection, job_id: str) -> list[Checkpoint]:
 class KitCheckpoints:
     """The verb about checkpoints that the kit itself has."""
 
-    checkpoints = in_thread("_connection", checkpoints)
+    checkpoints = in_thread("connection", checkpoints)

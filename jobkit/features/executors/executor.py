@@ -87,7 +87,7 @@ class JobFuture(Future[T]):
         """Cancel the job if it has not started; returns whether it is cancelled."""
         if not super().cancel():
             return False
-        self._begin()
+        self.begin()
         return True
 
     def result(self, timeout: checks.Timeout = None) -> T:
@@ -124,21 +124,21 @@ class JobFuture(Future[T]):
             super().add_done_callback(lambda _: awaited.__exit__(None, None, None) and None)
         super().add_done_callback(fn)
 
-    def _observe(self, _: JobSnapshot, after: JobSnapshot) -> None:
+    def observe(self, _: JobSnapshot, after: JobSnapshot) -> None:
         if after.state is JobState.RUNNING:
-            self._begin()
+            self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Leave the state "pending", once."""
         if self._begun.acquire(blocking=False) and not self.set_running_or_notify_cancel():
             self._withdraw(self)
 
-    def _end(self, ended: Future[None]) -> None:
+    def end(self, ended: Future[None]) -> None:
         """Take the outcome of the ended job. Unpickles, and calls the future's callbacks."""
         job = self.job
         if job.snapshot.state is JobState.CANCELLED and not job.snapshot.attempt:
             self.cancel()  # by another way than this future
-        self._begin()
+        self.begin()
         if self.cancelled():
             return
         try:
@@ -271,7 +271,7 @@ class JobExecutor(Executor):
     def _submit_each(self, fn: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[JobFuture[Any]]:
         """Submit many calls in bulk."""
         jobs = self._bound.submit_each(fn, calls)
-        jobs[0].kit._connection.run_here([job.id for job in jobs])
+        jobs[0].kit.connection.run_here([job.id for job in jobs])
         return [self._follow(job) for job in jobs]
 
     def _values(
@@ -292,15 +292,15 @@ class JobExecutor(Executor):
         future = JobFuture(job, self._withdraw)
         with self._lock:
             self._futures.add(future)
-        if job.observe(future._observe).state is JobState.RUNNING:
-            future._begin()
-        job._ended.add_done_callback(partial(self._on_end, future))
+        if job.observe(future.observe).state is JobState.RUNNING:
+            future.begin()
+        job.ending.add_done_callback(partial(self._on_end, future))
         return future
 
     def _on_end(self, future: JobFuture[Any], ended: Future[None]) -> None:
         """Pass an end from jobkit's loop, which runs no code of users, to the executor's thread."""
         if future.job.snapshot.attempt:
-            future._begin()
+            future.begin()
         with self._lock:
             self._ended.append((future, ended))
             if self._thread is None:
@@ -316,7 +316,7 @@ class JobExecutor(Executor):
                     return
                 future, ended = self._ended.popleft()
             try:
-                future._end(ended)
+                future.end(ended)
             except Exception:
                 logger.exception("the outcome of job %s was not taken", future.job.id)
             self._discard(future)
@@ -335,7 +335,7 @@ class JobExecutor(Executor):
         with self._lock:
             self._unwanted.append(job.id)
             if self._cancelling is None:
-                self._cancelling = job.kit._connection.spawn(self._cancel_unwanted, job.kit.verbs)
+                self._cancelling = job.kit.connection.spawn(self._cancel_unwanted, job.kit.verbs)
 
     async def _cancel_unwanted(self, verbs: Verbs) -> None:
         while True:

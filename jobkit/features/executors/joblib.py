@@ -67,7 +67,7 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         isolation = options.get("isolation") or "process"
         kept = {name: value for name, value in _OPTIONS.items() if name != "reuse" or isolation == "process"}
         self._kit = kit or connect()
-        self._bound = self._kit._submitter.with_options({**kept, **options})
+        self._bound = self._kit.submitter.with_options({**kept, **options})
         self._executor: JobExecutor | None = None
         self._arrays: Arrays | None = None
         self._threads, self._most_calls = 0, sys.maxsize
@@ -187,7 +187,7 @@ class Arrays:
         self._most_bytes, self._mode = most_bytes, {"w+": "r+"}.get(mode or "", mode)
         self._folder: Path | None = None
         if self._store is not None and mode is not None:
-            base = kit._connection.call(kit.verbs.store.place)
+            base = kit.connection.call(kit.verbs.store.place)
             self._folder = self._store.place.local(f"{base}/{_FOLDER}/{secrets.token_hex(8)}")
         self._files: dict[int, tuple[weakref.ref[Any], str]] = {}  # by the id of the array while that lives
         self._before: dict[int, weakref.ref[Any]] = {}  # arrays of the last batch, likewise

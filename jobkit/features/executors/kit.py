@@ -11,7 +11,7 @@ from jobkit.tasks.options import SubmitOptions, takes
 class KitExecutors:
     """The verb that makes an executor."""
 
-    _submitter: Any
+    submitter: Any
 
     @takes(SubmitOptions)
     def executor(self, /, *, max_workers: int | None = None, **options: Unpack[SubmitOptions]) -> JobExecutor:
@@ -24,4 +24,4 @@ class KitExecutors:
         Raises:
             InvalidParams: an unknown option or an invalid value.
         """
-        return JobExecutor(self._submitter.with_options(options), max_workers)
+        return JobExecutor(self.submitter.with_options(options), max_workers)

@@ -13,6 +13,6 @@ from jobkit.feature import Feature
 FEATURE = Feature(
     name="failures",
     parts=frozenset({"store", "routes", "page", "card"}),
-    commands={"failed": "List, show, retry, delete, mute or resolve groups of failed jobs."},
+    commands={"failures": "List, show, retry, delete, mute or resolve groups of failed jobs."},
     scripts={"failures": ("error", "feed_page")},
 )

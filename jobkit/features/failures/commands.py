@@ -1,4 +1,4 @@
-"""`jobkit failed`: groups of failed jobs. List, show, retry, delete, mute, resolve."""
+"""`jobkit failures`: groups of failed jobs. List, show, retry, delete, mute, resolve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, add_deeds, age, as_json_option, limit_option, options, out, state_option
+from jobkit.cli import (
+    FAILED,
+    BadInput,
+    add_deeds,
+    age,
+    as_json_option,
+    limit_option,
+    noun_command,
+    options,
+    out,
+    state_option,
+)
 from jobkit.cli.queues import read_arguments
 from jobkit.features.failures.group import FailureGroup, GroupState, shared
 from jobkit.features.failures.kit import Failures
@@ -88,28 +99,23 @@ def _steps(word: str, total: int) -> Callable[[int], None]:
     return step
 
 
-@click.group()
-def failed() -> None:
-    """Failed jobs in groups: one task, the same error at the same place."""
-
-
-@failed.command(name="list")
+@noun_command
 @state_option(GroupState, "Only groups in this state.")
 @click.option("--task", "-t", metavar="NAME", help="Only groups of this task.")
 @click.option("--all", "-a", "everything", is_flag=True, help="Also muted and resolved groups.")
 @as_json_option
-def list_groups(states: tuple[str, ...], task: str | None, everything: bool, as_json: bool) -> None:
-    """List groups, the newest failure first."""
+def failures(states: tuple[str, ...], task: str | None, everything: bool, as_json: bool) -> None:
+    """List failed jobs in groups (one task, the same error at the same place), the newest failure first."""
     kit = jobkit.connect()
     found = kit.failures(states, task=task, limit=_LISTED)
     shown = [group for group in found if states or everything or group.state.needs_a_look]
-    out.listing(as_json, shown, found._columns, empty="No open failures.")
+    out.listing(as_json, shown, found.COLUMNS, empty="No open failures.")
     hidden = len(found) - len(shown)
     if hidden and not as_json:
         out.echo(f"{hidden} more {'is' if hidden == 1 else 'are'} muted or resolved: --all", err=True)
 
 
-@failed.command()
+@failures.command()
 @click.argument("which", metavar="GROUP_OR_ID")
 @limit_option(10, 1000, "its jobs")
 @as_json_option
@@ -151,7 +157,7 @@ def show(which: str, limit: int, as_json: bool) -> None:
     out.section("newest", (f"{job.id}  {out.ago(job.finished_at):<12} {brief(job)}" for job in jobs[:limit]))
 
 
-@failed.command()
+@failures.command()
 @selecting
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Change an argument; may be repeated.")
 @_dry
@@ -195,11 +201,11 @@ def _changes(kit: Kit, ids: Sequence[str], groups: Sequence[FailureGroup], pairs
     return kit.checked_changes(task, pairs, ids)
 
 
-@failed.command()
+@failures.command()
 @selecting
 @_dry
 @as_json_option
-def rm(dry_run: bool, as_json: bool, **choice: Any) -> int:
+def drop(dry_run: bool, as_json: bool, **choice: Any) -> int:
     """Delete failed jobs; a group is deleted with its last job."""
     kit = jobkit.connect()
     ids, groups = chosen(kit, **choice)
@@ -219,11 +225,11 @@ def rm(dry_run: bool, as_json: bool, **choice: Any) -> int:
 
 def _known(kit: Kit, name: str) -> str:
     if (group := find_group(kit, name)) is None:
-        raise JobNotFound(f"there is no group of failures {name!r}; `jobkit failed list --all` lists all")
+        raise JobNotFound(f"there is no group of failures {name!r}; `jobkit failures --all` lists all")
     return group.id
 
 
-add_deeds(failed, Failures, _known)
+add_deeds(failures, Failures, _known)
 
 
 def _would(ids: Sequence[str], done: str, as_json: bool) -> int:

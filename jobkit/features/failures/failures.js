@@ -40,7 +40,7 @@ class Failures extends FeedPage {
     this.n.empty.hidden = !isEmpty;
     if (!isEmpty || !isNew(this.n.empty, [state, others])) return;
     this.n.empty.replaceChildren(state === "open" ? icon("succeeded") : "", h("p", {class: "big", text: state === "open" && others.length ? "Nothing to look at" : big}), h("p", {text: small}),
-      others.length ? h("p", {text: others.join(", ")}) : "", h("p", null, "In a terminal: ", h("code", {text: "jobkit failed list"})));
+      others.length ? h("p", {text: others.join(", ")}) : "", h("p", null, "In a terminal: ", h("code", {text: "jobkit failures"})));
   }
 
   row(group) {

@@ -24,7 +24,7 @@ from jobkit.tasks.params import checked
 class FailureGroups(Table, list[FailureGroup]):
     """Groups of failures."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "Group": lambda group: group.id,
         "State": lambda group: str(group.state),
         "Jobs": lambda group: group.jobs,
@@ -34,15 +34,15 @@ class FailureGroups(Table, list[FailureGroup]):
         "Where": lambda group: group.where,
         "Error": lambda group: group.title,
     }
-    _empty = "No failures."
+    EMPTY = "No failures."
 
 
 class FailureVerbs:
     """Verbs about groups of failures. Every one may raise `StoreUnavailable`."""
 
     def __init__(self, kit: Any) -> None:
-        self._connection: Connection = kit._connection
-        self._repeater = kit._repeater
+        self._connection: Connection = kit.connection
+        self._repeater = kit.repeater
 
     @property
     def store(self) -> FailureStore:
@@ -175,14 +175,14 @@ class Failures(Noun):
     _SERVICE = FailureVerbs
     _internal = frozenset({"forget", "of_jobs", "snapshots"})
 
-    __call__ = on_loop("_verbs", FailureVerbs.list)
-    get = on_loop("_verbs", FailureVerbs.get)
-    jobs = stream("_verbs", FailureVerbs.jobs)
-    mute = on_loop("_verbs", FailureVerbs.mute)
-    resolve = on_loop("_verbs", FailureVerbs.resolve)
-    reopen = on_loop("_verbs", FailureVerbs.reopen)
-    retry = submitting("_verbs", FailureVerbs.retry)
-    drop = in_thread("_verbs", FailureVerbs.drop)
-    snapshots = on_loop("_verbs", FailureVerbs.snapshots)
-    of_jobs = on_loop("_verbs", FailureVerbs.of_jobs)
-    forget = on_loop("_verbs", FailureVerbs.forget)
+    __call__ = on_loop("verbs", FailureVerbs.list)
+    get = on_loop("verbs", FailureVerbs.get)
+    jobs = stream("verbs", FailureVerbs.jobs)
+    mute = on_loop("verbs", FailureVerbs.mute)
+    resolve = on_loop("verbs", FailureVerbs.resolve)
+    reopen = on_loop("verbs", FailureVerbs.reopen)
+    retry = submitting("verbs", FailureVerbs.retry)
+    drop = in_thread("verbs", FailureVerbs.drop)
+    snapshots = on_loop("verbs", FailureVerbs.snapshots)
+    of_jobs = on_loop("verbs", FailureVerbs.of_jobs)
+    forget = on_loop("verbs", FailureVerbs.forget)

@@ -52,8 +52,8 @@ class KitMetrics:
     """Verbs about metrics that the kit itself has."""
 
     metric_lines = on_loop("verbs.store", RedisStore.metrics)
-    metrics = in_thread("_connection", MetricVerbs.metrics)
-    metrics_of = in_thread("_connection", MetricVerbs.metrics_of)
+    metrics = in_thread("connection", MetricVerbs.metrics)
+    metrics_of = in_thread("connection", MetricVerbs.metrics_of)
 
 
 def _rows_of(lines: Sequence[bytes]) -> tuple[list[str], list[dict[str, Any]]]:

@@ -71,9 +71,9 @@ class JobExport:
     """
 
     def __init__(self, kit: Kit, *, has_files: bool = True) -> None:
-        self._call, self._verbs = kit._connection.call, kit.verbs
+        self._call, self._verbs = kit.connection.call, kit.verbs
         self._belongings = belongings_of(kit.verbs)
-        self._seal = _Seal(kit._connection.codec)
+        self._seal = _Seal(kit.connection.codec)
         self._most = float("inf") if has_files else -1.0
         self._known: set[str] = set()
         self._batches: dict[str, None] = {}
@@ -132,7 +132,7 @@ class JobImport:
 
     def __init__(self, kit: Kit, source: IO[bytes], *, waiting: bool = False) -> None:
         self._kit, self._has_waiting = kit, waiting
-        self._call, self._verbs, self._codec = kit._connection.call, kit.verbs, kit._connection.codec
+        self._call, self._verbs, self._codec = kit.connection.call, kit.verbs, kit.connection.codec
         self._belongings, self._source = belongings_of(kit.verbs), source
         self._next: Dump | ContentLine | None = None
         self._waiting: list[int] = []

@@ -24,12 +24,12 @@ def notebook(submits: Any, path: str | PathLike[str], /, **parameters: Any) -> J
     Raises:
         InvalidParams: the file is no notebook, or a parameter is unknown or refused; nothing was stored.
     """
-    return submits._submitter.submit_one(_checked(path, parameters), (), parameters)  # type: ignore[no-any-return]
+    return submits.submitter.submit_one(_checked(path, parameters), (), parameters)  # type: ignore[no-any-return]
 
 
 async def notebook_async(submits: Any, path: str | PathLike[str], /, **parameters: Any) -> Job[Any]:
     """Submit a notebook file; returns a live `Job`. See `Kit.notebook`."""
-    return await submits._submitter.submit_async(_checked(path, parameters), (), parameters)  # type: ignore[no-any-return]
+    return await submits.submitter.submit_async(_checked(path, parameters), (), parameters)  # type: ignore[no-any-return]
 
 
 def _checked(path: str | PathLike[str], parameters: dict[str, Any]) -> Notebook:

@@ -1,4 +1,4 @@
-"""`jobkit pool`: commands for pools of workers."""
+"""`jobkit pools`: commands for pools of workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import BadInput, add_deeds, as_json_option, given, out
+from jobkit.cli import BadInput, add_deeds, as_json_option, given, noun_command, out
 from jobkit.cli.worker import drained, wait_option
 from jobkit.features.pools.kit import PoolList, Pools
 from jobkit.features.pools.launcher import ENGINES
@@ -18,20 +18,23 @@ from jobkit.model.format import duration
 from jobkit.settings import Settings
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def pool(ctx: click.Context) -> None:
-    """Keep workers on an engine (ssh, Slurm, Dask, Ray, Kubernetes, this machine) while jobs wait.
+@noun_command
+@as_json_option
+def pools(as_json: bool) -> None:
+    """List pools, which keep workers on an engine (ssh, Slurm, Dask, Ray, Kubernetes, this machine) while jobs wait.
 
     \b
-    jobkit pool add gpu --on slurm --max 20 --idle 10m --resources gpu=1 partition=a100
-    jobkit pool list
+    jobkit pools add gpu --on slurm --max 20 --idle 10m --resources gpu=1 partition=a100
+    jobkit pools
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
+    infos = jobkit.connect().pools.infos()
+    out.listing(as_json, infos, PoolList.COLUMNS, empty=PoolList.EMPTY)
+    for info in infos if not as_json else ():
+        if info.sentence:
+            out.echo(f"{info.name}: {info.sentence}", err=True)
 
 
-@pool.command()
+@pools.command()
 @click.argument("name", required=False)
 @click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
 @click.option("--on", type=click.Choice([*ENGINES]), help="Engine that runs the workers.")
@@ -60,7 +63,7 @@ def add(name: str | None, options: Sequence[str], **common: Any) -> None:
     kit = jobkit.connect()
     names = [name] if name else list(kit.settings.pools)
     if not names:
-        raise BadInput("give a name: jobkit pool add NAME --on ENGINE --max N; [tool.jobkit.pools] has none")
+        raise BadInput("give a name: jobkit pools add NAME --on ENGINE --max N; [tool.jobkit.pools] has none")
     for each in names:
         table = {} if "on" in chosen else kit.settings.pools.get(each, {})
         values = {**table, **chosen}
@@ -73,18 +76,7 @@ def add(name: str | None, options: Sequence[str], **common: Any) -> None:
         out.note(kit, "add_pool", "pool", [each])
 
 
-@pool.command(name="list")
-@as_json_option
-def list_(as_json: bool = False) -> None:
-    """List pools."""
-    infos = jobkit.connect().pools.infos()
-    out.listing(as_json, infos, PoolList._columns, empty=PoolList._empty)
-    for info in infos if not as_json else ():
-        if info.sentence:
-            out.echo(f"{info.name}: {info.sentence}", err=True)
-
-
-@pool.command()
+@pools.command()
 @click.argument("name")
 @as_json_option
 def show(name: str, as_json: bool) -> None:
@@ -99,7 +91,7 @@ def show(name: str, as_json: bool) -> None:
             "now": f"{info.wanted} wanted, {info.pending} pending, {info.running} running",
             "fixed": ""
             if info.fixed is None
-            else f"{info.fixed} workers: `jobkit pool scale {info.name} auto` ends that",
+            else f"{info.fixed} workers: `jobkit pools scale {info.name} auto` ends that",
             "hours": f"{info.worker_hours:g} worker-hours",
             "autoscaler": info.manager,
             "options": ", ".join(f"{key}={value}" for key, value in info.spec.options.items()) if info.spec else "",
@@ -118,10 +110,10 @@ def show(name: str, as_json: bool) -> None:
     out.listing(False, info.units, columns, empty="No workers.")
 
 
-add_deeds(pool, Pools)
+add_deeds(pools, Pools)
 
 
-@pool.command()
+@pools.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--now", is_flag=True, help="Remove at once, also if the engine does not answer; jobs are given back.")
 def remove(names: tuple[str, ...], now: bool) -> None:
@@ -133,7 +125,7 @@ def remove(names: tuple[str, ...], now: bool) -> None:
         out.note(kit, "remove_pool", "pool", [each])
 
 
-@pool.command()
+@pools.command()
 @click.argument("name")
 @click.argument("n", metavar="N|auto")
 def scale(name: str, n: str) -> None:
@@ -146,7 +138,7 @@ def scale(name: str, n: str) -> None:
     out.note(kit, "scale_pool", "pool", [name])
 
 
-@pool.command()
+@pools.command()
 @click.argument("name")
 @wait_option
 def drain(name: str, is_waiting: bool) -> None:
@@ -156,7 +148,7 @@ def drain(name: str, is_waiting: bool) -> None:
     out.note(kit, "drain_pool", "pool", [name])
 
 
-@pool.command()
+@pools.command()
 def run() -> None:
     """Run the autoscaler in the foreground, for a service. Workers go on when it ends.
 

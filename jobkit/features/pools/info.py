@@ -104,9 +104,9 @@ class PoolInfo(msgspec.Struct, frozen=True, kw_only=True):
             by = f" by {self.paused.by}" if self.paused.by else ""
             why = f": {self.paused.reason}" if self.paused.reason else ""
             since = duration((self.now_ms - self.paused.at_ms) / 1000)
-            return f"paused{by} since {since}{why}; `jobkit pool resume {self.name}`"
+            return f"paused{by} since {since}{why}; `jobkit pools resume {self.name}`"
         if not self.manager:
-            return "no autoscaler runs, so no workers are started: `jobkit pool run`"
+            return "no autoscaler runs, so no workers are started: `jobkit pools run`"
         if self.error and self.retry_ms > self.now_ms:
             return f"{self.error}; next try in {duration((self.retry_ms - self.now_ms) / 1000)}"
         return self.error

@@ -15,6 +15,7 @@ from jobkit.client.connection import Connection
 from jobkit.client.forms import Deed, Noun, on_loop
 from jobkit.client.handle import NamedHandle, NamedHandles, from_snapshot, named_by_id
 from jobkit.client.tables import Table
+from jobkit.client.workers import WorkerVerbs
 from jobkit.features.pools.info import PoolInfo, pool_infos
 from jobkit.features.pools.spec import PoolSpec, checked_pool_name, pool_spec
 from jobkit.features.pools.store import PoolPause, PoolStore, PoolUnit
@@ -122,7 +123,7 @@ class Pool(NamedHandle[PoolInfo]):
 class PoolList(Table, list[Pool]):
     """Pools by name: a list that prints and shows itself as a table."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "Pool": lambda info: info.name,
         "Engine": lambda info: info.engine,
         "Queues": lambda info: ", ".join(info.spec.queues) if info.spec else "",
@@ -133,7 +134,7 @@ class PoolList(Table, list[Pool]):
         "Max": lambda info: info.spec.max if info.spec else None,
         "Hours": lambda info: f"{info.worker_hours:.1f}",
     }
-    _empty = "No pools. `jobkit pool add NAME --on ENGINE --max N` adds one."
+    EMPTY = "No pools. `jobkit pools add NAME --on ENGINE --max N` adds one."
 
     def _items(self) -> Sequence[Any]:
         return [pool.snapshot for pool in self]
@@ -147,8 +148,9 @@ class PoolVerbs:
     """
 
     def __init__(self, kit: Any) -> None:
-        self._connection: Connection = kit._connection
-        self._asked: Settings | None = kit._asked
+        self._connection: Connection = kit.connection
+        self._asked: Settings | None = kit.asked
+        self._worker_verbs: WorkerVerbs = kit.workers.verbs
         self.handles: NamedHandles[Pool] = NamedHandles(
             self._connection, CONTROL, partial(Pool, self, self._connection), lambda _: self.infos()
         )
@@ -281,7 +283,7 @@ class PoolVerbs:
 
     async def _drain(self, name: str, **how: Any) -> builtins.list[str]:
         found = await self._workers(name)
-        return await self._connection.verbs.drain_workers(found, **how) if found else []
+        return await self._worker_verbs.drain(found, **how) if found else []
 
     async def _workers(self, name: str) -> builtins.list[str]:
         return [each.id for each in await self._connection.store.workers() if each.is_alive and each.pool == name]
@@ -308,7 +310,7 @@ class PoolVerbs:
 class KitPools:
     """The verbs about pools that the kit itself has."""
 
-    pool = on_loop("pools._verbs", PoolVerbs.pool)
+    pool = on_loop("pools.verbs", PoolVerbs.pool)
 
 
 class Pools(Noun):
@@ -324,15 +326,15 @@ class Pools(Noun):
     _SERVICE = PoolVerbs
     _internal = frozenset({"infos", "register"})
 
-    __call__ = on_loop("_verbs", PoolVerbs.list)
-    get = on_loop("_verbs", PoolVerbs.get)
-    pause = on_loop("_verbs", PoolVerbs.pause)
-    resume = on_loop("_verbs", PoolVerbs.resume)
-    scale = on_loop("_verbs", PoolVerbs.scale)
-    drain = on_loop("_verbs", PoolVerbs.drain)
-    remove = on_loop("_verbs", PoolVerbs.remove)
-    infos = on_loop("_verbs", PoolVerbs.infos)
-    register = on_loop("_verbs", PoolVerbs.register)
+    __call__ = on_loop("verbs", PoolVerbs.list)
+    get = on_loop("verbs", PoolVerbs.get)
+    pause = on_loop("verbs", PoolVerbs.pause)
+    resume = on_loop("verbs", PoolVerbs.resume)
+    scale = on_loop("verbs", PoolVerbs.scale)
+    drain = on_loop("verbs", PoolVerbs.drain)
+    remove = on_loop("verbs", PoolVerbs.remove)
+    infos = on_loop("verbs", PoolVerbs.infos)
+    register = on_loop("verbs", PoolVerbs.register)
 
 
 def keep(settings: Settings) -> None:

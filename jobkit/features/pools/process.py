@@ -1,8 +1,8 @@
 """The process of the autoscaler, and how it is kept alive: `python -m jobkit.features.pools.process`.
 
 For an embedded server it is a service of the home's supervisor. For another Redis it is a detached process on the
-machine whose kit has made a pool, which starts it again if it dies; `jobkit pool run` is the same in the foreground. It
-ends when the last pool has been removed.
+machine whose kit has made a pool, which starts it again if it dies; `jobkit pools run` is the same in the foreground.
+It ends when the last pool has been removed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _start_detached(settings: Settings, home: Home) -> None:
             )
     except OSError as error:
         raise JobkitError(
-            f"the autoscaler could not be started ({error.strerror or error}): `jobkit pool run`"
+            f"the autoscaler could not be started ({error.strerror or error}): `jobkit pools run`"
         ) from None
 
 

@@ -87,7 +87,7 @@ def _subject(name: str) -> Subject:
 
 
 def pool_spec(name: str, **given: Any) -> PoolSpec:
-    """Return the checked definition of `kit.pool(name, ...)`, `jobkit pool add` or `[tool.jobkit.pools]`.
+    """Return the checked definition of `kit.pool(name, ...)`, `jobkit pools add` or `[tool.jobkit.pools]`.
 
     Raises:
         InvalidParams: a value is not allowed; the message names it.

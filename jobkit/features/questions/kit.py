@@ -38,7 +38,7 @@ class AskedQuestion(msgspec.Struct, frozen=True):
 class QuestionList(Table, list[AskedQuestion]):
     """Open questions, those of the newest job first."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "Job": lambda one: one.job,
         "Task": lambda one: one.task,
         "Question": lambda one: one.text,
@@ -46,14 +46,14 @@ class QuestionList(Table, list[AskedQuestion]):
         "Until": lambda one: one.due,
     }
     _rare = frozenset({"Until"})
-    _empty = "No job asks."
+    EMPTY = "No job asks."
 
 
 class QuestionVerbs:
     """Verbs about questions. Every one may raise `StoreUnavailable`."""
 
     def __init__(self, kit: Any) -> None:
-        self._connection: Connection = kit._connection
+        self._connection: Connection = kit.connection
 
     async def list(self, limit: int = 100) -> QuestionList:
         """Open questions of jobs, those of the newest job first.
@@ -110,6 +110,6 @@ class Questions(Noun):
 
     _SERVICE = QuestionVerbs
 
-    __call__ = on_loop("_verbs", QuestionVerbs.list)
-    get = on_loop("_verbs", QuestionVerbs.get)
-    answer = on_loop("_verbs", QuestionVerbs.answer)
+    __call__ = on_loop("verbs", QuestionVerbs.list)
+    get = on_loop("verbs", QuestionVerbs.get)
+    answer = on_loop("verbs", QuestionVerbs.answer)

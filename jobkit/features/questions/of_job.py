@@ -11,12 +11,12 @@ from jobkit.tasks.values import MISSING
 class JobQuestions:
     """Verbs of a job about its questions."""
 
-    _kit: Any
+    kit: Any
     id: Any
 
     def question(self) -> Question | None:
         """Return the question that it asks people now (the oldest of several), None if it asks nothing."""
-        found: Question | None = self._kit.questions.get(self.id)
+        found: Question | None = self.kit.questions.get(self.id)
         return found
 
     def answer(self, value: Any = MISSING, /, **values: Any) -> None:
@@ -26,4 +26,4 @@ class JobQuestions:
             InvalidParams: the answer is not allowed; names the value.
             QuestionClosed: it was answered before, it is too late, or the job asks nothing.
         """
-        self._kit.questions.answer(self.id, values if value is MISSING else value)
+        self.kit.questions.answer(self.id, values if value is MISSING else value)

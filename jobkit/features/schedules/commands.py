@@ -65,8 +65,8 @@ def schedules(as_json: bool) -> None:
             return ", ".join(filter(None, (f"{duration(late_s)} late", why)))
         return "paused" if each.paused else out.ago(each.next_at) or "ended"
 
-    columns = {**found._columns, "Next": coming}
-    out.listing(as_json, found, columns, empty=found._empty, to_json=_shown)
+    columns = {**found.COLUMNS, "Next": coming}
+    out.listing(as_json, found, columns, empty=found.EMPTY, to_json=_shown)
 
 
 @schedules.command()

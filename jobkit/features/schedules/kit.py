@@ -117,9 +117,9 @@ class Schedule(NamedHandle[ScheduleSnapshot]):
         """Change some of it: `schedule.change(cron="0 4 * * *", overlap="skip")`; see `kit.schedules.change`."""
         return self._connection.run(self._verbs.change, self.id, params, **changes)
 
-    def _advance(self, snapshot: ScheduleSnapshot) -> None:
+    def advance(self, snapshot: ScheduleSnapshot) -> None:
         if snapshot.now_ms >= self._snapshot.now_ms:  # two reads may arrive in the wrong order
-            super()._advance(snapshot)
+            super().advance(snapshot)
 
     # -- how it shows itself ------------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class Schedule(NamedHandle[ScheduleSnapshot]):
 class ScheduleList(Table, list[Schedule]):
     """Schedules by name: a list that prints and shows itself as a table."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "Name": lambda each: each.id,
         "When": lambda each: each.sentence,
         "Next": lambda each: "paused" if each.paused else each.next_at or ("ended" if each.ended else None),
@@ -168,7 +168,7 @@ class ScheduleList(Table, list[Schedule]):
         "Task": lambda each: each.task,
         "Arguments": lambda each: params_brief(each.params),
     }
-    _empty = "No schedules. `jobkit schedule TASK --cron ...` creates one."
+    EMPTY = "No schedules. `jobkit schedule TASK --cron ...` creates one."
 
 
 class ScheduleVerbs:
@@ -181,8 +181,8 @@ class ScheduleVerbs:
     """
 
     def __init__(self, kit: Any) -> None:
-        connection: Connection = kit._connection
-        self._connection, self._submitter = connection, kit._submitter
+        connection: Connection = kit.connection
+        self._connection, self._submitter = connection, kit.submitter
         self.handles: NamedHandles[Schedule] = NamedHandles(
             connection, SCHEDULES_CHANGED, partial(Schedule, self, connection),
             lambda names: self._schedules.snapshots(names),
@@ -388,7 +388,7 @@ class ScheduleVerbs:
 class KitSchedules:
     """The verbs about schedules that the kit itself has."""
 
-    schedule = in_thread("schedules._verbs", ScheduleVerbs.schedule)
+    schedule = in_thread("schedules.verbs", ScheduleVerbs.schedule)
 
 
 class Schedules(Noun):
@@ -404,15 +404,15 @@ class Schedules(Noun):
     _SERVICE = ScheduleVerbs
     _internal = frozenset({"put"})
 
-    __call__ = on_loop("_verbs", ScheduleVerbs.list)
-    get = on_loop("_verbs", ScheduleVerbs.get)
-    change = in_thread("_verbs", ScheduleVerbs.change)
-    pause = on_loop("_verbs", ScheduleVerbs.pause)
-    resume = on_loop("_verbs", ScheduleVerbs.resume)
-    remove = on_loop("_verbs", ScheduleVerbs.remove)
-    run = submitting("_verbs", ScheduleVerbs.run)
-    fire = in_thread("_verbs", ScheduleVerbs.fire)
-    put = in_thread("_verbs", ScheduleVerbs.put)
+    __call__ = on_loop("verbs", ScheduleVerbs.list)
+    get = on_loop("verbs", ScheduleVerbs.get)
+    change = in_thread("verbs", ScheduleVerbs.change)
+    pause = on_loop("verbs", ScheduleVerbs.pause)
+    resume = on_loop("verbs", ScheduleVerbs.resume)
+    remove = on_loop("verbs", ScheduleVerbs.remove)
+    run = submitting("verbs", ScheduleVerbs.run)
+    fire = in_thread("verbs", ScheduleVerbs.fire)
+    put = in_thread("verbs", ScheduleVerbs.put)
 
 
 def _arguments(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:

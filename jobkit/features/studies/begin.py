@@ -47,7 +47,7 @@ def begin_study(
     id: str | None,
 ) -> Study:
     """Check a study and submit the job that runs it; see `Kit.study`. `submitter`: a `BoundKit`."""
-    kit, connection, codec = submitter._kit, submitter._connection, submitter.origin.codec
+    kit, connection, codec = submitter.kit, submitter.connection, submitter.origin.codec
     connection.ensure_open()
     study_id = str(checked_name("id", id)) if id is not None else submitter.over.id
     if objective is None:
@@ -70,13 +70,13 @@ def begin_study(
     if sent["metric"] is not None and pruner is None:
         raise InvalidParams("metric is what a pruner looks at, so it needs pruner=", "metric")
     sent_space, distributions = checked_space(space)
-    task = submitter._definition(objective)
+    task = submitter.definition(objective)
     _check_ends(task, distributions)
     if study_id:
         connection.call(_check_new, connection.store, study_id)
     sample = sample_of(sent_space)
     _checked_call(task, sample)
-    over = submitter._options_of(task)
+    over = submitter.options_of(task)
     like, template = _template_of(submitter, task, over, sample)
     title = f"Study {name}" if name else f"Study of {task.title}"
     options: dict[str, Any] = {"tags": over.tags, "result_ttl": over.result_ttl_s}
@@ -98,7 +98,7 @@ async def _check_new(store: Any, study_id: str) -> None:
     [batch] = await store.batches.infos([study_id])
     if job is None and batch is not None:
         raise InvalidParams(
-            f"trials of an earlier study {study_id!r} are kept: delete them by kit.delete_batch({study_id!r}), or "
+            f"trials of an earlier study {study_id!r} are kept: delete them by kit.batches.delete({study_id!r}), or "
             "choose another id",
             "id",
         )

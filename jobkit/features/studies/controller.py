@@ -62,7 +62,7 @@ def run_study(
     from jobkit.features.studies.storage import storage_of
 
     optuna = load_optuna()
-    job, connection = context.current(), kit._connection
+    job, connection = context.current(), kit.connection
     if job.recorder is not None:
         job.recorder.emit("can_go_on")  # elsewhere, if its worker stops
     journals = JournalStore(kit.verbs.store)

@@ -31,7 +31,7 @@ R = TypeVar("R")
 class StudyList(Table, list[Study]):
     """Studies, newest first: a list that prints and shows itself as a table."""
 
-    _columns: ClassVar[Columns] = {
+    COLUMNS: ClassVar[Columns] = {
         "Id": lambda study: study.id,
         "State": lambda study: study.state,
         "Done": lambda study: percent(study.progress),
@@ -39,7 +39,7 @@ class StudyList(Table, list[Study]):
         "Submitted": lambda study: study.job.submitted_at,
         "Best so far": lambda study: study.message,
     }
-    _empty = "No studies. kit.study(objective, space=...) begins one."
+    EMPTY = "No studies. kit.study(objective, space=...) begins one."
 
 
 class StudyVerbs:
@@ -47,7 +47,7 @@ class StudyVerbs:
 
     def __init__(self, kit: Any) -> None:
         self._kit: Any = kit
-        self._connection: Connection = kit._connection
+        self._connection: Connection = kit.connection
         self._known: weakref.WeakValueDictionary[str, Study] = weakref.WeakValueDictionary()
 
     def list(self, limit: int = 50) -> StudyList:
@@ -88,7 +88,7 @@ class StudyVerbs:
                 raise no_longer_kept(made)
             if reply.created_ms:
                 connection.run_here([made.spec.id])
-            job: Job = self._kit._submitter._accepted(made.spec, reply)
+            job: Job = self._kit.submitter.accepted(made.spec, reply)
             return job
 
 
@@ -103,10 +103,10 @@ class Studies(Noun):
     _SERVICE = StudyVerbs
     _internal = frozenset({"of", "submit_trial"})
 
-    __call__ = in_thread("_verbs", StudyVerbs.list)
-    get = in_thread("_verbs", StudyVerbs.get)
-    of = in_thread("_verbs", StudyVerbs.of)
-    submit_trial = in_thread("_verbs", StudyVerbs.submit_trial)
+    __call__ = in_thread("verbs", StudyVerbs.list)
+    get = in_thread("verbs", StudyVerbs.get)
+    of = in_thread("verbs", StudyVerbs.of)
+    submit_trial = in_thread("verbs", StudyVerbs.submit_trial)
 
 
 def _names_options(verb: Callable[P, R]) -> Callable[P, R]:
@@ -128,7 +128,7 @@ def _names_options(verb: Callable[P, R]) -> Callable[P, R]:
 class KitStudies:
     """The verb that begins a study."""
 
-    _submitter: Any
+    submitter: Any
 
     @_names_options
     def study(
@@ -165,7 +165,7 @@ class KitStudies:
             JobkitError: Optuna or a signing key is missing.
         """
         return begin_study(
-            self._submitter, objective, trials=trials, parallel=parallel, space=space, pruner=pruner,
+            self.submitter, objective, trials=trials, parallel=parallel, space=space, pruner=pruner,
             direction=direction, sampler=sampler, metric=metric, name=name, id=id,
         )  # fmt: skip
 

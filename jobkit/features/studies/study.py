@@ -49,14 +49,14 @@ class _BestParameter(FromSnapshot):
     """Reads the journal, not the snapshot, when the study has moved."""
 
     def __get__(self, obj: Any, objtype: Any = None) -> Any:
-        return super().__get__(obj, objtype) if obj is None else obj._read_best()
+        return super().__get__(obj, objtype) if obj is None else obj.read_best()
 
     def of(self, handle: Any, snapshot: JobSnapshot) -> BestTrial | None:
         """Return the value for watchers, who hear of an older snapshot, too: it had no newer one than is known."""
         if snapshot is handle.snapshot:
             with contextlib.suppress(JobkitError):  # the next news read it again
-                handle._read_best()
-        best: BestTrial | None = handle._best
+                handle.read_best()
+        best: BestTrial | None = handle.known_best
         return best
 
 
@@ -93,12 +93,12 @@ class Study(Shown, EndingHandle[JobSnapshot]):
         self._batch: Batch[Any] | None = None
         self._has_all = False  # of its jobs, which have ended
         self._optuna: optuna.Study | None = None
-        self._best: BestTrial | None = None
-        self._best_of = 0, 0  # number of the news that it was read after
-        self._advance(job.observe(lambda before, after: self._advance(after)))
+        self.known_best: BestTrial | None = None
+        self.known_best_of = 0, 0  # number of the news that it was read after
+        self.advance(job.observe(lambda before, after: self.advance(after)))
 
     def _join(self) -> None:
-        self.job._come_along()
+        self.job.come_along()
 
     @property
     def _own_name(self) -> str:
@@ -116,10 +116,10 @@ class Study(Shown, EndingHandle[JobSnapshot]):
         """The jobs of its trials, as a batch that is stored under the study's id. It grows with the study."""
         has_ended = self.is_terminal
         if self._batch is None:
-            self._batch = Batch(self._kit, None, self._kit.batch_info(self.id))
-            self._kit._batches.load(self._batch)
+            self._batch = Batch(self._kit, None, self._kit.batches.info(self.id))
+            self._kit.batches.verbs.load(self._batch)
         elif has_ended and not self._has_all:  # news of its last jobs may be on their way
-            self._kit._batches.read_again(self._batch)
+            self._kit.batches.verbs.read_again(self._batch)
         self._has_all = has_ended
         return self._batch
 
@@ -132,7 +132,7 @@ class Study(Shown, EndingHandle[JobSnapshot]):
                 from jobkit.features.studies.storage import storage_of
 
                 journals = JournalStore(self._kit.verbs.store)
-                storage = storage_of(self.id, partial(self._kit._connection.call, journals.entries, self.id))
+                storage = storage_of(self.id, partial(self._kit.connection.call, journals.entries, self.id))
                 if not storage.get_all_studies():  # its job has not started
                     return optuna.create_study(study_name=self.id, direction=self.direction)  # type: ignore[no-any-return]
                 self._optuna = optuna.load_study(study_name=self.id, storage=storage)
@@ -158,21 +158,21 @@ class Study(Shown, EndingHandle[JobSnapshot]):
         columns = ["state", "value", *names, "job", "error"]
         return pd.DataFrame(rows, index=pd.Index(numbers, name="number", dtype="int64"), columns=columns)
 
-    def _read_best(self) -> BestTrial | None:
+    def read_best(self) -> BestTrial | None:
         """Return the best trial; the journal is read if there are news since the last time."""
         now = self.snapshot.seq, self.snapshot.rev
-        if self._best_of != now:
+        if self.known_best_of != now:
             states = load_optuna().trial.TrialState
             complete = self.optuna.get_trials(deepcopy=False, states=(states.COMPLETE,))
             sign = -1 if self.direction == "maximize" else 1
             found = [(sign * trial.value, trial.number) for trial in complete if trial.value is not None]
             if found:
                 best = self.optuna.trials[min(found)[1]]
-                self._best = BestTrial(
+                self.known_best = BestTrial(
                     best.number, sign * min(found)[0], dict(best.params), part_id(self.id, best.number)
                 )
-            self._best_of = now
-        return self._best
+            self.known_best_of = now
+        return self.known_best
 
     # -- waiting and acting -------------------------------------------------------------------------------------------
 

@@ -155,7 +155,7 @@ class TrialJobs:
         job = self._jobs.get(number)
         if job is None:
             return {}
-        [lines] = patiently(partial(self._kit._connection.call, self._kit.verbs.store.metrics, [job.id]))
+        [lines] = patiently(partial(self._kit.connection.call, self._kit.verbs.store.metrics, [job.id]))
         return {
             name: [(step, value) for step, _, value in curve.points] for name, curve in Curves(lines).curves.items()
         }
@@ -169,7 +169,7 @@ class TrialJobs:
         if number in self._lacking:
             return TrialEnd(FAILED, error=self._lacking[number])
         job = self._jobs[number]
-        return end_of(job) if job._is_over else None
+        return end_of(job) if job.is_over else None
 
     def forget(self, number: int) -> None:
         """Drop what is known of the job of an ended trial."""

@@ -75,7 +75,7 @@ async def batches(call: ApiCall) -> Any:
     """List batches, newest first."""
     asked: BatchList = call.query
     most = asked.limit if call.grant.sees_all else _MOST_BATCHES
-    found = await call.kit.aio.batch_infos(most, name=asked.name or None, owner=call.grant.owner)
+    found = await call.kit.aio.batches.infos(most, name=asked.name or None, owner=call.grant.owner)
     return {"batches": [info.to_json() for info in found if call.grant.sees(info.spec)][: asked.limit]}
 
 
@@ -103,7 +103,7 @@ async def retry_batch(call: ApiCall) -> Any:
 
 
 async def _batch(call: ApiCall) -> BatchInfo:
-    read: Callable[[str], Awaitable[BatchInfo]] = call.kit.aio.batch_info
+    read: Callable[[str], Awaitable[BatchInfo]] = call.kit.aio.batches.info
     return await call.find("id", "batch", read, lambda found: call.grant.sees(found.spec))
 
 

@@ -40,7 +40,7 @@ class BatchCard extends LiveCard {
 
   get listeners() { return {head: () => this.show(), plot: () => this.draw(), curves: () => this.drawCurves(), file: () => this.takeFile()}; }
 
-  get elsewhere() { return this.job?.led?.call ? `\`jobkit.connect().${this.job.led.call}\` in a new kernel shows it live.` : this.job?.id ? `\`jobkit.connect().batch("${this.job.id}")\` in a new kernel shows it live.` : "`jobkit.connect().jobs()` in a new kernel shows its jobs live."; }
+  get elsewhere() { return this.job?.led?.call ? `\`jobkit.connect().${this.job.led.call}\` in a new kernel shows it live.` : this.job?.id ? `\`jobkit.connect().batches.get("${this.job.id}")\` in a new kernel shows it live.` : "`jobkit.connect().jobs()` in a new kernel shows its jobs live."; }
 
   build() {
     const {n} = this;

@@ -52,7 +52,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
 
     def __init__(self, kit: Kit, batch: Batch, is_list: bool = False) -> None:
         super().__init__(kit)
-        self.CHANNELS = (batch.id,) if batch._spec.kind else ()  # type: ignore[misc]  # events of the job that leads it
+        self.CHANNELS = (batch.id,) if batch.spec.kind else ()  # type: ignore[misc]  # events of the job that leads it
         self.batch = batch
         self.model: BatchModel | None = None
         self._is_list = is_list
@@ -82,7 +82,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         (leader,) = await self.kit.verbs.store.snapshots([self.batch.id]) if self.CHANNELS else (None,)
         if self.model is None:
             snapshots = [job.snapshot for job in self.batch.jobs]
-            self.model = await asyncio.to_thread(model_of, self.batch._spec, snapshots, leader, self._is_list)
+            self.model = await asyncio.to_thread(model_of, self.batch.spec, snapshots, leader, self._is_list)
         self.model.leader = leader
         if leader is not None:
             self._want_facts()
@@ -314,7 +314,7 @@ class BatchControl(Control):
 async def _cancel(call: ActionCall, _: str) -> None:
     batch: Batch = call.details["batch"]
     if batch.id:
-        await call.kit.aio.cancel_batch(batch.id, by=call.by)  # the page may show only the first of its jobs
+        await call.kit.aio.batches.cancel(batch.id, by=call.by)  # the page may show only the first of its jobs
     else:
         await asyncio.to_thread(batch.cancel)
 

@@ -30,7 +30,7 @@ def answer(batch: Batch, model: BatchModel, what: str, n: str) -> str:
     def read() -> dict[str, str]:
         if what == "parquet":
             return {"base64": in_base64(_parquet(model.rows()))}
-        return {"base64": in_base64(_artifacts(batch._kit, [job.id for job in batch.jobs]))}
+        return {"base64": in_base64(_artifacts(batch.kit, [job.id for job in batch.jobs]))}
 
     told = {"n": n, "name": f"{batch.name or model.title}{ending}", "media_type": media_type}
     return reply_text(told, read)

@@ -351,14 +351,14 @@ def _figure(png: str, kind: str = "png") -> str:
 
 def table_html(shown: Table) -> str:
     """Return a table as a self-contained piece of HTML; all in it is text."""
-    heads, rows, left = shown._cells(_KEPT_ROWS)
+    heads, rows, left = shown.cells(_KEPT_ROWS)
     numeric = [i for i, _ in enumerate(heads) if rows and all(isinstance(row[i], int) for row in rows)]
-    notes = "".join(f"<p>{escape(written(note))}</p>" for note in shown._notes())
+    notes = "".join(f"<p>{escape(written(note))}</p>" for note in shown.notes())
     parts = [f"<div>{notes}</div>"] if notes else []
     if rows:
         parts.append(table([list(map(_cell, row)) for row in rows], list(map(escape, heads)), numeric))
     elif not notes:
-        parts.append(f'<p class="m">{escape(shown._empty)}</p>')
+        parts.append(f'<p class="m">{escape(shown.EMPTY)}</p>')
     if left > 0:
         parts.append(f'<p class="m">{number(_KEPT_ROWS)} of {many(_KEPT_ROWS + left, "row")}</p>')
     return saved_card("jkt", "queued", parts, "batch_static.css")

@@ -143,7 +143,7 @@ class BatchCard(LivePage):
     def __init__(
         self, batch: Batch, *, is_list: bool = False, on_open: Callable[[str], object] | None = None, **params: Any
     ) -> None:
-        super().__init__(batch._kit, on_open=on_open, opens=on_open is not None, **params)
+        super().__init__(batch.kit, on_open=on_open, opens=on_open is not None, **params)
         self._control = BatchControl(self._access, partial(self._bridge.put, self), batch, is_list=is_list)
         self._bridge.on_close(self.stop)
 

@@ -145,11 +145,11 @@ class BatchPage(CardPage):
         kit, access, batch_id = self._session.kit, self._session.access, asked.get("id", "")
         if not batch_id:
             return ""
-        info: BatchInfo = await kit.aio.find_batch(batch_id, owner=access.person.only_owner)
+        info: BatchInfo = await kit.aio.batches.find(batch_id, owner=access.person.only_owner)
         if not access.person.sees(info.spec.owner):
             return str(unknown_batch(batch_id))
         most = MOST_SHOWN if info.made > MOST_SHOWN else None
-        batch: Batch = await kit.aio.batch(info.id, most)
+        batch: Batch = await kit.aio.batches.get(info.id, most)
         if access.person.sees_all or info.spec.kind:  # all jobs of a led batch have its owner
             return batch
         return Batch(

@@ -1,4 +1,4 @@
-"""`jobkit failed`: failures in groups, from the command line."""
+"""`jobkit failures`: failures in groups, from the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support import by_default
 
 
 def groups(terminal: Terminal, *options: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(terminal.ok("failed", "list", "--json", *options))
+    found: list[dict[str, Any]] = json.loads(terminal.ok("failures", "--json", *options))
     return found
 
 
@@ -32,14 +32,14 @@ def failed_jobs(terminal: Terminal) -> list[dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def clean(terminal: Terminal) -> None:
     for group in groups(terminal, "--all"):
-        terminal.ok("failed", "rm", group["id"])
+        terminal.ok("failures", "drop", group["id"])
 
 
 @pytest.mark.nightly
 def test_list_and_show_name_error_place_and_arguments(terminal: Terminal) -> None:
     ids = [*fail(terminal, "no"), *fail(terminal, "never")]  # the last job sets the title of the group
 
-    listed, shown = terminal.ok("failed", "list"), terminal.ok("failed", "show", ids[0])
+    listed, shown = terminal.ok("failures"), terminal.ok("failures", "show", ids[0])
 
     [group] = groups(terminal)
     assert group["id"] in listed
@@ -49,7 +49,7 @@ def test_list_and_show_name_error_place_and_arguments(terminal: Terminal) -> Non
     assert "raise ValueError(text)" in shown
     assert re.search(r"differ in +text\n", shown)
     assert all(job_id in shown for job_id in ids)
-    more = json.loads(terminal.ok("failed", "show", group["id"][:6], "--json"))
+    more = json.loads(terminal.ok("failures", "show", group["id"][:6], "--json"))
     assert (more["different"], [job["id"] for job in more["newest"]]) == (["text"], ids[::-1])
 
 
@@ -58,18 +58,18 @@ def test_retry_with_another_argument_and_dry_run(terminal: Terminal) -> None:
     ids = fail(terminal, "no", "never")
     [group] = groups(terminal)
 
-    dry = terminal.run("failed", "retry", group["id"], "--dry-run")
+    dry = terminal.run("failures", "retry", group["id"], "--dry-run")
     assert (dry.returncode, dry.stdout.split(), dry.stderr.strip()) == (0, ids, "2 jobs would be retried")
     assert groups(terminal)[0]["repeated"] == 0
 
-    done = terminal.run("failed", "retry", group["id"], "--set", "text=still not")
+    done = terminal.run("failures", "retry", group["id"], "--set", "text=still not")
     assert (done.returncode, done.stderr.strip()) == (0, "2 jobs submitted")
     for new, old in zip(done.stdout.split(), ids, strict=True):
         job = json.loads(terminal.ok("show", new, "--json"))
         assert (job["retry_of"], job["params"]) == (old, {"text": "still not"})
     wait_until(lambda: groups(terminal)[0]["jobs"] == 4, what="the new jobs to fail")
 
-    again = json.loads(terminal.ok("failed", "retry", "--task", "fail", "--json"))
+    again = json.loads(terminal.ok("failures", "retry", "--task", "fail", "--json"))
     assert set(again["jobs"]) == set(done.stdout.split())
 
 
@@ -78,13 +78,13 @@ def test_mute_resolve_and_reopen_decide_what_is_listed(terminal: Terminal) -> No
     fail(terminal, "no")
     [group] = groups(terminal)
 
-    assert terminal.ok("failed", "mute", group["id"]) == group["id"]
-    quiet = terminal.run("failed", "list")
+    assert terminal.ok("failures", "mute", group["id"]) == group["id"]
+    quiet = terminal.run("failures")
     assert (quiet.stdout, groups(terminal)) == ("", [])
     assert "1 more is muted or resolved" in quiet.stderr
     assert [g["state"] for g in groups(terminal, "--all")] == ["muted"]
 
-    terminal.ok("failed", "resolve", group["id"])
+    terminal.ok("failures", "resolve", group["id"])
     fail(terminal, "again")
     assert [g["state"] for g in groups(terminal)] == ["regressed"]
     assert terminal.ok("failed", "reopen", group["id"]) == group["id"]
@@ -95,9 +95,9 @@ def test_mute_resolve_and_reopen_decide_what_is_listed(terminal: Terminal) -> No
 def test_rm_by_age_keeps_the_others(terminal: Terminal) -> None:
     fail(terminal, "no")
 
-    assert terminal.run("failed", "rm", "--all", "--older", "1h").stdout == "0 jobs deleted\n"
+    assert terminal.run("failures", "drop", "--all", "--older", "1h").stdout == "0 jobs deleted\n"
     assert len(groups(terminal)) == 1
-    assert terminal.ok("failed", "rm", "--all", "--newer", "1h") == "1 job deleted"
+    assert terminal.ok("failures", "drop", "--all", "--newer", "1h") == "1 job deleted"
     assert groups(terminal, "--all") == []
 
 
@@ -114,7 +114,7 @@ def test_rm_by_age_keeps_the_others(terminal: Terminal) -> None:
     ),
 )
 def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: tuple[str, ...], sentence: str) -> None:
-    done = terminal.run("failed", *arguments)
+    done = terminal.run("failures", *arguments)
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert sentence in done.stderr
@@ -124,7 +124,7 @@ def test_bad_input_is_one_sentence_and_status_2(terminal: Terminal, arguments: t
 def test_a_change_is_checked_before_anything_is_submitted(terminal: Terminal) -> None:
     fail(terminal, "no")
 
-    done = terminal.run("failed", "retry", "--task", "fail", "--set", "txet=x")
+    done = terminal.run("failures", "retry", "--task", "fail", "--set", "txet=x")
 
     assert done.returncode == 2
     assert "unexpected argument 'txet' (did you mean 'text'?)" in done.stderr

@@ -95,7 +95,7 @@ def test_files_in_a_shared_directory_stay_those_of_the_server_that_made_them(ben
         there.delete([job.id])
 
         assert there.verbs.store is not kit.verbs.store
-        orphaned = there._connection.call(there.verbs.store.orphaned)
+        orphaned = there.connection.call(there.verbs.store.orphaned)
         assert [folder for folder in orphaned if "blobs" not in folder] == []
         assert job.result(60) == furnished.DATA * 2
 

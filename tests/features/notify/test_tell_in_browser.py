@@ -26,7 +26,7 @@ def test_tell_me_is_pressed_by_keyboard_and_keeps_the_focus(
     background.call(told.offer({user_name()}))
     batch, job = stage.batch({"n": 1})
     target = job if kind == "job" else batch
-    url = serve(lambda: JobCard(stage.kit, job) if kind == "job" else BatchCard(stage.kit.batch(batch)))
+    url = serve(lambda: JobCard(stage.kit, job) if kind == "job" else BatchCard(stage.kit.batches.get(batch)))
     page = window.open(url, width=width, color_scheme=theme)
     button = page.locator(".actions .btn:has-text('Tell me')")
 

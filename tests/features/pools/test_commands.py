@@ -1,4 +1,4 @@
-"""`jobkit pool` in this process."""
+"""`jobkit pools` in this process."""
 
 from __future__ import annotations
 
@@ -42,35 +42,35 @@ def console(redis_url: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Cons
 
 
 def test_a_pool_is_added_listed_changed_and_removed(console: Console) -> None:
-    status, said, _ = console.run("pool", "add", "gpu", "--on", "local", "--max", "3", "--resources", "gpu=1,mem=64G")
+    status, said, _ = console.run("pools", "add", "gpu", "--on", "local", "--max", "3", "--resources", "gpu=1,mem=64G")
     assert (status, said.splitlines()[0][:40]) == (0, "gpu: 0 to 3 workers on local for queue g")
 
-    [listed] = json.loads(console.run("pool", "list", "--json")[1])
+    [listed] = json.loads(console.run("pools", "--json")[1])
     assert (listed["name"], listed["max"], listed["resources"]) == ("gpu", 3, {"gpu": 1.0, "mem": 64.0})
-    assert "no autoscaler" in console.run("pool", "list")[1]
-    assert console.run("pool", "pause", "gpu")[0] == 0
-    assert "paused" in console.run("pool", "show", "gpu")[1]
-    assert "already" in console.run("pool", "pause", "gpu")[2]
-    assert console.run("pool", "resume", "gpu")[0] == 0
-    assert console.run("pool", "scale", "gpu", "2")[0] == 0
+    assert "no autoscaler" in console.run("pools")[1]
+    assert console.run("pools", "pause", "gpu")[0] == 0
+    assert "paused" in console.run("pools", "show", "gpu")[1]
+    assert "already" in console.run("pools", "pause", "gpu")[2]
+    assert console.run("pools", "resume", "gpu")[0] == 0
+    assert console.run("pools", "scale", "gpu", "2")[0] == 0
     assert console.kit.pools.get("gpu").fixed == 2
-    assert console.run("pool", "scale", "gpu", "auto")[0] == 0
-    assert console.run("pool", "remove", "gpu")[0] == 0
-    assert "No pools" in console.run("pool")[2]
+    assert console.run("pools", "scale", "gpu", "auto")[0] == 0
+    assert console.run("pools", "remove", "gpu")[0] == 0
+    assert "No pools" in console.run("pools")[2]
     assert {entry.action for entry in console.kit.audit()} == {
         "add_pool", "pause_pool", "resume_pool", "scale_pool", "remove_pool"
     }  # fmt: skip
 
 
 def test_a_pool_whose_workers_cannot_be_ended_is_removed_at_once(console: Console) -> None:
-    console.run("pool", "add", "gpu", "--on", "local", "--max", "3")
+    console.run("pools", "add", "gpu", "--on", "local", "--max", "3")
     status = PoolStatus(units=(PoolUnit(unit="gpu-1", phase="up"),))
     fields = {"status": msgspec.json.encode(status).decode()}
-    console.kit._connection.call(partial(console.kit.verbs.store.part(PoolStore).change, "gpu", **fields))
-    console.run("pool", "remove", "gpu")
+    console.kit.connection.call(partial(console.kit.verbs.store.part(PoolStore).change, "gpu", **fields))
+    console.run("pools", "remove", "gpu")
     assert [pool.state for pool in console.kit.pools()] == ["removed"]
 
-    assert console.run("pool", "remove", "gpu", "--now")[:2] == (0, "gpu\n")
+    assert console.run("pools", "remove", "gpu", "--now")[:2] == (0, "gpu\n")
 
     assert console.kit.pools() == []
 
@@ -92,23 +92,23 @@ def test_doctor_tells_of_pools_without_an_autoscaler(console: Console) -> None:
 
 
 def test_pools_of_the_project_file_are_added_by_name_or_all(console: Console) -> None:
-    assert console.run("pool", "add")[0] == 0
+    assert console.run("pools", "add")[0] == 0
     assert console.kit.pools.get("lab").max == 2
-    assert console.run("pool", "add", "lab", "--max", "5")[0] == 0
+    assert console.run("pools", "add", "lab", "--max", "5")[0] == 0
     assert console.kit.pools.get("lab").max == 5
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("pool", "add", "gpu"), "pool gpu needs --on and --max"),
-        (("pool", "add", "gpu", "--on", "local"), "pool gpu needs max="),
-        (("pool", "add", "gpu", "--on", "local", "--max", "many"), "max must be a whole number from 1 to 1,000"),
-        (("pool", "add", "gpu", "--on", "local", "--max", "1", "nonsense"), "options of the engine are given as"),
-        (("pool", "add", "gpu", "--on", "local", "--max", "1", "a=b"), "a is not an option of pools on local"),
-        (("pool", "show", "gpu"), "there is no pool 'gpu'; there are none"),
-        (("pool", "scale", "gpu", "some"), "N must be a number of workers or auto, not 'some'"),
-        (("pool", "drain", "gpu"), "there is no pool 'gpu'"),
+        (("pools", "add", "gpu"), "pool gpu needs --on and --max"),
+        (("pools", "add", "gpu", "--on", "local"), "pool gpu needs max="),
+        (("pools", "add", "gpu", "--on", "local", "--max", "many"), "max must be a whole number from 1 to 1,000"),
+        (("pools", "add", "gpu", "--on", "local", "--max", "1", "nonsense"), "options of the engine are given as"),
+        (("pools", "add", "gpu", "--on", "local", "--max", "1", "a=b"), "a is not an option of pools on local"),
+        (("pools", "show", "gpu"), "there is no pool 'gpu'; there are none"),
+        (("pools", "scale", "gpu", "some"), "N must be a number of workers or auto, not 'some'"),
+        (("pools", "drain", "gpu"), "there is no pool 'gpu'"),
     ],
 )
 def test_bad_input_is_one_sentence(console: Console, words: tuple[str, ...], said: str) -> None:

@@ -94,7 +94,7 @@ def scaling(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_workers_come_run_the_jobs_and_end_when_they_are_idle(scaling: Scaling, tmp_path: Path) -> None:
     pool = scaling.kit.pool("work", on="local", max=2, idle="500ms", tasks="tests.worker.jobs")
     assert pool.state == "no autoscaler"
-    assert repr(pool).endswith("running=0: no autoscaler runs, so no workers are started: `jobkit pool run`>")
+    assert repr(pool).endswith("running=0: no autoscaler runs, so no workers are started: `jobkit pools run`>")
     scaling.start()
     ids = [scaling.kit.options(queue="work").submit(jobs.work, str(tmp_path / f"n{n}"), 0.3) for n in range(3)]
 
@@ -188,7 +188,7 @@ def test_a_pool_is_scaled_paused_and_changed_within_its_bounds(scaling: Scaling)
     pool.pause("no power")
     wait_until(lambda: pool.state == "paused" and pool.fixed == 2)
     assert "no power" in pool.sentence
-    assert "jobkit pool resume gpu" in pool.sentence
+    assert "jobkit pools resume gpu" in pool.sentence
     assert scaling.kit.pool("gpu", on="local", max=5) is pool
     wait_until(lambda: pool.max == 5)
     assert pool.paused

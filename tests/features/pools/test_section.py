@@ -124,7 +124,7 @@ def test_a_pool_that_does_not_exist_is_refused(stage: Stage) -> None:
 def test_what_a_store_says_of_a_unit_is_no_html(stage: Stage) -> None:
     told = PoolInfo(name="gpu", spec=SPEC, units=(PoolUnit(unit="<b>", phase="<i>", host="<u>", reason="<s>"),))
 
-    shown = Pool(stage.kit.pools._verbs, stage.kit._connection, told)._repr_html_()
+    shown = Pool(stage.kit.pools.verbs, stage.kit.connection, told)._repr_html_()
 
     assert not any(tag in shown for tag in ("<b><", "<i>", "<u>", "<s>"))
 

@@ -40,10 +40,10 @@ PENDING = unit("gpu-1", "pending", id="4711", reason="PENDING (Priority)", expec
             {"error": "sbatch refused: invalid partition", "retry_ms": NOW + 40_000},
             "pool gpu: sbatch refused: invalid partition; next try in 40 s",
         ),
-        ({"manager": ""}, "pool gpu: no autoscaler runs, so no workers are started: `jobkit pool run`"),
+        ({"manager": ""}, "pool gpu: no autoscaler runs, so no workers are started: `jobkit pools run`"),
         (
             {"paused": PoolPause("ada", NOW - 60_000, "no power")},
-            "pool gpu: paused by ada since 1 m 00 s: no power; `jobkit pool resume gpu`",
+            "pool gpu: paused by ada since 1 m 00 s: no power; `jobkit pools resume gpu`",
         ),
         ({"running": 2, "max": 2}, "waits for a worker of pool gpu: all of its 2 workers are busy"),
         ({"wanted": 1}, "pool gpu is about to start a worker"),

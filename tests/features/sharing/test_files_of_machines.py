@@ -112,7 +112,7 @@ def test_an_array_of_joblib_on_the_sharing_machine_is_mapped_by_a_job_on_a_joine
         running("worker", "-q", "far", home=other, JOBKIT_URL=place.url),
         jobkit.connect(home=shared.home) as here,
     ):
-        path = f"{here._connection.call(here.verbs.store.place)}/arrays/{'a' * 16}/0.npy"
+        path = f"{here.connection.call(here.verbs.store.place)}/arrays/{'a' * 16}/0.npy"
         file = shared.home / "results" / path
         file.parent.mkdir(parents=True)
         numpy.save(file, numpy.arange(100_000))

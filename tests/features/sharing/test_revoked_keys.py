@@ -227,7 +227,7 @@ def _replace_result(files: Path, job: Any, codec: Codec, trap: Path) -> None:
 
 
 def _add_checkpoint(kit: Any, job: Any, codec: Codec, results: str) -> None:
-    call, store = kit._connection.call, kit._connection.store
+    call, store = kit.connection.call, kit.connection.store
     us, path = call(store.submitted_us, job.id), call(store.folder, job.id)
     folder = JobFolder(FileStore(place_of(results)), path, "")
     place = CheckpointPlace.of(codec, job.id, job.snapshot.spec.task, us, folder, results)

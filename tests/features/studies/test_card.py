@@ -308,7 +308,7 @@ def begun(stage: Stage, trials: int = 10, *, with_importance: bool = False) -> B
             end(stage, job_id, 2.0 / (n + 1))
     if with_importance:
         stage.tell(study_id, importance={"lr": 0.75, "depth": 0.25})
-    return stage.kit.batch(study_id)
+    return stage.kit.batches.get(study_id)
 
 
 def end(stage: Stage, job_id: str, value: float) -> None:

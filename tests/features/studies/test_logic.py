@@ -228,11 +228,11 @@ def test_what_a_study_lacks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
             checked_space(SPACE)
     unsigned = Codec.from_secret("")
     submitter = SimpleNamespace(
-        _kit=None, _connection=SimpleNamespace(ensure_open=lambda: None), origin=SimpleNamespace(codec=unsigned),
+        kit=None, connection=SimpleNamespace(ensure_open=lambda: None), origin=SimpleNamespace(codec=unsigned),
         over=SimpleNamespace(id=""),
     )  # fmt: skip
     with pytest.raises(JobkitError, match="studies need a signing key: set JOBKIT_SECRET"):
-        SubmitVerbs.study(SimpleNamespace(_submitter=submitter), len, space=SPACE)
+        SubmitVerbs.study(SimpleNamespace(submitter=submitter), len, space=SPACE)
 
 
 def test_a_study_writes_again_what_its_server_has_lost() -> None:

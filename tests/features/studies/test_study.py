@@ -44,7 +44,7 @@ def test_a_study_finds_good_arguments_and_is_opened_again(kit: Kit) -> None:
     again = kit.study(id=study.id)
     assert (again.best, len(again.batch)) == (best, 10)
     assert [each.id for each in kit.studies()] == [study.id]
-    assert kit.batch_info(study.id).spec.direction == "minimize"
+    assert kit.batches.info(study.id).spec.direction == "minimize"
 
 
 def test_the_same_id_is_the_same_study(kit: Kit) -> None:
@@ -52,7 +52,7 @@ def test_the_same_id_is_the_same_study(kit: Kit) -> None:
     assert made[0].wait(60)
     assert made[1].wait(60)
     assert [study.id for study in kit.studies()] == ["tune-1"]
-    assert kit.batch_info("tune-1").made == 3
+    assert kit.batches.info("tune-1").made == 3
     assert kit.study(id="tune-1").best == made[0].best
     assert kit.study(id="tune") is kit.study(id="tune-1")
     with pytest.raises(jobkit.JobNotFound, match="no study 'tune-2' is kept here"):
@@ -76,20 +76,20 @@ def test_a_study_moves_with_its_journal_and_its_trials(kit: Kit) -> None:
 
     moved = kit.study(id="tune-9")
     assert (moved.best, len(moved.batch), moved.optuna.best_value) == (best, 4, best and best.value)
-    assert kit.batch_info("tune-9").spec.direction == "minimize"
+    assert kit.batches.info("tune-9").spec.direction == "minimize"
 
 
 def test_trials_of_a_deleted_study_are_not_those_of_the_next_one(kit: Kit) -> None:
     assert kit.study(valley, trials=3, space=SPACE, id="tune-1").wait(60)
     assert kit.delete("tune-1") == [True]
-    with pytest.raises(jobkit.InvalidParams, match=r"an earlier study 'tune-1' are kept: .* kit.delete_batch"):
+    with pytest.raises(jobkit.InvalidParams, match=r"an earlier study 'tune-1' are kept: .* kit.batches.delete"):
         kit.study(valley, trials=3, space=SPACE, id="tune-1")
 
-    assert kit.delete_batch("tune-1") == 3
+    assert kit.batches.delete("tune-1") == 3
     study = kit.study(valley, trials=2, space=SPACE, id="tune-1")
     assert study.wait(60)
     assert [valley(**job.params) for job in study.batch] == list(study.trials()["value"])
-    assert kit.delete_batch("tune-1") == 3
+    assert kit.batches.delete("tune-1") == 3
     assert kit.jobs() == []
 
 
@@ -209,7 +209,7 @@ def test_a_cancelled_study_leaves_no_open_trial(queued: Kit) -> None:
         study.result(60)
     assert study.batch.wait(60)
     assert set(study.batch.counts) == {"cancelled"}
-    assert queued.batch_info(study.id).stopped_by == study.id
+    assert queued.batches.info(study.id).stopped_by == study.id
 
 
 def bounded(x: Annotated[float, jobkit.Range(0, 1)]) -> float:

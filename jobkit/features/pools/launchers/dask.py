@@ -175,7 +175,7 @@ class DaskLauncher(Launcher):
                 who = "scheduler runs" if name == "scheduler" else f"worker {name} runs"
                 raise LaunchRefused(
                     f"Dask's {who} Python {'.'.join(found)}, and the pool is managed by Python {'.'.join(own)}; they "
-                    "must be the same: run `jobkit pool run` in an environment like Dask's"
+                    "must be the same: run `jobkit pools run` in an environment like Dask's"
                 )
         self._has_checked = True
 
