@@ -276,7 +276,8 @@ def test_a_hidden_tab_gets_no_updates_until_it_is_visible(stage: Stage) -> None:
     n = itertools.count()
 
     def ask(action: str) -> None:
-        table.request = json.dumps({"action": action, "n": str(next(n))})
+        with table.changing():  # as a message of a browser does
+            table.request = json.dumps({"action": action, "n": str(next(n))})
 
     def feeds() -> int:
         return len(open_feeds(stage.kit, BoardFeed))

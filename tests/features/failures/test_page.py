@@ -196,8 +196,9 @@ def test_a_user_who_sees_only_own_jobs_gets_no_counts_of_others(
     card = JobCard(stage.kit, job, access=Actions(stage.kit, Person(owner, Role(role))))
     wait_until(lambda: '"failed"' in card.snapshot, what="the card")
 
-    card.request = json.dumps({"action": "alike", "n": "1"})
-    card.request = json.dumps({"action": "whole-log", "n": "2"})
+    for n, action in enumerate(("alike", "whole-log")):
+        with card.changing():  # as a message of a browser does
+            card.request = json.dumps({"action": action, "n": str(n)})
     wait_until(lambda: card.file, what="the answer to the next request")
 
     if is_told:
