@@ -19,6 +19,8 @@ load a feature's modules by what they are for, when they are first used:
 - `facet.py`: an option of `jobkit show` for something else about a job: `NAME`, `HELP`, `show(kit, id, as_json)`.
 - `token.py`: `OPTIONS` of `jobkit token`; `claims(given)` takes them out of the given options, and returns claims.
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
+- `menu.py`: a part of the menu of the list of jobs, with its script and style sheet beside it: `form(access, put)`
+  makes what answers its `REQUESTS`.
 - `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.
 - `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
 - `requests.py`: `serve(store, codec, claimed, request, changed, pause)`, a coroutine that serves what a running job

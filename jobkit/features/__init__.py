@@ -18,6 +18,7 @@ _NAMES = (
     "timeline",
     "failures",
     "compare",
+    "views",
     "schedules",
     "sharing",
     "pools",

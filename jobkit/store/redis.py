@@ -40,7 +40,6 @@ from jobkit.store.values import (
     event_key,
     parse_stream_id,
 )
-from jobkit.store.views import ViewStore
 from jobkit.store.web import AuditLog, WebStore
 
 Part = TypeVar("Part", bound=StorePart)
@@ -60,7 +59,6 @@ class RedisStore(QueueRecords, LogRecords):
     Attributes:
         finder: pages of jobs. batches: batches.
         web: tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
-            views: saved views of users.
         door: by which jobs of another queue's client come that its worker runs, and others do not claim.
         runs_any_python: its worker runs each job in the Python of its submitter.
         has_left: the last exchange has left something over, with which the next one goes on.
@@ -77,7 +75,6 @@ class RedisStore(QueueRecords, LogRecords):
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
         self.blobs = BlobStore(self)
-        self.views = ViewStore(self)
 
     def part(self, kind: type[Part]) -> Part:
         """Return a feature's part of this store, made when it is first asked for."""

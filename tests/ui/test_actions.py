@@ -10,10 +10,9 @@ import redis
 
 from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
-from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobState, StoreUnavailable, SubmitUnanswered
 from jobkit.model.person import Person, Role
-from jobkit.settings import Settings, user_name
+from jobkit.settings import Settings
 from jobkit.tasks.registry import task
 from jobkit.ui.access.actions import ACTIONS, ActionReply, Actions, action, each
 from tests.store.server import Server
@@ -206,27 +205,3 @@ def test_an_act_that_cannot_be_written_down_says_so_and_is_written_as_soon_as_it
         (entry,) = wait_until(kit.audit, what="the entry")
         assert (entry.who, entry.action, entry.targets, entry.outcome) == ("ada", "cancel", (job,), "done")
         assert "written down late" in entry.note
-
-
-@pytest.mark.parametrize("role", MAY)
-def test_everybody_who_may_look_saves_own_views(stage: Stage, role: str) -> None:
-    access = desk_of(stage, role)
-
-    reply = act(access, "save_view", ["late"], view={"search": "state:failed", "order": "", "hidden": "queue"})
-
-    saved = [view.name for view in background.call(stage.store.views.of("ada"))]
-    assert (saved == ["late"]) is reply.is_ok is (role != "none"), reply
-    if reply.is_ok:
-        assert act(access, "rename_view", ["late"], to="later").is_ok
-        assert act(Actions(stage.kit, Person("bob", Role.ADMIN)), "rename_view", ["later"], to="x").outcome == "failed"
-        assert act(access, "delete_view", ["later"]).is_ok
-        looking = Actions(stage.kit, Person("ada", Role(role)), only_looks=True)
-        assert "only shows" in act(looking, "save_view", ["late"], view={}).sentence
-
-
-def test_a_visitor_without_a_name_has_no_part_in_the_views_of_the_servers_user(stage: Stage) -> None:
-    assert act(Actions(stage.kit, Person()), "save_view", ["mine"], view={}).is_ok
-
-    act(Actions(stage.kit, Person("", Role.VIEW)), "delete_view", ["mine"])
-
-    assert [view.name for view in background.call(stage.store.views.of(user_name()))] == ["mine"]

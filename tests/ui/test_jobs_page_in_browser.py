@@ -200,48 +200,6 @@ def test_a_search_is_completed_by_keyboard_and_mouse(stage: Stage, url: str, win
     page.wait_for_selector('.problem:has-text("state must be one of")')
 
 
-def test_a_view_is_saved_renamed_shown_elsewhere_and_deleted(stage: Stage, url: str, window: Window) -> None:
-    for n, owner in enumerate(("ada", "bob")):
-        stage.submit(title=f"Job {n}", owner=owner)
-    page = window.open(f"{url}?q=owner:ada", width=1440)
-    shows(page, ["Job 0"])
-
-    first = page.locator(".views").evaluate(
-        "views => { views.click(); return views.getRootNode().querySelector('fieldset').getBoundingClientRect().y; }"
-    )
-    page.wait_for_selector(".searchbox .menu .view")
-    assert page.locator(".menu fieldset").evaluate("columns => columns.getBoundingClientRect().y") == first, "it moves"
-    page.click(".searchbox .menu label:has-text('Queue')")
-    page.locator(".head .queue").wait_for(state="hidden")
-    page.set_viewport_size({"width": 390, "height": 800})
-    offered = page.locator(".menu fieldset label:visible")
-    wait_until(lambda: offered.all_inner_texts() == ["Submitted", "Duration"], what="the columns that have room")
-    page.set_viewport_size({"width": 1440, "height": 800})
-    page.fill(".searchbox .menu input[type=text]", "Of Ada")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".searchbox .menu .view:has-text('owner:ada')")
-    page.click(".searchbox .menu [aria-label='Rename Of Ada']")
-    page.keyboard.type("Ada's")
-    page.keyboard.press("Enter")
-    page.wait_for_selector('.menu .view b:has-text("Ada\'s")')
-
-    other = window.open(url, width=1440)
-    shows(other, ["Job 0", "Job 1"])
-    other.click(".views")
-    other.click('.menu .view:has-text("Ada\'s") .go')
-    shows(other, ["Job 0"])
-    other.locator(".head .queue").wait_for(state="hidden")
-    assert other.input_value(".search") == "owner:ada"
-    wait_until(lambda: "hide=queue" in other.url, what="the URL")
-    other.click(".views")
-    other.wait_for_selector('.menu .view:has-text("Ada\'s")')
-    assert findings(other, "the menu of views") == []
-    other.click('.menu [aria-label="Delete Ada\'s"]')
-    other.locator('.menu .view:has-text("Ada\'s")').wait_for(state="detached")
-    other.keyboard.press("Escape")
-    other.locator(".searchbox .menu").wait_for(state="hidden")
-
-
 @pytest.mark.nightly
 def test_jobs_that_no_longer_match_leave_the_page(stage: Stage, url: str, window: Window) -> None:
     jobs = [stage.submit(title=f"Job {n}") for n in range(2)]

@@ -15,7 +15,7 @@ import asyncio
 import itertools
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,6 @@ from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailab
 from jobkit.model.format import many
 from jobkit.model.person import AuditEntry, Person, Role
 from jobkit.settings import user_name
-from jobkit.store.views import SavedView
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -439,30 +438,5 @@ deed_actions(Queues)
 deed_actions(Tasks)
 action("move", _move, "moved", own_too=False)
 
-
-# -- saved views: of everybody who may look, except on a page that only shows --------------------------------------
-
-
-def _view(what: str) -> Do:
-    """Make the action that saves (`view`), renames (`to`) or deletes a saved view of this person."""
-
-    async def do(call: ActionCall, name: str) -> None:
-        views, user = call.kit.verbs.store.views, own_name(call.person)
-        if call.person.only_looks:
-            raise JobkitError("this page only shows: a view cannot be saved here; its address has all of it")
-        wanted: Coroutine[Any, Any, object]
-        if what == "save":
-            wanted = views.put(user, SavedView(name, **{key: str(text) for key, text in call.table("view").items()}))
-        elif what == "rename":
-            wanted = views.rename(user, name, str(call.details.get("to", "")).strip())
-        else:
-            wanted = views.delete(user, name)
-        await background.call_async(wanted)
-
-    return each(do)
-
-
-for _what in ("save", "rename", "delete"):
-    action(f"{_what}_view", _view(_what), f"{_what}d", on="view", least=Role.VIEW, own_too=True)
 
 PAUSE_ACTIONS = ("pause_queue", "resume_queue", "pause_task", "resume_task")

@@ -13,17 +13,16 @@ from msgspec.structs import replace
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from jobkit.features import modules
 from jobkit.model import JobkitError
 from jobkit.model.plain import dumps
 from jobkit.store.grammar import COUNTERS, MAX_CHARS
 from jobkit.store.query import Query, narrowed
-from jobkit.store.views import HIDDEN_CHARS
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.activity import activity_feed
 from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.jobs.home import HomeFeed, is_home
-from jobkit.ui.jobs.saved_views import SavedViews
 from jobkit.ui.live.page import Turn
 from jobkit.ui.live.search import SearchedPage
 
@@ -43,6 +42,9 @@ UNDO_S = 5.0
 #: Seconds for counting the jobs before the question, at most.
 _COUNT_S = 10.0
 
+#: What features add to the menu.
+_MENU = tuple(modules("menu"))
+
 #: Most ids that a browser may name.
 MOST = 10_000
 
@@ -58,7 +60,8 @@ class JobTable(SearchedPage):
 
     Attributes:
         search, problem, help: see `SearchedPage`. order: see `store.query.ORDERS`. cursor: where the page begins.
-        hidden: columns that are not shown, joined by commas. views: see `SavedViews`.
+        hidden: columns that are not shown, joined by commas.
+        replied: the reply to the newest request of what features add to the menu of the table.
         selected: id of the job that is open beside the table.
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `bridge`.
         notice: one sentence about what did not work.
@@ -80,7 +83,7 @@ class JobTable(SearchedPage):
     inside = param.String(default="")
     activity = param.String(default="")
     hidden = param.String(default="")
-    views = param.String(default="")
+    replied = param.String(default="")
     selected = param.String(default="")
     page = param.String(default="")
     delta = param.String(default="")
@@ -113,7 +116,12 @@ class JobTable(SearchedPage):
         may_act = may_act and access.may("cancel")
         params["turns"] = [[slug, turn.word, turn.most] for slug, turn in (turns or {}).items() if turn.most]
         super().__init__(kit, access=access, may_act=may_act, has_archive=kit.verbs.has_older, **params)
-        self._views = SavedViews(self._access, lambda text: self._bridge.put(self, {"views": text}))
+        self._menu = {
+            request: form
+            for module in _MENU
+            for form in [module.form(self._access, lambda text: self._bridge.put(self, {"replied": text}))]
+            for request in module.REQUESTS
+        }
         self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))
         self.param.watch(lambda *_: self._follow(), ["search", "order", "cursor"])
 
@@ -161,17 +169,13 @@ class JobTable(SearchedPage):
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         given = asked.get("ids")
         ids = [str(job_id) for job_id in given[:MOST]] if isinstance(given, list) else None
-        if self._views.do(action, asked, {"search": self.search, "order": self.order, "hidden": self.hidden}):
-            return
-        if action == "view":
-            shown = {name: str(asked.get(name, ""))[:MAX_CHARS] for name in ("search", "order", "hidden")}
-            self.param.update(**shown, cursor="")
-        elif action == "hide":
-            self.hidden = str(asked.get("hidden", ""))[:HIDDEN_CHARS]
+        if action in self._menu:
+            background.spawn(self._menu[action].do(asked))
+        elif action == "view":
+            shown = {name: str(asked[name])[:MAX_CHARS] for name in ("search", "order", "hidden") if name in asked}
+            self.param.update(**shown, cursor=self.cursor if shown.keys() == {"hidden"} else "")
         elif action == "search":
             self.param.update(search=str(asked.get("text", ""))[:500], cursor="")
-        elif action == "order":
-            self.param.update(order=str(asked.get("by", ""))[:20], cursor="")
         elif action == "older" and asked.get("cursor"):
             self._trail.append(str(asked["cursor"])[:2000])
             self.cursor = self._trail[-1]

@@ -104,7 +104,7 @@ class Table extends View {
       this.box.problem, n.notice, this.strip.el,
       h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), this.bulk.el, n.foot, n.live);  // what is chosen is below the rows, so that it moves none
     this.density(stored("jobkit-compact") === "1");
-    this.views = new Views(this);
+    this.columns = new Columns(this);
   }
 
   density(compact) {
@@ -419,7 +419,7 @@ class Table extends View {
     this.turnTo(now === wanted ? other : now === "submitted" && by === now ? "" : wanted);  // the third click: home again
   }
 
-  turnTo(by) { this.bulk.clear(); ask(this.model, "order", {by}); }
+  turnTo(order) { this.bulk.clear(); ask(this.model, "view", {order}); }
   ordered() { return this.model.get("order") || (this.home.order ? "" : "-submitted"); }
 
   showOrder() {
@@ -436,7 +436,7 @@ class Table extends View {
   filter(name) {
     const words = searchWords(this.model.get("search")).filter((word) => !word.startsWith("state:") && word !== "is:asking");
     const before = this.chosenCounter();
-    if (!name && this.model.get("order")) ask(this.model, "order", {by: ""});  // home again
+    if (!name && this.model.get("order")) ask(this.model, "view", {order: ""});  // home again
     if (name && name !== before) words.unshift(name === "asking" ? "is:asking" : `state:${name}`);
     this.box.ask(words.join(" "));
   }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from jobkit.features.views.store import MOST, SavedView, ViewStore
 from jobkit.model import InvalidParams
 from jobkit.store.redis import RedisStore
-from jobkit.store.views import MOST, SavedView
 
 
 async def test_views_are_saved_replaced_renamed_and_deleted_by_user(store: RedisStore) -> None:
-    saved = store.views
+    saved = store.part(ViewStore)
     night = SavedView("night", "state:failed since:22:00", "-took", "queue,worker")
     await saved.put("ada", night)
     await saved.put("ada", SavedView("A first", "task:train"))
@@ -41,18 +41,18 @@ async def test_a_view_that_is_not_allowed_is_refused_with_a_sentence(
     store: RedisStore, view: SavedView, sentence: str
 ) -> None:
     with pytest.raises(InvalidParams, match=sentence):
-        await store.views.put("ada", view)
-    assert await store.views.of("ada") == []
+        await store.part(ViewStore).put("ada", view)
+    assert await store.part(ViewStore).of("ada") == []
 
 
 async def test_a_user_has_a_bounded_number_of_views_and_no_two_of_one_name(store: RedisStore) -> None:
     for n in range(MOST):
-        await store.views.put("ada", SavedView(f"v{n}"))
+        await store.part(ViewStore).put("ada", SavedView(f"v{n}"))
 
     with pytest.raises(InvalidParams, match=f"a user has at most {MOST} views; delete one first"):
-        await store.views.put("ada", SavedView("one more"))
-    await store.views.put("ada", SavedView("v0", "changed"))
+        await store.part(ViewStore).put("ada", SavedView("one more"))
+    await store.part(ViewStore).put("ada", SavedView("v0", "changed"))
     with pytest.raises(InvalidParams, match="there is a view 'v1' already"):
-        await store.views.rename("ada", "v0", "v1")
+        await store.part(ViewStore).rename("ada", "v0", "v1")
     with pytest.raises(InvalidParams, match="there is no view 'x' any more"):
-        await store.views.rename("ada", "x", "y")
+        await store.part(ViewStore).rename("ada", "x", "y")
