@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -31,12 +31,11 @@ from jobkit.codec import RAW, Codec
 from jobkit.features import serving
 from jobkit.model import LogLine, SignatureError
 from jobkit.model.errors import CannotStart
-from jobkit.model.metrics import Curves, Point
 from jobkit.parts import PartStore
 from jobkit.run.inside.answers import JobRequest, Reply
 from jobkit.run.inside.shown_values import Body, Bounds
 from jobkit.run.inside.tracebacks import keep_locals
-from jobkit.run.news import Taker
+from jobkit.run.news import Gathered, Taker, gathering
 from jobkit.run.shared import run_here
 from jobkit.settings import Settings
 from jobkit.store.events import EventHub
@@ -136,7 +135,7 @@ class _StoreSink(Taker):
         self._job_id, self._token = claimed.spec.id, claimed.token
         self._more: dict[str, Any] = {}
         self._numbers: tuple[float | None, float | None, str] = (None, None, "")
-        self._curves: Curves | None = None
+        self._gathered: dict[str, Gathered] = {}
         self._serving: list[Future[None]] = []  # requests
         # Threads that may answer: not those that the job starts, nor jobkit's, except those that call users' hooks.
         own, idle = threading.current_thread(), re.compile("jobkit-(?!hook-)|asyncio_").match
@@ -146,13 +145,13 @@ class _StoreSink(Taker):
         self._numbers = completed, total, message
         self._tell(AttemptNews(self._job_id, self._token, True, completed, total, message, more=self._more))
 
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
-        if self._curves is None:
-            self._curves = Curves(*background.call(self._store.metrics([self._job_id])))
-        self._curves.add(batch)
-        metrics = self._curves.take()
-        self._more["metrics"] = self._curves.summary().to_wire()
-        self._tell(AttemptNews(self._job_id, self._token, True, *self._numbers, more=self._more, metrics=metrics))
+    def gather(self, kind: str, news: Any) -> None:
+        if (gathered := self._gathered.get(kind)) is None:
+            gathered = self._gathered[kind] = background.call(gathering()[kind].of_job(self._store, self._job_id))
+        gathered.add(news)
+        if (given := gathered.given()) is not None:
+            self.keep(kind, *given, 1)
+        self.show(**gathered.shown())
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         self._tell(AttemptNews(self._job_id, self._token, lines=lines))

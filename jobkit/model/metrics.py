@@ -54,6 +54,11 @@ class MetricsNews(msgspec.Struct, frozen=True):
     stored: str
     told: str = ""
 
+    @property
+    def given(self) -> tuple[str, bytes, bytes]:
+        """It as the store gets it: its name, what subscribers get, and the line."""
+        return f"{self.how} {self.n}", self.told.encode(), self.stored.encode()
+
 
 class MetricsSummary(msgspec.Struct, frozen=True):
     """Metrics in the snapshot of a job.

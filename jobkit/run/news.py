@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from jobkit.features import modules
-from jobkit.model.metrics import Point
 
 #: Largest body that news give the store to keep, in bytes, unless the store is in memory. More is a file.
 STORED_BYTES = 1_000_000
@@ -20,8 +19,8 @@ STORED_BYTES = 1_000_000
 class Takes(Protocol):
     """An attempt as the kinds of news see it: in a worker, or of `sync://`."""
 
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
-        """Add points to curves, by their names."""
+    def gather(self, kind: str, news: Any) -> None:
+        """Add to the news of a kind that wait for the next exchange with the store, see `Gathered`."""
         ...
 
     def awaits(self, job_ids: Sequence[str]) -> None:
@@ -41,6 +40,25 @@ class Takes(Protocol):
         ...
 
 
+class Gathered(Protocol):
+    """News of a kind that an attempt gathers; those of a job begin empty."""
+
+    @classmethod
+    async def of_job(cls, store: Any, job_id: str) -> Self:
+        """Return those of a job's earlier attempts."""
+        ...
+
+    def add(self, news: Any, /) -> None: ...
+
+    def given(self) -> tuple[str, bytes, bytes] | None:
+        """Return what is new since the last call for the Lua of a feature ("keeps"): name, facts and body; or None."""
+        ...
+
+    def shown(self) -> dict[str, Any]:
+        """Return fields of the job's snapshot, which are sent now and then."""
+        ...
+
+
 class News(NamedTuple):
     """A kind of news.
 
@@ -48,10 +66,12 @@ class News(NamedTuple):
         read: returns the news in a frame. Raises LookupError, TypeError, ValueError or OverflowError for those that no
             job has by its own means.
         apply: lets an attempt take them.
+        gathers: for a kind that attempts `gather`.
     """
 
     read: Callable[[Any], Any]
     apply: Callable[[Takes, Any], None]
+    gathers: type[Gathered] | None = None
 
 
 class Taker:
@@ -73,6 +93,12 @@ _OWN = {
 def of(kind: str) -> News:
     """Return a kind of news. Raises LookupError if there is none of this name."""
     return _kinds()[kind]
+
+
+@functools.cache
+def gathering() -> Mapping[str, type[Gathered]]:
+    """Return the kinds that attempts gather."""
+    return {kind: news.gathers for kind, news in _kinds().items() if news.gathers is not None}
 
 
 @functools.cache

@@ -163,8 +163,6 @@ class RedisStore(QueueRecords, LogRecords):
     async def progress(self, news: Sequence[AttemptNews]) -> list[bool]:
         """Store and publish news; False if the token is no longer valid."""
         answers = await self.run("progress", wire.progress_args(news))
-        if metrics := wire.measure_args(news):
-            await self.run("measure", metrics)
         return [answer == 1 for answer in answers]
 
     async def keep(self, artifacts: Sequence[Kept]) -> list[bool]:
@@ -184,14 +182,13 @@ class RedisStore(QueueRecords, LogRecords):
         claim: tuple[WorkerInfo, int, int, Sequence[str], int, int] | None,
         artifacts: Sequence[Kept] = (),
     ) -> tuple[list[int], list[Claimed], float]:
-        """Call `progress`, `measure`, `keep`, `finish` and `claim`, as far as needed, in this order and one round trip.
+        """Call `progress`, `keep`, `finish` and `claim`, as far as needed, in this order and one round trip.
 
         Return the replies to the endings, the claimed jobs and the seconds until the next one is due: 0 if
         something is left over.
         """
         calls: list[tuple[str, Sequence[Any]]] = [
             ("progress", wire.progress_args(news)),
-            ("measure", wire.measure_args(news)),
             ("keep", wire.keep_args(artifacts)),
             ("finish", wire.finish_args(endings)),
             ("settle", [self.ttl_ms] if self.has_left else ()),
@@ -360,11 +357,6 @@ class RedisStore(QueueRecords, LogRecords):
     async def submitted_us(self, job_id: str) -> int:
         """Return the time of submit of a job (microseconds), different for each job of an id; 0 if unknown."""
         return wire.number(await self.ask("HGET", f"job:{job_id}", "us"))
-
-    async def metrics(self, job_ids: Sequence[str]) -> list[list[bytes]]:
-        """Return the lines of each job's metrics, see `jobkit.model.metrics`."""
-        found = await self.many([("LRANGE", f"metrics:{job_id}", 0, -1) for job_id in job_ids])
-        return [lines or [] for lines in found]
 
     async def folder(self, job_id: str) -> str:
         """Return the folder of a job's files, "" if it has none."""

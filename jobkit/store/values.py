@@ -11,7 +11,6 @@ import msgspec
 from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobSpec, LogLine
 from jobkit.model.format import many
-from jobkit.model.metrics import MetricsNews
 from jobkit.model.plain import to_json
 from jobkit.model.snapshot import JobError
 
@@ -76,7 +75,7 @@ class Claimed(msgspec.Struct, frozen=True, rename={"started_ms": "started"}):
 
 
 class AttemptNews(msgspec.Struct, frozen=True):
-    """News of a running attempt: any of progress, new log lines and a line of its metrics.
+    """News of a running attempt: any of progress and new log lines.
 
     `size_bytes` is the size of `lines` for the log's limit. `typical_s` is the usual run time of the task, `awaits`
     names the jobs that it waits for with its slot lent, `more` has what else its record says about the attempt (see
@@ -94,7 +93,6 @@ class AttemptNews(msgspec.Struct, frozen=True):
     typical_s: float | None = None
     awaits: str = ""
     more: Mapping[str, Any] = {}
-    metrics: MetricsNews | None = None
     number: int = 0
 
 

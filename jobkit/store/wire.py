@@ -206,15 +206,6 @@ def progress_args(news: Sequence[AttemptNews]) -> list[Any]:
     return args
 
 
-def measure_args(news: Sequence[AttemptNews]) -> list[Any]:
-    """Arguments of `measure`."""
-    args: list[Any] = []
-    for item in news:
-        if (metrics := item.metrics) is not None:
-            args += [item.job_id, item.token, metrics.how, metrics.stored, metrics.told, item.number]
-    return args
-
-
 def _facts_of(info: ArtifactInfo) -> bytes:
     return _json({"media_type": info.media_type, "size_bytes": info.size_bytes, "at_ms": info.at_ms})
 

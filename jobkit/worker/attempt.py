@@ -15,13 +15,12 @@ from msgspec.structs import replace
 from jobkit.codec import Codec
 from jobkit.features import serving
 from jobkit.model import JobSpec, LogLine
-from jobkit.model.metrics import Curves, Point
 from jobkit.model.plain import now_ms
 from jobkit.run.inside.answers import JobRequest, Reply
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.pictures import PICTURES_MOST
 from jobkit.run.inside.shown_values import Body, Bounds
-from jobkit.run.news import Taker
+from jobkit.run.news import Gathered, Taker, gathering
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Given, Kept
 from jobkit.tasks.call import Environment, Located
@@ -36,7 +35,7 @@ _FRESH_S = 60.0
 #: Seconds for which a job waits, at most, until the store has what it has said before such a moment.
 SYNC_S = 2.0
 
-#: Seconds between two summaries of metrics, which go to all who see the job, also without its curves.
+#: Seconds between two sends of what is `shown` of gathered news, which goes to all who see the job.
 SUMMARY_S = 1.0
 
 
@@ -177,12 +176,12 @@ class RunningAttempt(Taker):
     """For the Lua of a feature, with its end."""
     on_stored: Callable[[], None] | None = None
     """Called when the store knows its end."""
-    curves: Curves | None = None
-    """Of its metrics; made with the first of them, or read if an earlier attempt had some."""
+    _gathered: dict[str, Gathered] = field(default_factory=dict)
+    """By kind; made with the first news, or read if an earlier attempt had some."""
     _numbers: tuple[float | None, float | None, str] = (None, None, "")
     _has_numbers: bool = False
     _summary: asyncio.TimerHandle | None = None
-    """Sends the summary of its metrics if no news has taken it with it; None if it was sent."""
+    """Sends what is `shown` of gathered news if no news has taken it with it; None if it was sent."""
     _summed_at: float = -math.inf
     """When it was last sent (monotonic)."""
     _lines: LineBuffer | None = None
@@ -218,23 +217,26 @@ class RunningAttempt(Taker):
         self._numbers, self._has_numbers = (completed, total, message), True
         self.wake()
 
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
-        self.curves = self.curves or Curves()
-        self.curves.add(batch)
+    def gather(self, kind: str, news: Any) -> None:
+        if kind not in self._gathered:
+            self._gathered[kind] = gathering()[kind]()
+        self._gathered[kind].add(news)
         if self._summary is None:
             self._summary = asyncio.get_running_loop().call_later(SUMMARY_S, self.sum_up)
         self.wake()
 
-    def measured_before(self, lines: Sequence[bytes]) -> None:
-        """Go on from the metrics of earlier attempts: the store forgets their summary when this one starts."""
-        if lines:
-            self.curves = Curves(lines)
-            self._more["metrics"] = self.curves.summary().to_wire()
-            self._has_numbers = True  # this attempt may have no other news
-            self.wake()
+    async def go_on(self, store: RedisStore) -> None:
+        """Go on from gathered news of earlier attempts: the store forgets what is `shown` when this one starts."""
+        for kind, gathers in gathering().items():
+            gathered = await gathers.of_job(store, self.job_id)
+            if shown := gathered.shown():
+                self._gathered[kind] = gathered
+                self._more |= shown
+                self._has_numbers = True  # this attempt may have no other news
+                self.wake()
 
     def sum_up(self) -> None:
-        """Send the summary of its metrics soon, if they have changed."""
+        """Send what is `shown` of gathered news soon, if they have changed."""
         if self._summary is not None:
             self._has_numbers = True
             self.wake()
@@ -321,21 +323,24 @@ class RunningAttempt(Taker):
 
     def take_news(self) -> AttemptNews | None:
         """Return the news since the last call, or None."""
-        metrics = self.curves.take() if self.curves is not None else None
+        for kind, gathered in self._gathered.items():
+            if (given := gathered.given()) is not None:
+                self._add(Kept.of_feature(self.job_id, self.claimed.token, kind, *given))
         if self._summary is not None and time.monotonic() >= self._summed_at + SUMMARY_S:
             self._has_numbers = True
-        if not self._has_numbers and not self._lines and metrics is None:
+        if not self._has_numbers and not self._lines:
             return None
         lines = self._lines.take(now_ms()) if self._lines else ()
         numbers = self._has_numbers, *self._numbers
         token, text = self.claimed.token, self._awaited_text
-        if self._has_numbers and self._summary is not None and self.curves is not None:
+        if self._has_numbers and self._summary is not None:
             self._summary.cancel()
             self._summary, self._summed_at = None, time.monotonic()
-            self._more["metrics"] = self.curves.summary().to_wire()
+            for gathered in self._gathered.values():
+                self._more |= gathered.shown()
         self._told += 1
         more = dict(self._more)
-        news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, more, metrics, self._told)
+        news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, more, self._told)
         self._has_numbers = False
         return news
 

@@ -203,8 +203,7 @@ class RunningJobs:
                 await self._orphans.end()
             if claimed.attempt > 1:
                 await self.job_files.continue_log(claimed)
-                [lines] = await self._once_reachable(self._store.metrics, [spec.id])
-                attempt.measured_before(lines)
+                await self._once_reachable(attempt.go_on, self._store)
             given = None
             said: dict[str, Any] = {}
             if spec.needs:

@@ -6,7 +6,6 @@ from msgspec.structs import replace
 
 from jobkit.client.log_verbs import log_lines
 from jobkit.model import LogLine, LogSlice
-from jobkit.model.metrics import MetricsNews
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed
 
@@ -18,9 +17,8 @@ def lines(claimed: Claimed, *texts: str) -> AttemptNews:
 
 
 def numbered(claimed: Claimed, n: int, *said: str) -> AttemptNews:
-    metrics = MetricsNews(n, "append", f"line {n}")
     told = lines(claimed, *(f"{each} {n}" for each in said))
-    return replace(told, has_numbers=True, completed=n, metrics=metrics, number=n)
+    return replace(told, has_numbers=True, completed=n, number=n)
 
 
 def texts(found: LogSlice) -> list[str]:
@@ -125,7 +123,6 @@ async def test_news_that_are_sent_again_change_nothing(store: RedisStore) -> Non
 
     assert texts(await store.logs("a")) == ["before 1", "after 1", "before 2", "after 2"]
     assert (await snapshot(store, "a")).completed == 2
-    assert await store.metrics(["a"]) == [[b"line 1", b"line 2"]]
 
 
 async def test_a_new_attempt_counts_its_news_from_one_again(store: RedisStore) -> None:

@@ -119,9 +119,11 @@ class Stage:
     def measure(self, job_id: str, curves: Curves, **batch: Sequence[Point]) -> None:
         """Add points to the curves of a running job."""
         curves.add(batch)
-        token, metrics = self._tokens[job_id].token, curves.take()
-        more = {"metrics": curves.summary().to_wire()}
-        self._do(self.store.progress([AttemptNews(job_id, token, True, None, None, "", more=more, metrics=metrics)]))
+        line = curves.take()
+        assert line is not None
+        token, more = self._tokens[job_id].token, {"metrics": curves.summary().to_wire()}
+        self._do(self.store.progress([AttemptNews(job_id, token, True, None, None, "", more=more)]))
+        self._do(self.store.keep([Kept.of_feature(job_id, token, "metrics", *line.given)]))
 
     def log(self, job_id: str, *lines: str, source: str = "stdout", level: str = "", logger: str = "") -> None:
         at = int(time.time() * 1000)

@@ -41,12 +41,10 @@ def play(stage: Stage) -> dict[str, str]:
     stage.succeed(again)
     cancelled, running = stage.submit("train", owner="ben"), stage.submit("train", {"epochs": 100})
     background.call(stage.kit.aio.cancel(cancelled, "wrong learning rate", by="chen"))
-    curves = Curves()
-    curves.add({"loss": [(step, float(step), 1 / (1 + step)) for step in range(37)]})
-    metrics, token = curves.take(), stage.start(running).token
+    curves, token = Curves(), stage.start(running).token
+    stage.measure(running, curves, loss=[(step, step, 1 / (1 + step)) for step in range(37)])
     more = {"metrics": curves.summary().to_wire()}
-    news = AttemptNews(running, token, True, typical_s=600.0, more=more, metrics=metrics)
-    background.call(stage.store.progress([news]))
+    background.call(stage.store.progress([AttemptNews(running, token, True, typical_s=600.0, more=more)]))
     stage.beat()
     waits = stage.submit("solve", {"model": "grid-8"}, queue="gpu")
     found = {

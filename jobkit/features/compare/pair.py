@@ -55,7 +55,7 @@ class PairFeed(TextFeed):
             verbs.made_all(jobs),
             asyncio.gather(*(self.kit.aio.preview(job.id) for job in jobs)),
             self._sources(jobs),
-            verbs.store.metrics(list(wanted)),
+            self.kit.aio.metric_lines(list(wanted)),
         )
         facts = zip(jobs, made, previews, sources, strict=True)
         one, other = (Side(job, by, preview or {}, code) for job, by, preview, code in facts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.client.connection import Connection
 from jobkit.client.forms import in_thread, on_loop
 from jobkit.client.outputs import column_of
+from jobkit.features.metrics.store import MetricStore
 from jobkit.model.metrics import Curves
 from jobkit.store.redis import RedisStore
 
@@ -19,7 +20,12 @@ _OWN = ("job", "step", "time")
 
 
 class MetricVerbs:
-    """Verbs that read metrics. They block; each may raise `StoreUnavailable`."""
+    """Verbs that read metrics. All but `lines` block; each may raise `StoreUnavailable`."""
+
+    @staticmethod
+    async def lines(store: RedisStore, job_ids: Sequence[str]) -> list[list[bytes]]:
+        """Return the lines of each job's metrics, see `Curves`."""
+        return await store.part(MetricStore).lines(job_ids)
 
     @staticmethod
     def metrics(connection: Connection, job_id: str) -> pd.DataFrame:
@@ -29,13 +35,13 @@ class MetricVerbs:
             JobNotFound: the job is not kept.
         """
         connection.call(connection.verbs.snapshot, job_id)
-        [lines] = connection.call(connection.store.metrics, [job_id])
+        [lines] = connection.call(connection.store.part(MetricStore).lines, [job_id])
         return _frame_of(*_rows_of(lines))
 
     @staticmethod
     def metrics_of(connection: Connection, jobs: Sequence[Any]) -> pd.DataFrame:
         """Return the metrics of several jobs, each row with the job's id and its arguments."""
-        found = connection.call(connection.store.metrics, [job.id for job in jobs])
+        found = connection.call(connection.store.part(MetricStore).lines, [job.id for job in jobs])
         tables = [_rows_of(lines) for lines in found]
         names = list(dict.fromkeys(name for its_names, _ in tables for name in its_names))
         taken = {*_OWN, *names}
@@ -51,7 +57,7 @@ class MetricVerbs:
 class KitMetrics:
     """Verbs about metrics that the kit itself has."""
 
-    metric_lines = on_loop("verbs.store", RedisStore.metrics)
+    metric_lines = on_loop("verbs.store", MetricVerbs.lines)
     metrics = in_thread("connection", MetricVerbs.metrics)
     metrics_of = in_thread("connection", MetricVerbs.metrics_of)
 

@@ -1,16 +1,18 @@
-"""News of a job's metrics for its worker: points of curves."""
+"""News of a job's metrics for its worker: points of curves, which it gathers as lines for the store."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from jobkit.features.metrics.buffer import is_name
-from jobkit.model.metrics import Point
+from jobkit.features.metrics.store import MetricStore
+from jobkit.model.metrics import Curves, Point
 from jobkit.run.news import News
+from jobkit.store.redis import RedisStore
 
 
 def _points(content: Any) -> Mapping[str, Sequence[Point]]:
@@ -22,4 +24,20 @@ def _points(content: Any) -> Mapping[str, Sequence[Point]]:
     return batch
 
 
-NEWS = {"metrics": News(_points, lambda attempt, batch: attempt.metrics(batch))}
+class AttemptCurves(Curves):
+    """Metrics of a job, of all its attempts so far."""
+
+    @classmethod
+    async def of_job(cls, store: RedisStore, job_id: str) -> Self:
+        return cls(*await store.part(MetricStore).lines([job_id]))
+
+    def given(self) -> tuple[str, bytes, bytes] | None:
+        """Return the line with what has changed since the last call, see `MetricsNews.given`; or None."""
+        return None if (line := self.take()) is None else line.given
+
+    def shown(self) -> dict[str, Any]:
+        """Return the summary for the job's snapshot."""
+        return {"metrics": self.summary().to_wire()} if self.n else {}
+
+
+NEWS = {"metrics": News(_points, lambda attempt, batch: attempt.gather("metrics", batch), AttemptCurves)}

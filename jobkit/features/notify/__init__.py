@@ -15,4 +15,5 @@ FEATURE = Feature(
     name="notify",
     parts=frozenset({"store", "reader", "doctor", "settings"}),
     services={"worker": ("notify", "otel", "mlflow")},
+    after=("metrics",),
 )

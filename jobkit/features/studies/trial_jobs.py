@@ -155,7 +155,7 @@ class TrialJobs:
         job = self._jobs.get(number)
         if job is None:
             return {}
-        [lines] = patiently(partial(self._kit.connection.call, self._kit.verbs.store.metrics, [job.id]))
+        [lines] = patiently(partial(self._kit.metric_lines, [job.id]))
         return {
             name: [(step, value) for step, _, value in curve.points] for name, curve in Curves(lines).curves.items()
         }

@@ -236,7 +236,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             return
         wanted = model.curves.wanting(model.snapshots)
         if wanted or self._is_mislabelled(model):
-            lines = await answered(lambda: self.kit.verbs.store.metrics(list(wanted))) if wanted else []
+            lines = await answered(lambda: self.kit.aio.metric_lines(list(wanted))) if wanted else []
             self._labelled = model.args
             self._curves = await asyncio.to_thread(self._charts, model, wanted, lines)
             self.publish({"curves": self._curves})

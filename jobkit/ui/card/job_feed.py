@@ -126,7 +126,7 @@ class JobFeed(SharedFeed[Subscriber]):
         view.load_log(log.lines, log.total, log.dropped)
         known, snapshot = view.curves.curves.n, view.snapshot
         if view.curves.is_behind or snapshot.metrics.n > known or (snapshot.attempt > 1 and not known):
-            [lines] = await self.kit.verbs.store.metrics([self.job_id])
+            [lines] = await self.kit.aio.metric_lines([self.job_id])
             view.curves.load(lines)
 
     async def _read_outputs(self, view: CardModel) -> None:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import AsyncMock, Mock
 
 import numpy as np
 import pytest
@@ -62,31 +63,32 @@ async def test_points_go_with_each_news_and_their_summary_now_and_then_and_at_th
     attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, unused, None)
     news = []
     for step in range(3):
-        attempt.metrics({"loss": [(step, step, float(step))]})
+        attempt.gather("metrics", {"loss": [(step, step, float(step))]})
         news.append(attempt.take_news())
     attempt.sum_up()
     news.append(attempt.take_news())
 
-    assert [each.metrics.n if each and each.metrics else None for each in news] == [1, 2, 3, None]
+    assert [kept.info.name for kept in attempt.kept] == ["append 1", "append 2", "append 3"]
     told = [each.more["metrics"]["newest"] if each and each.has_numbers else None for each in news]
     assert told == [{"loss": 0.0}, None, None, {"loss": 2.0}]
     assert attempt.take_news() is None
 
 
 async def test_the_summary_of_earlier_attempts_is_the_first_news_of_the_next_one() -> None:
-    curves, unused = Curves(), cast(Any, None)
+    curves, store, unused = Curves(), Mock(), cast(Any, None)
     curves.add({"loss": [(0, 0, 0.5)]})
     line = curves.take()
     assert line is not None
     claimed = Claimed(JobSpec("a", "train"), "token", 2)
     attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, unused, None)
+    store.part.return_value.lines = AsyncMock(return_value=[[line.stored.encode()]])
 
-    attempt.measured_before([line.stored.encode()])
+    await attempt.go_on(store)
 
     news = attempt.take_news()
     assert news is not None
     assert news.more["metrics"]["newest"] == {"loss": 0.5}
-    assert news.metrics is None
+    assert attempt.kept == []
 
 
 def log_at_first() -> None:

@@ -98,8 +98,8 @@ end
 -- `back` (record, when it is due or nil), or it ends. And at an `outcome` an attempt ends in a way that a feature knows, by whose name
 -- it is told (record, data of the event, fields to set): the job goes on later.
 --
--- What the code of a job gives to a feature, the feature `keeps` (id, name, facts, body), by the kind that it is known by; see
--- `Records.also_keep`. And at a `step`, when a job of such a kind was lost, features say how far it is (record): as text which is
+-- What the code of a job gives to a feature, the feature `keeps` (id, name, facts, body, number of the job's last event), by the kind
+-- that it is known by; see `Records.also_keep`. And at a `step`, when a job of such a kind was lost, features say how far it is (record): as text which is
 -- equal for equal steps, and the same for people.
 local moments = {created = {}, ended = {}, restored = {}, leaving = {}, deleted = {}, demand = {}, starts = {}, beats = {}, back = {},
   outcome = {}, keeps = {}, step = {}}

@@ -12,7 +12,7 @@ verb('keep', ALSO_WHEN_FULL, function(args)
     call('HSETNX', P .. 'job:' .. id, 'kept', 1)
     if string.byte(name) == 10 then
       local kind, own = string.match(name, '^\n([^\n]*)\n(.*)$')
-      moments.keeps[kind](id, own, args[i + 3], args[i + 4])
+      moments.keeps[kind](id, own, args[i + 3], args[i + 4], rec[3])
     else
       call('HSET', P .. 'artifacts:' .. id, name, args[i + 3])
       call('HSET', P .. 'bodies:' .. id, name, args[i + 4])

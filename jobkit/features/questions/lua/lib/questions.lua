@@ -5,6 +5,8 @@
 local QUESTIONS_MOST = 1000 -- of one job
 local DOOR_WAITS_MS = 60000 -- other clients know no wait without an end: a job that came by a door starts again so often
 
+Records.KINDS[#Records.KINDS + 1] = 'asks'
+
 local function asks(rec) return P .. 'asks:' .. rec.id end
 
 local function read(rec)
