@@ -99,5 +99,5 @@ class JobCheckpoints:
 
     def checkpoints(self: Any) -> list[Checkpoint]:
         """Return the newest two checkpoints that it wrote with `jobkit.checkpoint`, oldest first."""
-        found: list[Checkpoint] = self._kit.checkpoints(self.id)
+        found: list[Checkpoint] = self.kit.checkpoints(self.id)
         return found
