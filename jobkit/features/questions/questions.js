@@ -69,13 +69,7 @@ class Questions extends Fields {
   }
 
   submit() {
-    if (this.busy || !this.asked) return;
-    this.busy = true;
-    this.n.submit.disabled = true;
-    put(this.n.submit, "Answering…");
-    if (!ask(this.model, "answer", {key: this.asked.key, fields: this.collect(this.asked.params)})) return this.ready();
-    clearTimeout(this.busyTimer);
-    this.busyTimer = setTimeout(() => this.ready(), 15000);
+    if (!this.busy && this.asked) this.send("Answering…", "answer", {key: this.asked.key, fields: this.collect(this.asked.params)});
   }
 
   ready() {

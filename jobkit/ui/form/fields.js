@@ -5,7 +5,7 @@
 /** Kinds whose text is checked when the user pauses, since only a number can stand there, and how long a pause is. */
 const [NUMERIC, PAUSE_MS] = [["int", "float", "decimal"], 800];
 
-/** Base of the forms. A subclass has `changed()`, called with each change of a field, and may have `check(field)`, called
+/** Base of the forms. A subclass has `changed()`, called with each change of a field, and `ready()`, after a reply, and may have `check(field)`, called
  *  when one has been typed or picked, and `extra(field)`, a button on its line. */
 class Fields {
   fields = new Map();  // every input by the name of its parameter; in a structure by its path: "model.lr"
@@ -14,6 +14,14 @@ class Fields {
 
   /** Return the field or the group of a name. */
   of(name) { return this.fields.get(name) || this.groups.get(name); }
+
+  /** Send what was typed. Until the reply is here, at most 15 s, nothing more is sent. */
+  send(word, action, asked) {
+    this.busy = this.n.submit.disabled = true;
+    put(this.n.submit, word);
+    clearTimeout(this.busyTimer);
+    if (ask(this.model, action, asked)) this.busyTimer = setTimeout(() => this.ready(), 15000); else this.ready();
+  }
 
   check() {}
 

@@ -275,14 +275,9 @@ class Form extends Fields {
 
   submit() {
     if (this.busy || this.isLacking) return;
-    this.busy = true;
-    this.n.submit.disabled = true;
-    put(this.n.submit, "Submitting…");
     const options = this.options();
     if (this.mode === "later" && this.n.at.value) options.at = new Date(this.n.at.value).toISOString();
-    if (!ask(this.model, this.mode === "sweep" ? "sweep" : "submit", {task: this.task.name, again: this.again, fields: this.collect(this.task.params), options})) return this.ready();
-    clearTimeout(this.busyTimer);
-    this.busyTimer = setTimeout(() => this.ready(), 15000);
+    this.send("Submitting…", this.mode === "sweep" ? "sweep" : "submit", {task: this.task.name, again: this.again, fields: this.collect(this.task.params), options});
   }
 
   ready() {

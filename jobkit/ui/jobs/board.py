@@ -275,25 +275,16 @@ class Board:
         for row_id in jobs.keys() - self.jobs.keys():
             self.batches.pop(row_id, None)
 
-    def expect(self, starts: Mapping[str, Start]) -> None:
-        """Set what is known of the starts of jobs that wait."""
-        self._changed |= {id for id in self.starts.keys() | starts.keys() if self.starts.get(id) != starts.get(id)}
-        self.starts = dict(starts)
+    def tell(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Set `starts`, `retries` or `best` by the ids of rows, and mark the rows that say something else now."""
+        known = getattr(self, name)
+        self._changed |= {row_id for row_id in known.keys() | facts.keys() if known.get(row_id) != facts.get(row_id)}
+        setattr(self, name, dict(facts))
 
     @property
     def waiting(self) -> list[JobSnapshot]:
         """The jobs on the page that wait, without batches."""
         return [job for job in self.jobs.values() if job.state in WAITING and job.id not in self.batches]
-
-    def tell_retries(self, retries: Mapping[str, str]) -> None:
-        """Set what rows of jobs that were retried say of it, by id."""
-        self._changed |= {row_id for row_id, _ in self.retries.items() ^ retries.items()}
-        self.retries = dict(retries)
-
-    def tell_best(self, best: Mapping[str, Best]) -> None:
-        """Set what rows of batches say of their best jobs, by the ids of the rows."""
-        self._changed |= {row_id for row_id, _ in self.best.items() ^ best.items()}
-        self.best = dict(best)
 
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
@@ -476,14 +467,14 @@ class BoardFeed(QueryFeed[Subscriber]):
 
     async def _look_at_retries(self) -> None:
         store, jobs = self.kit.verbs.store, [*self.model.jobs.values()]
-        self.model.tell_retries(await answered(lambda: read_retries(store, jobs)))
+        self.model.tell("retries", await answered(lambda: read_retries(store, jobs)))
         self.poke()
 
     async def _look_at_best(self) -> None:
         began = asyncio.get_running_loop().time()
         best, is_all = await answered(lambda: read_best(self.kit, self.model.batches, self.model.best))
         self.look_at_best.window_s = max(_BEST_S, _REST * (asyncio.get_running_loop().time() - began))
-        self.model.tell_best(best)
+        self.model.tell("best", best)
         if not is_all:
             self.look_at_best.poke()
         self.poke()
@@ -491,7 +482,7 @@ class BoardFeed(QueryFeed[Subscriber]):
     async def look_at_starts(self) -> None:
         """Read when the waiting jobs of the page will start."""
         waiting = self.model.waiting
-        self.model.expect(await answered(lambda: self.kit.verbs.expected_starts(waiting)))
+        self.model.tell("starts", await answered(lambda: self.kit.verbs.expected_starts(waiting)))
         self.poke()
 
     async def _look_at_pauses(self) -> None:

@@ -238,7 +238,7 @@ class HomeFeed(BoardFeed):
         home = await read_home(self.kit, self.query, self.only)
         took_s = asyncio.get_running_loop().time() - began
         self._arranger.window_s = min(_ARRANGE_MOST_S, max(_ARRANGE_S, _ARRANGE_REST * took_s))
-        self.model.expect(home.starts)
+        self.model.tell("starts", home.starts)
         return home.page, home.batches
 
     def loaded(self) -> None:
