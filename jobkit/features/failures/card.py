@@ -11,12 +11,13 @@ from jobkit.store.redis import RedisStore
 
 
 async def about(store: RedisStore, snapshot: JobSnapshot) -> Mapping[str, str]:
-    """Return how many more have failed like this job, for the card's text "alike"; {} for one that has not failed."""
+    """Return the card's text "alike": the link to the jobs that have failed like this one; {} without any."""
     if snapshot.state is not JobState.FAILED:
         return {}
     failures = store.part(FailureStore)
     (group_id,) = await failures.groups_of([snapshot.id])
     group = await failures.group(group_id)
-    if group is None:
+    if group is None or group.jobs < 2:
         return {}
-    return {"alike": dumps({"job": snapshot.id, "to": "failures", "group": group.id, "more": group.jobs - 1})}
+    link = {"to": "failures", "id": group.id, "text": f"{group.jobs - 1:,} more like this"}
+    return {"alike": dumps({"job": snapshot.id, **link, "title": "The group of failures"})}

@@ -57,7 +57,7 @@ class Card extends LiveCard {
     n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
       h("button", {class: "btn small primary", type: "submit", text: "Move"}), h("button", {class: "btn small", type: "button", text: "Keep", onclick: () => { n.mover.hidden = true; }}));
     n.error = h("section", {class: "failure", "aria-label": "Error", hidden: true});
-    n.alike = h("button", {class: "btn quiet small", hidden: true, title: "The group of failures", onclick: () => this.turn(this.to, this.group)});
+    n.alike = h("button", {class: "btn quiet small", hidden: true, onclick: () => this.turn(this.alike.to, this.alike.id)});
     n.result = h("section", {class: "result", "aria-label": "Result", hidden: true});
     this.sections = SECTIONS.map((Section) => new Section(this));
     n.attemptsTitle = h("summary");
@@ -197,12 +197,10 @@ class Card extends LiveCard {
     this.showAlike();
   }
 
-  /** Show how many more jobs have failed like this one, if the user may know that. */
+  /** Show the link to more jobs like this one, if the user may know of them. */
   showAlike() {
-    const told = parse(this.model.get("alike"), null), more = told && told.job === this.job?.id ? told.more : 0;
-    Object.assign(this, {to: told?.to, group: told?.group});
-    this.n.alike.hidden = more < 1 || !this.turnTo(this.to);
-    put(this.n.alike, `${number(more)} more like this`);
+    const {job, to, text, title} = (this.alike = parse(this.model.get("alike"), {}));
+    Object.assign(this.n.alike, {hidden: job !== this.job?.id || !this.turnTo(to), textContent: text, title});
   }
 
   showAttempts() {

@@ -34,7 +34,7 @@ class JobCard(LivePage):
         snapshot, log, log_append, preview, artifacts, sections, made, metrics, metrics_append: texts that the browser
             shows first; see `CardModel`. Later ones bypass them, see `SessionBridge`.
         replied: the reply to the newest request of a section.
-        alike: how many more have failed like this job, after the browser has asked.
+        alike: a link to more jobs like this one, after the browser has asked, see `card.py` of features.
         file: the answer to a request for an artifact or a log, see `downloads`.
         refused: why the last request failed.
         told: "told" if the person gets a message at the end, "offer" if they may ask for it.

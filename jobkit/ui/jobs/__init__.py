@@ -1,1 +1,1 @@
-"""The table of jobs: search, pages, bulk actions, comparison, and the card beside it."""
+"""The table of jobs: search, pages, bulk actions, and the card beside it."""

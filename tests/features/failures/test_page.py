@@ -202,7 +202,7 @@ def test_a_user_who_sees_only_own_jobs_gets_no_counts_of_others(
     wait_until(lambda: card.file, what="the answer to the next request")
 
     if is_told:
-        wait_until(lambda: '"more":2' in card.alike, what="the number of others")
+        wait_until(lambda: '"2 more like this"' in card.alike, what="the number of others")
     assert bool(card.alike) is is_told
     card._bridge.close()
 
