@@ -73,6 +73,8 @@ load a feature's modules by what they are for, when they are first used:
 - `env.py`: words that `env` of a submit may be beside variables, `SUBMITTED`, or that of a rerun, `REPEATED`, each with
   what it stands for; `submitted(folder, task)` and `repeated(word, connection, job, head)` return what travels with
   the call, as its `packages`.
+- `places.py`: `place_of(url, home)`, the `Place` of `jobkit/files/storage.py` for a URL that values or files are kept
+  at, or None for other URLs.
 - `door.py`: runs the jobs of another queue's client, see `Door`: `run(path, settings, ...)` as `run_worker` does, with
   what `path` leads to, and `place_of(path, settings)`, the settings and the queue of that.
 - `worker.py`: `service_of(settings, store)`, which returns None, or what runs beside each worker: `begin()` is awaited

@@ -46,7 +46,7 @@ def _of_place(url: str, home: Path) -> str:
     member = membership_of(url, home)
     secret = _requested(member)
     path = folder_of(home) / f"{url.partition('://')[2]}.json"
-    from jobkit.own_machine import write_private
+    from jobkit.access.own_machine import write_private
 
     if secret not in ("", member.secret) and path.exists():  # else the URL contains the membership itself
         with suppress(OSError):

@@ -89,7 +89,7 @@ class Settings:
         streams_per_subject: the same for one user or token, or for one address without a login.
         stream_heartbeat: a silent event stream sends a comment after this long, so that proxies do not close it.
         origins: origins of web pages on other servers that may use the HTTP API ("https://app.example").
-        login: file of names and passwords for the dashboard and the HTTP API (`JOBKIT_LOGIN`); see `jobkit.people`.
+        login: file of names and passwords for the dashboard and the HTTP API (`JOBKIT_LOGIN`); see `jobkit/access/`.
         roles: pattern of names to role, the first match wins: `JOBKIT_ROLES=ada=admin,*@lab.example=own`.
     """
 

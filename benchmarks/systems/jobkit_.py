@@ -24,7 +24,7 @@ def main() -> None:
     def submit_many(task: Any, n: int, **options: Any) -> float:
         """Arguments checked and sealed here, then stored in slices; how many per second."""
         began = now()
-        kit._connection.call(kit.verbs.sender.submit_many, [submission(task, **options) for _ in range(n)])
+        kit.connection.call(kit.verbs.sender.submit_many, [submission(task, **options) for _ in range(n)])
         return n / (now() - began)
 
     held: list[Any] = []

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jobkit.own_machine import JUPYTER_PID_VARIABLE
+from jobkit.access.own_machine import JUPYTER_PID_VARIABLE
 
 #: Seconds that the first page may take: the embedded server may have to start.
 _START_S = 60

@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 import jobkit
+from jobkit.access.people import Account, hashed, read_login, write_login
 from jobkit.cli import BadInput, age, as_json_option, limit_option, options, out
 from jobkit.features import modules
 from jobkit.model.person import Role
-from jobkit.people import Account, hashed, read_login, write_login
 
 _ROLES = [str(role) for role in Role if role is not Role.NONE]
 

@@ -34,6 +34,16 @@ import click
 
 import jobkit
 import jobkit.http
+from jobkit.access.own_machine import (
+    ADDRESS_VARIABLE,
+    PROXIED_VARIABLE,
+    is_loopback,
+    own_address,
+    system_tells,
+    to_open,
+    to_print,
+)
+from jobkit.access.people import ANONYMOUS, person_named, read_login
 from jobkit.cli import BadInput, options, out
 from jobkit.cli.worker import kept_worker, slots_option
 from jobkit.codec import keys_in
@@ -45,16 +55,6 @@ from jobkit.embedded.launch import check_died, environment
 from jobkit.joined import address_of
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.person import Role
-from jobkit.own_machine import (
-    ADDRESS_VARIABLE,
-    PROXIED_VARIABLE,
-    is_loopback,
-    own_address,
-    system_tells,
-    to_open,
-    to_print,
-)
-from jobkit.people import ANONYMOUS, person_named, read_login
 from jobkit.settings import Settings, hub_user
 from jobkit.store.binary import check_system
 from jobkit.store.events import RESTART_S

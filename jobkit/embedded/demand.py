@@ -19,8 +19,8 @@ from typing import TypeVar
 
 import msgspec
 
+from jobkit.access.own_machine import write_private
 from jobkit.embedded.home import Home, make_private, signal_to
-from jobkit.own_machine import write_private
 from jobkit.settings import Settings
 
 T = TypeVar("T")

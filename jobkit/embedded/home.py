@@ -22,10 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from jobkit.access.own_machine import write_private
 from jobkit.codec import RETIRED
 from jobkit.model import JobkitError
 from jobkit.model.format import local_time
-from jobkit.own_machine import write_private
 
 with suppress(ModuleNotFoundError):  # Windows has no locks by the kernel, and no home; the command line loads this
     import fcntl

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
+from jobkit.access.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.embedded.demand import read_requests, request_workers
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version, signal_to
 from jobkit.embedded.server import answers, ask
 from jobkit.model import JobkitError, JobState, StoreUnavailable
-from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
 from jobkit.store.binary import check_system, find_server
 

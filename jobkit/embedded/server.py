@@ -23,9 +23,9 @@ from typing import Any
 import hiredis
 
 import jobkit.embedded.children as children
+from jobkit.access.own_machine import unix_peer_uid, write_private
 from jobkit.embedded.home import Home, acquire, append_private, lines_of
 from jobkit.model import JobkitError
-from jobkit.own_machine import unix_peer_uid, write_private
 from jobkit.store.binary import ServerBinary, version_text
 
 #: Maximum seconds that a server may answer "LOADING" while it reads a large append-only file.

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from jobkit.features import modules
 from jobkit.files.host_cache import cache_of
 from jobkit.files.storage import Directory, Part, Place
-from jobkit.joined import SCHEME
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import masked
 
@@ -142,8 +142,7 @@ def place_of(where: str, setting: str = "results", home: Path | None = None) -> 
     Args:
         home: copies of files of other machines are below it; default: that of the settings.
     """
-    if where.startswith(f"{SCHEME}://"):
-        from jobkit.files.gateway import files_of
-
-        return files_of(where, home)
-    return Remote(where, setting, home) if "://" in where else Directory(Path(where), setting)
+    if "://" not in where:
+        return Directory(Path(where), setting)
+    own: Place | None = next(filter(None, (each.place_of(where, home) for each in modules("places"))), None)
+    return own or Remote(where, setting, home)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from jobkit.access.own_machine import ClientConnection
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import DRAINED_BYTES, Request, Response, send_all
-from jobkit.own_machine import ClientConnection
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -1,7 +1,8 @@
 """The login by name and password, as Bokeh's hooks for one: `panel serve ... --auth-module .../jobkit/http/login.py`.
 
-`jobkit dashboard --login FILE` serves with it. `jobkit.people` reads the file; removing a user or changing a password
-ends the login at the next request. The name is in the signed cookie `user`, which Panel reads for `pn.state.user`.
+`jobkit dashboard --login FILE` serves with it. `jobkit.access.people` reads the file; removing a user or changing a
+password ends the login at the next request. The name is in the signed cookie `user`, which Panel reads for
+`pn.state.user`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from typing import Any
 import tornado.web
 from tornado.httputil import parse_body_arguments
 
+from jobkit.access.login_links import LINK_FIELD, name_of_link, use_link
+from jobkit.access.own_machine import is_own_host, server_of_tornado, unknown_host
+from jobkit.access.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
 from jobkit.http.auth.access import Rate
 from jobkit.http.auth.sessions import marks, prefix_of
 from jobkit.http.bodies import BoundedBody
-from jobkit.login_links import LINK_FIELD, name_of_link, use_link
 from jobkit.model import InvalidParams
-from jobkit.own_machine import is_own_host, server_of_tornado, unknown_host
-from jobkit.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
 from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.http")

@@ -19,8 +19,8 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from jobkit.own_machine import ClientConnection, ServerConfig
-from jobkit.people import LoginState
+from jobkit.access.own_machine import ClientConnection, ServerConfig
+from jobkit.access.people import LoginState
 from jobkit.settings import Settings
 
 JSON = "application/json"

@@ -20,13 +20,13 @@ import tornado.iostream
 import tornado.web
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from jobkit.access.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE, of_tornado, server_of_tornado
+from jobkit.access.people import LoginState
 from jobkit.features import services
 from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, prefix_of, user_of
 from jobkit.http.bodies import BoundedBody
 from jobkit.http.core.handling import Api, check_host
 from jobkit.http.messages import FORM, TEXT, Problem, Request, Response, find_route, form, send_all
-from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE, of_tornado, server_of_tornado
-from jobkit.people import LoginState
 from jobkit.settings import Settings
 from jobkit.system.death import end_forks_with
 

@@ -47,8 +47,7 @@ from tornado.template import Loader
 import jobkit.settings as settings
 import jobkit.ui.packed as packed
 import jobkit.ui.patch as patch
-from jobkit.model import JobkitError
-from jobkit.own_machine import (
+from jobkit.access.own_machine import (
     ADDRESS_VARIABLE,
     OWN,
     TOKEN_FIELD,
@@ -69,6 +68,7 @@ from jobkit.own_machine import (
     visitor_of_tornado,
     why_closed,
 )
+from jobkit.model import JobkitError
 from jobkit.settings import Settings
 from jobkit.ui.bounded_server import BoundedServer
 from jobkit.ui.words.theme import Theme, ground

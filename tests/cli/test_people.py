@@ -14,12 +14,12 @@ import redis
 from click.testing import CliRunner
 
 import jobkit
+from jobkit.access.own_machine import ADDRESS_VARIABLE
+from jobkit.access.people import is_password, read_login
 from jobkit.cli import BadInput, age, main
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
 from jobkit.model.person import AuditEntry
-from jobkit.own_machine import ADDRESS_VARIABLE
-from jobkit.people import is_password, read_login
 from tests.store.server import Server
 from tests.support import by_default, keep_from_writing_audit
 
@@ -30,7 +30,7 @@ def run(*arguments: str, typed: str = "") -> tuple[int, str]:
 
 
 def test_users_are_added_listed_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobkit.people._N", 16)  # hashes that cost little
+    monkeypatch.setattr("jobkit.access.people._N", 16)  # hashes that cost little
     file = str(tmp_path / "users.json")
 
     status, said = run(file)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from jobkit.access.own_machine import ClientConnection
 from jobkit.client.kit import Kit
 from jobkit.http.auth.access import Tokens
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import Request
 from jobkit.http.routes import ROUTES
-from jobkit.own_machine import ClientConnection
 
 T = TypeVar("T")
 

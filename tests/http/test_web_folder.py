@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.access.test_own_machine import as_stranger, needs_root
 from tests.http.site import Site
-from tests.test_own_machine import as_stranger, needs_root
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ import psutil
 import pytest
 
 import jobkit
+from jobkit.access.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.cli.launcher import entry
 from jobkit.cli.serve import hub_role
 from jobkit.embedded import launch
 from jobkit.model.person import Role
-from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
 from tests.store.server import Server
 from tests.support import NO_FORMAT_PARSER, ROOT, answers, environment, free_port, wait_until

@@ -19,14 +19,14 @@ import panel as pn
 import pytest
 from panel.io.state import set_curdoc
 
-from jobkit import own_machine
+from jobkit.access import own_machine
 from jobkit.client.kit import Kit
 from jobkit.model.person import Role
 from jobkit.settings import Settings
 from jobkit.ui import JobCard, bounded_server, panel_server
+from tests.access.test_own_machine import as_stranger, needs_root
 from tests.security.people_site import PeopleSite
 from tests.support import ROOT, environment, wait_until
-from tests.test_own_machine import as_stranger, needs_root
 from tests.ui.conftest import Window, _own_registry, browser, window
 from tests.ui.stage import Stage
 
@@ -336,7 +336,7 @@ def plain(tmp_path: Path) -> Iterator[str]:
 def test_if_the_system_does_not_know_panel_serve_prints_and_opens_an_address_with_a_token(tmp_path: Path) -> None:
     """As on a Mac, with two commands: the user types nothing, and the token is on no command line."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import jobkit.own_machine\njobkit.own_machine.tcp_peer_uid = lambda peer, local: None\n"
+        "import jobkit.access.own_machine\njobkit.access.own_machine.tcp_peer_uid = lambda peer, local: None\n"
     )
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened.tmp && mv {tmp_path}/opened.tmp {tmp_path}/opened\n')

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from jobkit.access.people import Account, read_login, write_login
 from jobkit.client.kit import Kit
 from jobkit.http.auth.access import Tokens
 from jobkit.model import JobState
 from jobkit.model.person import Role
-from jobkit.people import Account, read_login, write_login
 from jobkit.settings import Settings, user_name
 from jobkit.tasks.registry import task
 from tests.security.people_site import PeopleSite, login_options
@@ -513,7 +513,7 @@ def test_the_accessibility_audit_finds_nothing_serious_at_the_login_and_at_a_ref
 def test_without_a_login_other_machines_get_one_sentence(
     stage: Stage, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobkit import own_machine
+    from jobkit.access import own_machine
     from jobkit.ui.app.dashboard import Dashboard
 
     stage.submit("double", title="A secret job")

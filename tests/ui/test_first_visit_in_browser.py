@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.own_machine import AccessDecision
+from jobkit.access.own_machine import AccessDecision
 from jobkit.settings import Settings
 from jobkit.ui import panel_server
 from tests.store.server import Server

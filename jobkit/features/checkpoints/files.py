@@ -339,7 +339,7 @@ def own_key() -> bytes:
 
     Not the key of a joined place, which other machines know, and which is replaced when one of them is revoked.
     """
-    from jobkit.own_machine import write_private  # which a job does not need
+    from jobkit.access.own_machine import write_private  # which a job does not need
     from jobkit.settings import Settings
 
     settings = Settings.load()

@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from jobkit.access.own_machine import LOOPBACK_NAMES, is_host_among
 from jobkit.features.mercure.topics import ALL, BadSelector, Selector, new, old, together
 from jobkit.http.auth import access
 from jobkit.http.auth.access import Grant, InvalidToken, derived_keys, header_of, is_access_token
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.messages import Problem, printable
-from jobkit.own_machine import LOOPBACK_NAMES, is_host_among
 from jobkit.settings import Settings
 
 #: Address of the hub, from the API's root.

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from urlpattern import URLPattern
 
+from jobkit.access.own_machine import LOOPBACK_NAMES, host_name, is_host_among, is_loopback
 from jobkit.features.mercure.update import JOBS, reservation, topic_problem
-from jobkit.own_machine import LOOPBACK_NAMES, host_name, is_host_among, is_loopback
 
 #: Kinds of selectors, as 1.0 spells them; `TEMPLATE` is of 0.x alone.
 EXACT, PATTERN, TEMPLATE, ALL = "exact", "urlpattern", "uritemplate", "*"

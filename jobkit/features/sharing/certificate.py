@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from jobkit.own_machine import write_private
+from jobkit.access.own_machine import write_private
 
 #: Clocks of other machines may be wrong, and a pinned certificate needs no end.
 _BEFORE, _AFTER = timedelta(days=365), timedelta(days=365 * 20)

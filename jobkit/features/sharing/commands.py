@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from jobkit import __version__
+from jobkit.access.login_links import LINK_FIELD, invite
 from jobkit.cli import BadInput, age, out
 from jobkit.cli.worker import queues_of
 from jobkit.embedded.home import Home
@@ -28,7 +29,6 @@ from jobkit.features.sharing.rights import MemberRole
 from jobkit.features.sharing.service import install, uninstall
 from jobkit.features.sharing.words import read_word
 from jobkit.joined import checked_place, joined_places, membership_of
-from jobkit.login_links import LINK_FIELD, invite
 from jobkit.model.format import duration
 from jobkit.model.person import Role
 from jobkit.model.plain import iso

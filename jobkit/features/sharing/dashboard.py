@@ -7,6 +7,8 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from jobkit.access.login_links import drop_links
+from jobkit.access.people import Account, read_login, write_login
 from jobkit.embedded import ensure_running
 from jobkit.embedded.demand import Service, end_service, keep_service, read_services, service_log
 from jobkit.embedded.home import Home, lines_of, make_private
@@ -15,9 +17,7 @@ from jobkit.features.sharing.gateway import why_not
 from jobkit.features.sharing.hosting import DASHBOARD, free_port, own_address
 from jobkit.features.sharing.members import Members, folder_in
 from jobkit.joined import address_of
-from jobkit.login_links import drop_links
 from jobkit.model import InvalidParams, JobkitError
-from jobkit.people import Account, read_login, write_login
 from jobkit.settings import Settings
 
 #: Port of the dashboard, if it is free.

@@ -1,4 +1,4 @@
-"""Files of jobs over HTTP, for machines that have joined: the server of `jobkit.files.gateway`.
+"""Files of jobs over HTTP, for machines that have joined: the server of `places`.
 
     GET, HEAD /files/PATH    the content; its ETag is its SHA-256; `Range` and `If-Match` are heeded
     GET /files/FOLDER/       the sizes of the files in the folder of a job, by name

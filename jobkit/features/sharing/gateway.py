@@ -29,6 +29,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Application
 
+from jobkit.access.own_machine import write_private
 from jobkit.embedded.home import Home, say
 from jobkit.embedded.server import ServerReply, ask
 from jobkit.features.sharing.certificate import own_certificate, server_tls
@@ -39,7 +40,6 @@ from jobkit.features.sharing.shared_files import SharedFiles
 from jobkit.features.sharing.web import ROUTES
 from jobkit.joined import address_of
 from jobkit.model import JobkitError
-from jobkit.own_machine import write_private
 from jobkit.run.shortage import raise_file_limit
 
 #: Seconds for the handshake, and again for the login of a connection.

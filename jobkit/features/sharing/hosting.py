@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-import jobkit.own_machine as own_machine
+import jobkit.access.own_machine as own_machine
 from jobkit.embedded import ensure_running
 from jobkit.embedded.demand import (
     GATEWAY,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from jobkit.access.own_machine import write_private
 from jobkit.embedded.home import make_private, own_version
 from jobkit.features.sharing.certificate import fingerprint_of
 from jobkit.features.sharing.members import (
@@ -27,7 +28,6 @@ from jobkit.features.sharing.members import (
 from jobkit.features.sharing.words import Word
 from jobkit.joined import Membership, checked_place, folder_of, joined_places, membership_of
 from jobkit.model import InvalidParams, JobkitError
-from jobkit.own_machine import write_private
 from jobkit.settings import user_name
 
 #: Seconds to wait for the sharing machine.

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.access.own_machine import write_private
 from jobkit.embedded.home import Home, holding, make_private
 from jobkit.embedded.server import ServerReply, ask
 from jobkit.features.sharing.rights import MemberRole
 from jobkit.model import JobkitError
-from jobkit.own_machine import write_private
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jobkit.access.own_machine import write_private
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
-from jobkit.own_machine import write_private
 
 #: Seconds that a stopping worker gets: its drain time, and some more to give jobs back.
 _STOP_S = 90

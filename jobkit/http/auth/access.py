@@ -1,9 +1,9 @@
 """Rights of callers: by a token, by the dashboard's login, or as the user who runs the server.
 
-A server without a login is open to the user who runs it, on this machine: `jobkit.own_machine` decides. Everyone else
-needs a token or a login. API tokens are JWTs that jobkit makes for itself, signed with a key derived from the secret. A
-token of one namespace is not valid in another. Several secrets, comma-separated, are a rotation: the first signs, all
-verify. A token contains all that it grants; the store keeps only the ids of revoked tokens.
+A server without a login is open to the user who runs it, on this machine: `jobkit.access.own_machine` decides. Everyone
+else needs a token or a login. API tokens are JWTs that jobkit makes for itself, signed with a key derived from the
+secret. A token of one namespace is not valid in another. Several secrets, comma-separated, are a rotation: the first
+signs, all verify. A token contains all that it grants; the store keeps only the ids of revoked tokens.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 
 import jwt
 
+from jobkit.access.own_machine import AccessDecision
+from jobkit.access.people import LoginState, stranger
 from jobkit.codec import keys_in
 from jobkit.http.messages import Problem, Request
 from jobkit.model import InvalidParams, JobSpec
 from jobkit.model.batch import BatchSpec
 from jobkit.model.person import Person, Role
-from jobkit.own_machine import AccessDecision
-from jobkit.people import LoginState, stranger
 from jobkit.settings import Settings
 
 #: Scopes: see jobs; submit jobs; cancel, retry and delete them.

@@ -17,6 +17,14 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from jobkit.access.own_machine import (
+    AccessDecision,
+    RequestSender,
+    decide,
+    is_own_host,
+    unknown_host,
+    without_default_port,
+)
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features import services
@@ -49,14 +57,6 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.model.person import AuditEntry
-from jobkit.own_machine import (
-    AccessDecision,
-    RequestSender,
-    decide,
-    is_own_host,
-    unknown_host,
-    without_default_port,
-)
 from jobkit.settings import Settings, checked_name
 
 logger = logging.getLogger("jobkit.http")

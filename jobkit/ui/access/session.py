@@ -1,8 +1,8 @@
 """The person of a browser session: by the server's login, or without one by the connection itself.
 
-A page without a login shows jobs to the person who serves it, on this machine: `jobkit.own_machine` decides. Actions
-check the role each time; `role_changed` notices that it has, because an open page would still show what the old role
-was allowed to see.
+A page without a login shows jobs to the person who serves it, on this machine: `jobkit.access.own_machine` decides.
+Actions check the role each time; `role_changed` notices that it has, because an open page would still show what the old
+role was allowed to see.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import panel as pn
 from tornado.web import decode_signed_value
 
 import jobkit.ui.panel_server as panel_server
+from jobkit.access.own_machine import AccessDecision
+from jobkit.access.people import LOGIN_DAYS, LoginState, split_seal, stranger
 from jobkit.model.person import Person
-from jobkit.own_machine import AccessDecision
-from jobkit.people import LOGIN_DAYS, LoginState, split_seal, stranger
 from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.ui")

@@ -18,9 +18,9 @@ from tornado.web import Application
 
 from jobkit.features.sharing.files import FILE_ROUTES
 from jobkit.features.sharing.members import Member
+from jobkit.features.sharing.places import GatewayFiles, GatewayLink
 from jobkit.features.sharing.rights import MemberRole
 from jobkit.features.sharing.shared_files import SharedFiles
-from jobkit.files.gateway import GatewayFiles, GatewayLink
 from jobkit.files.host_cache import HostCache
 
 BASE = "0123456789abcdef"

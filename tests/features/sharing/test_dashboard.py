@@ -11,14 +11,14 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import Application
 
+from jobkit.access.login_links import invite, name_of_link, use_link
+from jobkit.access.people import read_login
 from jobkit.embedded.home import Home
 from jobkit.features.sharing.dashboard import login_file, people_of, remove_people
 from jobkit.features.sharing.members import Members
 from jobkit.features.sharing.rights import MemberRole
 from jobkit.http.login import LoginHandler
-from jobkit.login_links import invite, name_of_link, use_link
 from jobkit.model.person import Role
-from jobkit.people import read_login
 from tests.embedded.conftest import home_of_test
 from tests.features.sharing.conftest import run
 from tests.support import free_port, wait_until

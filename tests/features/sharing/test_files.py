@@ -25,10 +25,10 @@ from jobkit.codec import Blob
 from jobkit.embedded.home import Home
 from jobkit.features.sharing import shared_files
 from jobkit.features.sharing.members import Members
+from jobkit.features.sharing.places import PART_BYTES, _in_parts
 from jobkit.features.sharing.shared_files import SharedFiles
 from jobkit.features.sharing.web import Refused
 from jobkit.files import FileStore
-from jobkit.files.gateway import PART_BYTES, _in_parts
 from jobkit.files.host_cache import HostCache
 from tests.features.sharing.serving import BASE, FOLDER, FileServer, cutting, login
 from tests.support import wait_until

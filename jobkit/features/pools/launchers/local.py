@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import msgspec
 
+from jobkit.access.own_machine import write_private
 from jobkit.features.pools.launcher import (
     EngineUnavailable,
     Launcher,
@@ -28,7 +29,6 @@ from jobkit.features.pools.launcher import (
 )
 from jobkit.features.pools.launchers.support import PrivateFolder
 from jobkit.features.pools.launchers.unit_process import command
-from jobkit.own_machine import write_private
 from jobkit.system import processes
 
 #: Seconds for which the files of a unit are kept.

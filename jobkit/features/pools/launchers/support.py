@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jobkit.access.own_machine import write_private
 from jobkit.features.pools.launcher import EngineUnavailable, LaunchRefused
 from jobkit.model import InvalidParams
-from jobkit.own_machine import write_private
 from jobkit.settings import Settings
 
 #: Bytes at the end of a log in which the last line is looked for, and characters of it that are shown.

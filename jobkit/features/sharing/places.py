@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 
 from jobkit.files.host_cache import CHANGED, HostCache, cache_of
 from jobkit.files.storage import PATIENCE_S, Part, Place
-from jobkit.joined import membership_of
+from jobkit.joined import SCHEME, membership_of
 from jobkit.settings import Settings
 
 #: An upload is sent in parts of this size, each of which is repeated if the link is cut.
@@ -349,8 +349,14 @@ def _message(reply: HTTPResponse, name: str) -> str:
     return str(found) or f"the machine that shares {name} refuses ({reply.status})"
 
 
-def files_of(url: str, home: Path | None = None) -> GatewayFiles:
-    """Return the files of a joined place. `home`: of the settings, by default. Raises InvalidParams."""
+def place_of(url: str, home: Path | None = None) -> GatewayFiles | None:
+    """Return the files of a joined place, None for another URL. `home`: of the settings, by default.
+
+    Raises:
+        InvalidParams: this machine has not joined it.
+    """
+    if not url.startswith(f"{SCHEME}://"):
+        return None
     home = home or Settings.load().home.expanduser()
     member = membership_of(url, home)
     tls = member.tls("http/1.1")

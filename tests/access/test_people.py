@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from jobkit.access.own_machine import PROXIED_VARIABLE
+from jobkit.access.people import Account, hashed, is_password, person_named, read_login, stranger, write_login
 from jobkit.model import InvalidParams
 from jobkit.model.person import Person, Role
-from jobkit.own_machine import PROXIED_VARIABLE
-from jobkit.people import Account, hashed, is_password, person_named, read_login, stranger, write_login
 from jobkit.settings import Settings
 
 
@@ -33,7 +33,7 @@ def settings(**values: object) -> Settings:
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make hashes cost little, for tests of which the cost is no part."""
-    monkeypatch.setattr("jobkit.people._N", 16)
+    monkeypatch.setattr("jobkit.access.people._N", 16)
 
 
 def test_a_password_matches_its_hash_and_itself() -> None:

@@ -23,9 +23,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
+from jobkit.access.own_machine import PROXIED_VARIABLE, write_private
 from jobkit.model import InvalidParams
 from jobkit.model.person import Person, Role
-from jobkit.own_machine import PROXIED_VARIABLE, write_private
 from jobkit.settings import Settings, check_private
 
 #: Name in `roles` for unauthenticated remote users, for instance behind a proxy that authenticates them.

@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from jobkit.access.people import Account, hashed, lock, read_login, write_login
 from jobkit.model.person import Role
-from jobkit.people import Account, hashed, lock, read_login, write_login
 
 T = TypeVar("T")
 

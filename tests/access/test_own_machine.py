@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from jobkit import own_machine
-from jobkit.model import JobkitError
-from jobkit.own_machine import (
+from jobkit.access import own_machine
+from jobkit.access.own_machine import (
     ClientConnection,
     RequestSender,
     ServerConfig,
@@ -27,6 +26,7 @@ from jobkit.own_machine import (
     tcp_peer_uid,
     visitor_of_asgi,
 )
+from jobkit.model import JobkitError
 from jobkit.settings import Settings
 
 #: Another user, the one without rights on most systems.
