@@ -52,7 +52,8 @@ load a feature's modules by what they are for, when they are first used:
 - `news.py`: `NEWS`, kinds of news from the code of a job to its attempt, see `jobkit/run/news.py`.
 - `source.py`: `source(connection, job_id, head)`, the job that a repetition of one goes on from, and its time of
   submit.
-- `made.py`: `reader(store, codec)`: `of(snapshots)`, a coroutine that returns the `MadeBy` of each job.
+- `made.py`: `reader(store, codec)`: `of(snapshots)`, a coroutine that returns what made each job: its `lines()`, labels
+  with texts, and its `differences(other)`, sentences.
 - `values.py`: values of libraries: `preview(value, preview, png_limit)` puts what shows one into its preview, and
   returns a line about it, or None for other values; `file(name, value)` returns a media type and the content of a file,
   or None; `render(value, preview, limit)`, if it is there, replaces a simple picture by the exact one.
@@ -189,7 +190,7 @@ class VerbOf:
 
     def __get__(self, kit: object | None, owner: type) -> Any:
         form = attrgetter(self._path)(kit_part(self._feature))
-        inspect.unwrap(form).__qualname__ = f"{self._shown}.{self._name}"
+        inspect.unwrap(getattr(form, "fget", form)).__qualname__ = f"{self._shown}.{self._name}"
         return form if kit is None else form.__get__(kit, owner)
 
 

@@ -37,7 +37,6 @@ from jobkit.model import (
     UnknownTask,
     attempts_of,
 )
-from jobkit.model.made import MadeBy
 from jobkit.run.inside import context
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.tasks.option_values import env_module
@@ -332,15 +331,6 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
         """
         written: Path = ui().job_report(self, path)
         return written
-
-    @property
-    def made_by(self) -> MadeBy:
-        """Origin of its result: commit, diff, packages, Python, machine, seed; of submitter and worker.
-
-        `print(job.made_by)` shows it, `job.made_by.differences(other.made_by)` what another job has otherwise.
-        """
-        made: MadeBy = self.kit.made_by(self.id)
-        return made
 
     def view(self) -> Any:
         """A Panel component with the live card of this job, for your own app."""

@@ -124,7 +124,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
 
     outcome = in_thread("reader", JobReader.outcome)
     preview = on_loop("verbs", Verbs.preview)
-    made_by = on_loop("verbs", Verbs.made_by)
     logs = in_thread("reader", JobReader.logs)
     log_hits = on_loop("verbs.logs", LogVerbs.log_hits)
     log_slice = on_loop("verbs.logs", LogVerbs.log_slice)

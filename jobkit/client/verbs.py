@@ -36,7 +36,6 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.model.format import local_time
-from jobkit.model.made import MadeBy
 from jobkit.model.person import AuditEntry
 from jobkit.model.plain import now_ms, to_json
 from jobkit.model.start import Start
@@ -342,21 +341,9 @@ class Verbs:
         """True if jobs that the store no longer has can be looked for."""
         return any(module.place_of(self.settings).is_there for module in modules("older"))
 
-    async def made_by(self, job_id: str) -> MadeBy:
-        """Return what made a job's result: git commit and diff, packages, Python, machine, seed.
-
-        Raises:
-            JobNotFound: the job is not kept.
-        """
-        (made,) = await self.made_all([await self.snapshot(job_id)])
-        return made
-
-    async def made_all(self, snapshots: Sequence[JobSnapshot]) -> list[MadeBy]:
-        """Return what made each of these jobs; of a job with a cached result, what made that."""
-        for reader in self._made:
-            found: list[MadeBy] = await reader.of(snapshots)
-            return found
-        return [MadeBy(job.spec.seed) for job in snapshots]
+    async def made_all(self, snapshots: Sequence[JobSnapshot]) -> list[Any]:
+        """Return what made each of these jobs, see `made.py` in `jobkit/feature.py`; [] if no feature knows it."""
+        return [made for reader in self._made for made in await reader.of(snapshots)]
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         """Return the preview of a job's result that pages may show, JSON only; None if no result is kept."""

@@ -8,9 +8,10 @@ from jobkit.feature import VerbOf
 
 if TYPE_CHECKING:
     from jobkit.features.checkpoints.checkpoint import JobCheckpoints
+    from jobkit.features.provenance.made_by import JobMadeBy
     from jobkit.features.questions.of_job import JobQuestions
 
-    class _TypedJob(JobCheckpoints, JobQuestions):
+    class _TypedJob(JobCheckpoints, JobMadeBy, JobQuestions):
         pass
 else:
     _TypedJob = object
@@ -22,4 +23,5 @@ class OfJob(_TypedJob):
     if not TYPE_CHECKING:
         answer = VerbOf("questions", "JobQuestions.answer", "Job")
         checkpoints = VerbOf("checkpoints", "JobCheckpoints.checkpoints", "Job")
+        made_by = VerbOf("provenance", "JobMadeBy.made_by", "Job")
         question = VerbOf("questions", "JobQuestions.question", "Job")

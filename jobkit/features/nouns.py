@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from jobkit.features.mercure.kit import KitMercure
     from jobkit.features.metrics.kit import KitMetrics
     from jobkit.features.pools.kit import KitPools, Pools
+    from jobkit.features.provenance.kit import KitMadeBy
     from jobkit.features.questions.kit import Questions
     from jobkit.features.schedules.kit import KitSchedules, Schedules
     from jobkit.features.studies.kit import Studies
 
-    class _Typed(KitCheckpoints, KitMercure, KitMetrics, KitPools, KitSchedules):
+    class _Typed(KitCheckpoints, KitMadeBy, KitMercure, KitMetrics, KitPools, KitSchedules):
         pass
 else:
     _Typed = object
@@ -34,6 +35,7 @@ class Nouns(_Typed):
     studies: NounOf[Studies] = NounOf("Studies")
     if not TYPE_CHECKING:
         checkpoints = VerbOf("checkpoints", "KitCheckpoints.checkpoints")
+        made_by = VerbOf("provenance", "KitMadeBy.made_by")
         metrics = VerbOf("metrics", "KitMetrics.metrics")
         metric_lines = VerbOf("metrics", "KitMetrics.metric_lines")
         metrics_of = VerbOf("metrics", "KitMetrics.metrics_of")

@@ -25,7 +25,6 @@ ROUTES = (
     act("/api/jobs/{id}/retry", jobs.retry, 202, shapes.AcceptedJson, body=shapes.RetryRequest, others=(409, 502)),
     see("/api/jobs/{id}/result", jobs.result, *_RESULT, others=(409, 410, 502)),
     see("/api/jobs/{id}/logs", jobs.logs, shapes.LogJson, "text/plain", query=shapes.LogQuery),
-    see("/api/jobs/{id}/made-by", jobs.made_by, shapes.MadeByJson),
     see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson),
     see(
         "/api/jobs/{id}/artifacts/{name}",

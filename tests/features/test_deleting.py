@@ -34,7 +34,6 @@ PROGRAM = textwrap.dedent("""
         again = job.retry()
         again.wait()
         assert [job.state, again.state] == ["failed", "failed"]
-        str(job.made_by)
         late = kit.options(delay=60).submit(int, "1")
         assert kit.expected_starts([late.snapshot]).keys() <= {late.id}
         assert kit.delete(job.id) and kit.submit(int, "1").result() == 1

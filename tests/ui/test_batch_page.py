@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from jobkit.features.provenance.made_by import MadeBy, Origin, ProcessFacts
 from jobkit.model import JobSnapshot, JobSpec, JobState
-from jobkit.model.made import MadeBy, Origin, ProcessFacts
 from jobkit.model.person import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES

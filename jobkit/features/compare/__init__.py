@@ -13,5 +13,6 @@ from jobkit.feature import Feature
 FEATURE = Feature(
     name="compare",
     parts=frozenset({"page"}),
+    after=("provenance",),
     scripts={"pair": ("feed_page", "csv", "chart")},
 )

@@ -13,9 +13,9 @@ import msgspec
 
 from jobkit.features.compare import code_diff
 from jobkit.features.compare.code_diff import FileDiff
+from jobkit.features.provenance.made_by import MadeBy, Origin, ProcessFacts, sections
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.format import FACES, duration, number, shortened, size, value_brief
-from jobkit.model.made import MadeBy, Origin, ProcessFacts, sections
 from jobkit.model.plain import iso
 from jobkit.model.result import scalars, told
 from jobkit.tasks.sources import Source

@@ -45,5 +45,5 @@ def repeated(env: str, connection: Connection, job: JobSnapshot, head: CallHead)
         raise InvalidParams("env of a rerun is 'recorded', or left out for the packages of its first run", "env")
     if connection.inline is not None:
         raise InvalidParams("env='recorded' needs a worker, and a sync:// kit runs jobs in this process", "env")
-    made = connection.call(connection.verbs.made_by, job.id)
-    return recorded_packages(made, job, head.ref.partition(":")[0] if head.code is None else "")
+    made = connection.call(connection.verbs.made_all, [job])
+    return recorded_packages(made[0] if made else None, job, head.ref.partition(":")[0] if head.code is None else "")

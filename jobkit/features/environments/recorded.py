@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from jobkit.features.shipping.pack import pack_of
 from jobkit.model import JobkitError, JobSnapshot
-from jobkit.model.made import MadeBy, Origin
 
 #: Files of a project that say which packages it needs, the first one preferred.
 LOCK, PROJECT, REQUIREMENTS = "uv.lock", "pyproject.toml", "requirements.txt"
@@ -38,18 +38,19 @@ _PYTHON = re.compile(r"(3\.\d{1,2})\.\d", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 
-def recorded_packages(made: MadeBy, job: JobSnapshot, module: str = "") -> bytes:
+def recorded_packages(made: Any, job: JobSnapshot, module: str = "") -> bytes:
     """Return the pack with the packages that a job had, by name and version, and with its version of Python.
 
     Its comments say what is not as recorded, for the log of the new job.
 
     Args:
+        made: its `MadeBy`, None if that is not known.
         module: of its function, "" if that travels with the call.
 
     Raises:
         JobkitError: that is not known, or no longer.
     """
-    origin = _ran_in(made, job)
+    origin = made and _ran_in(made, job)
     if origin is None or origin.facts.local is None or not origin.packages:
         why = "it has not run yet" if job.started_at is None else "they are kept for two weeks longer than a job"
         raise JobkitError(f"the packages that made job {job.id} are not known ({why}): rerun it without env='recorded'")
@@ -64,7 +65,7 @@ def recorded_packages(made: MadeBy, job: JobSnapshot, module: str = "") -> bytes
     return pack_of({REQUIREMENTS: "\n".join([*lines, ""]).encode(), PYTHON: python[1].encode()})
 
 
-def _ran_in(made: MadeBy, job: JobSnapshot) -> Origin | None:
+def _ran_in(made: Any, job: JobSnapshot) -> Any:
     """Return the facts of the environment that ran a job: for a local worker, that of its submitter."""
     prefix = re.search(r"\((.*)\)", str(job.usage.get("python", "")))
     submitted = made.submitted_from
@@ -73,7 +74,7 @@ def _ran_in(made: MadeBy, job: JobSnapshot) -> Origin | None:
     return made.ran_on
 
 
-def _requirements(origin: Origin) -> Iterator[str]:
+def _requirements(origin: Any) -> Iterator[str]:
     """Yield a line for each package that an index may have; none of them can be an option, path or URL."""
     for name, version in sorted(origin.packages.items()):
         if name not in _OWN and name not in (origin.facts.local or ()) and _is_plain(name, version):
@@ -84,7 +85,7 @@ def _is_plain(name: str, version: str) -> bool:
     return _NAME.fullmatch(name) is not None and _VERSION.fullmatch(version) is not None
 
 
-def _notes(origin: Origin) -> Iterator[str]:
+def _notes(origin: Any) -> Iterator[str]:
     local = [name for name in origin.facts.local or () if name in origin.packages and name not in _OWN]
     if local:
         yield (
@@ -96,7 +97,7 @@ def _notes(origin: Origin) -> Iterator[str]:
         yield f"left out, since name or version is not that of a package: {_listed(odd)}"
 
 
-def _code_note(made: MadeBy, origin: Origin, module: str) -> Iterator[str]:
+def _code_note(made: Any, origin: Any, module: str) -> Iterator[str]:
     top = module.partition(".")[0]
     if top and top not in sys.stdlib_module_names and top.replace("_", "-") not in origin.packages:
         commit = f" (the result was made at {made.commit[:8]})" if _COMMIT.fullmatch(made.commit) else ""

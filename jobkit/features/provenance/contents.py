@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from jobkit.codec import HEAD_BYTES
-from jobkit.model.made import ProcessFacts
+from jobkit.features.provenance.made_by import ProcessFacts
 from jobkit.store.namespace import StorePart
 
 #: Kind of these contents, and their names.

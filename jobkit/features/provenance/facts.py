@@ -25,8 +25,8 @@ from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.features.provenance import git, machine
+from jobkit.features.provenance.made_by import GitFacts, ProcessFacts
 from jobkit.model import SignatureError
-from jobkit.model.made import GitFacts, ProcessFacts
 from jobkit.settings import Settings
 from jobkit.system import hardware
 

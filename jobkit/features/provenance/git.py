@@ -21,8 +21,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from jobkit.features.provenance.made_by import GitFacts
 from jobkit.model.format import size
-from jobkit.model.made import GitFacts
 from jobkit.tasks.masking import is_secret_name, masked
 
 #: Seconds for all calls of git together.

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from jobkit.codec import Codec
 from jobkit.features.provenance.contents import MadeStore
 from jobkit.features.provenance.facts import opened
+from jobkit.features.provenance.made_by import MadeBy, Origin, ProcessFacts
 from jobkit.model import JobSnapshot, SignatureError
-from jobkit.model.made import MadeBy, Origin, ProcessFacts
 from jobkit.store.redis import RedisStore
 
 #: A reader remembers contents of so many bytes: jobs have most of them in common.

@@ -118,11 +118,6 @@ async def read(call: ApiCall) -> Response:
     return json_response(snapshot.to_json() | more, headers=headers)
 
 
-async def made_by(call: ApiCall) -> Response:
-    """Read what made a job's result: git commit and diff, packages, Python, machine, seed."""
-    return json_response((await call.kit.aio.made_by((await find(call)).id)).to_json())
-
-
 async def cancel(call: ApiCall) -> Any:
     """Ask a job to stop."""
     snapshot = await find(call)

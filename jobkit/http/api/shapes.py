@@ -198,16 +198,6 @@ JobPageJson = answer(
     jobs=list[JobJson],  # type: ignore[valid-type]  # made at run time
     next_cursor=str | None,
 )
-MadeByJson = answer(
-    "MadeByJson",
-    "Origin of a result. `submitted_from` and `ran_on` are facts of a process: host, Python, packages, git.",
-    seed=int | None,
-    commit=str,
-    branch=str,
-    dirty=bool | None,
-    submitted_from=dict[str, Any] | None,
-    ran_on=dict[str, Any] | None,
-)
 LineJson = json_of("LineJson", "A line of a job's log.", LogLine(""))
 LogJson = json_of(
     "LogJson",

@@ -107,7 +107,8 @@ def read_card(kit: Kit, model: CardModel, tail: int) -> None:
     model.pictures = pictures_of(kit, job_id)
     if model.snapshot.metrics.n:
         model.curves.load(kit.metric_lines([job_id])[0])
-    model.made_by(kit.made_by(job_id).lines())
+    for made in kit.connection.call(kit.verbs.made_all, [model.snapshot]):
+        model.made_by(made.lines())
     model.show(kit.preview(job_id))
 
 

@@ -132,8 +132,8 @@ class JobFeed(SharedFeed[Subscriber]):
     async def _read_outputs(self, view: CardModel) -> None:
         """Read the artifacts, and what made them."""
         view.keep([each.to_json() for each in await self.kit.aio.artifacts(self.job_id)])
-        (made,) = await self.kit.verbs.made_all([view.snapshot])
-        view.made_by(made.lines())
+        for made in await self.kit.verbs.made_all([view.snapshot]):
+            view.made_by(made.lines())
 
     async def _read_chain(self, view: CardModel) -> None:
         """Read the job that it runs again, and its newest retry."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import panel as pn
 import param
@@ -16,7 +16,6 @@ from jobkit.client.checks import unknown_batch
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobSnapshot
 from jobkit.model.batch import BatchInfo
-from jobkit.model.made import MadeBy
 from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.live.component import Component, LivePage, Notice
 from jobkit.ui.live.page import PageSession
@@ -117,7 +116,7 @@ class Differences(Component):
         super().__init__(margin=0, sizing_mode="stretch_width", lines=list(lines))
 
 
-def differences(jobs: Sequence[JobSnapshot], made: Sequence[MadeBy]) -> list[str]:
+def differences(jobs: Sequence[JobSnapshot], made: Sequence[Any]) -> list[str]:
     """Return a line for each group of jobs that were made in another way than the first one.
 
     The seeds of more than two jobs do not count.

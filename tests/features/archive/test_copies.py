@@ -13,10 +13,10 @@ from jobkit.features.archive.search import ArchiveReader
 from jobkit.features.archive.writer import Archiver
 from jobkit.features.moving.belongings import Belongings
 from jobkit.features.moving.dump import Dump, read_dumps, restore
+from jobkit.features.provenance.made_by import ProcessFacts
 from jobkit.files.file_store import FileStore
 from jobkit.files.storage import Directory
 from jobkit.model import JobkitError
-from jobkit.model.made import ProcessFacts
 from jobkit.model.plain import now_ms
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from jobkit.features.compare.code_diff import between, of_lines
-from jobkit.model.made import sections
+from jobkit.features.provenance.made_by import sections
 
 
 def as_git(old: list[str], new: list[str]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jobkit.features.compare.pair_model import Side, change_of, pair
+from jobkit.features.provenance.made_by import GitFacts, MadeBy, Origin, ProcessFacts
 from jobkit.model import ErrorKind, JobSnapshot, JobSpec, JobState
-from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
 from jobkit.model.metrics import Curves
 from jobkit.model.snapshot import JobError
 from jobkit.tasks.sources import Source

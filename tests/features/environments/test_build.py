@@ -28,8 +28,8 @@ from jobkit.features.environments.recorded import LOCK, PROJECT, PYTHON, REQUIRE
 from jobkit.features.provenance.attempts import WorkerFacts
 from jobkit.features.provenance.contents import MadeStore
 from jobkit.features.provenance.facts import Made, name_of, sealed
+from jobkit.features.provenance.made_by import ProcessFacts
 from jobkit.features.shipping.pack import pack_of
-from jobkit.model.made import ProcessFacts
 from jobkit.settings import Settings
 from jobkit.tasks.call import Environment
 from tests.support import wait_until

@@ -9,9 +9,9 @@ import pytest
 
 import jobkit
 from jobkit.features.environments.recorded import PYTHON, REQUIREMENTS, recorded_packages
+from jobkit.features.provenance.made_by import GitFacts, MadeBy, Origin, ProcessFacts
 from jobkit.features.shipping.pack import files_of
 from jobkit.model import JobSnapshot, JobSpec, JobState
-from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
 
 
 def job(**usage: Any) -> JobSnapshot:

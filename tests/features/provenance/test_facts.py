@@ -18,8 +18,8 @@ import jobkit.__main__
 from jobkit.codec import Codec
 from jobkit.features.provenance import facts, git, machine
 from jobkit.features.provenance.facts import Gatherer, Made, name_of, opened, sealed
+from jobkit.features.provenance.made_by import GitFacts, MadeBy, Origin, ProcessFacts
 from jobkit.model import SignatureError
-from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
 from tests.support import environment, is_alive, wait_until
 
 

@@ -1,7 +1,4 @@
-"""Origin of a result: facts of the process that submitted the job and of the worker that ran it; their differences.
-
-Pure. What gathers, keeps and reads the facts is a feature.
-"""
+"""Origin of a result: facts of the process that submitted the job and of the worker that ran it; their differences."""
 
 from __future__ import annotations
 
@@ -224,6 +221,19 @@ class MadeBy(msgspec.Struct, frozen=True):
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
+
+
+class JobMadeBy:
+    """The verb about what made it that a job has."""
+
+    @property
+    def made_by(self: Any) -> MadeBy:
+        """Origin of its result: commit, diff, packages, Python, machine, seed; of submitter and worker.
+
+        `print(job.made_by)` shows it, `job.made_by.differences(other.made_by)` what another job has otherwise.
+        """
+        made: MadeBy = self.kit.made_by(self.id)
+        return made
 
 
 def _differences(one: MadeBy, other: MadeBy) -> Iterator[str]:
