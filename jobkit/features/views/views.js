@@ -29,7 +29,7 @@ class Views {
 
   line({name, search = "", order = "", hidden = ""}, may) {
     const {model, bulk} = this.table;
-    const go = h("button", {class: "go", onclick: () => { this.menu.open(false); bulk.clear(); this.table.box.set(search); ask(model, "view", {search, order, hidden}); }}, h("b", {text: name}), h("span", {class: "mono muted", text: search || "all jobs"}));
+    const go = h("button", {class: "go", onclick: () => { this.menu.el.open = false; bulk.clear(); this.table.box.set(search); ask(model, "view", {search, order, hidden}); }}, h("b", {text: name}), h("span", {class: "mono muted", text: search || "all jobs"}));
     return h("div", {class: "view"}, go, ...(may ? [
       h("button", {class: "btn quiet small", "aria-label": `Rename ${name}`, text: "Rename", onclick: ({target}) => this.rename(target.parentElement, name)}),
       h("button", {class: "btn quiet small", "aria-label": `Delete ${name}`, text: "Delete", onclick: () => ask(model, "delete_view", {name})})] : []));

@@ -10,11 +10,9 @@ class BatchColumns {
     this.card = card;
     this.best = undefined;  // [name, "lowest" or "highest"]; null for none; undefined as the model says
     this.list = h("div", {class: "menu", role: "group", "aria-label": "Columns"});
-    this.menu = h("details", {class: "columns"}, h("summary", {class: "btn quiet small", text: "Columns"}), this.list);
+    this.menu = card.popup(h("details", {class: "columns"}, h("summary", {class: "btn quiet small", text: "Columns"}), this.list));
     this.pick = h("select", {class: "pick", "aria-label": "Mark the best", onchange: () => { this.best = parse(this.pick.value, null); card.sorted(); }});
     this.pickBox = h("label", {class: "muted", hidden: true}, "Best ", this.pick);
-    card.listen(document, "pointerdown", (event) => { if (!event.composedPath().includes(this.menu)) this.menu.open = false; });
-    card.listen(this.menu, "keydown", (event) => { if (event.key === "Escape") { this.menu.open = false; event.stopPropagation(); this.menu.firstChild.focus(); } });
   }
 
   get task() { return this.card.job?.task || ""; }

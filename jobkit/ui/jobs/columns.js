@@ -10,24 +10,16 @@ class Columns {
   constructor(table) {
     this.table = table;
     const n = (this.n = {});
-    n.button = h("button", {class: "btn quiet small chooser", "aria-haspopup": "dialog", "aria-expanded": "false", text: "Columns", onclick: () => this.open(n.menu.hidden)});
+    n.button = h("summary", {class: "btn quiet small", title: "Columns", text: "View"});
     n.boxes = HIDEABLE.map(([name]) => h("input", {type: "checkbox", "data-name": name, onchange: () => this.choose()}));
     this.parts = MENU.map((Part) => new Part(this));
-    n.menu = h("div", {class: "menu", role: "dialog", "aria-label": n.button.textContent, hidden: true, onkeydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); this.open(false); n.button.focus(); } }},
-      // What comes late is below what may be clicked meanwhile, which must not move away from under the pointer.
+    // What comes late is below what may be clicked meanwhile, which must not move away from under the pointer.
+    n.menu = h("div", {class: "menu", role: "group", "aria-label": n.button.textContent},
       h("fieldset", null, h("legend", {text: "Columns"}), HIDEABLE.map(([name, word], i) => h("label", {class: `of-${name}`}, n.boxes[i], word))), ...this.parts.flatMap(({els}) => els));
-    table.box.n.hint.before(n.button, n.menu);  // in the order in which they are seen
+    this.el = table.popup(h("details", {class: "chooser", ontoggle: () => this.el.open && this.parts.forEach((part) => part.opened())}, n.button, n.menu));
+    table.box.n.hint.before(this.el);  // in the order in which they are seen
     table.on({hidden: () => this.show(), replied: () => this.parts.forEach((part) => part.replied())});
-    table.listen(document, "pointerdown", (event) => { if (!event.composedPath().some((el) => el === n.menu || el === n.button)) this.open(false); });
     this.show();
-  }
-
-  open(open) {
-    const {menu, button} = this.n;
-    if (open === !menu.hidden) return;
-    menu.hidden = !open;
-    button.setAttribute("aria-expanded", String(open));
-    if (open) this.parts.forEach((part) => part.opened());
   }
 
   choose() { ask(this.table.model, "view", {hidden: this.n.boxes.filter((box) => !box.checked).map((box) => box.dataset.name).join(",")}); }

@@ -489,6 +489,13 @@ class View {
     this.stops.push(() => node.removeEventListener(name, fn));
   }
 
+  /** Close a `details` that covers what is below, with Escape or a click elsewhere. */
+  popup(details) {
+    this.listen(document, "pointerdown", (event) => { if (!event.composedPath().includes(details)) details.open = false; });
+    this.listen(details, "keydown", (event) => { if (event.key === "Escape" && details.open) { details.open = false; event.stopPropagation(); details.firstChild.focus(); } });
+    return details;
+  }
+
   /** Put the root into the page: it follows the theme around it, and `tick` is called each second. */
   appear(el) {
     el.append(this.root);

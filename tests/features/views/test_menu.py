@@ -52,7 +52,7 @@ def test_a_view_is_saved_renamed_shown_elsewhere_and_deleted(stage: Stage, url: 
     page = window.open(f"{url}?q=owner:ada", width=1440)
     shows(page, ["Job 0"])
 
-    first = page.locator(".chooser").evaluate(
+    first = page.locator(".chooser summary").evaluate(
         "button => { button.click(); return button.getRootNode().querySelector('fieldset').getBoundingClientRect().y; }"
     )
     page.wait_for_selector(".searchbox .menu .view")
