@@ -109,48 +109,58 @@ def measure() -> dict[str, list[str]]:
 _CODE = "import sys; from benchmarks import passed; passed.watch(); passed._worker(sys.argv[1])"
 
 
-def _measure(url: str, secret: str) -> dict[str, list[str]]:
-    import jobkit
-    from jobkit.store.query import Query
+def _submit_and_claim(kit: Any, started: Any) -> tuple[list[str], list[str]]:
+    since = time.monotonic_ns()
+    job = kit.submit(started, since)
+    until = time.monotonic_ns()
+    _, claimed = job.result(30)
+    return between(since, until), claimed
+
+
+def _print_to_card(kit: Any, page: Any, tasks: Any, text: str) -> list[str]:
     from jobkit.ui.card.cards import JobCard
+
+    job = kit.submit(tasks.printed, text, 1.0)
+    card: Any = JobCard(page, job.id)
+    until = _until(lambda: any(text[::-1] in str(value) for value in card.param.values().values()))
+    since, inside = job.result(30)
+    on_worker = kit.submit(tasks.seen, since, until).result(30)
+    return [*inside, *on_worker, *between(since, until)]
+
+
+def _event_to_row(page: Any, code: str) -> list[str]:
+    """`code`: a program that submits a job."""
+    from jobkit.store.query import Query
     from jobkit.ui.jobs.board import BoardFeed
     from jobkit.ui.live.shared_feed import Subscriber
 
-    found: dict[str, list[list[str]]] = {"submit": [], "claim to function": [], "print to card": [], "event to row": []}
-    with jobkit.connect(url, secret=secret) as kit, jobkit.connect(url, secret=secret) as other:
+    told: list[Any] = []
+    subscriber = Subscriber(lambda *news: told.append(news)).start(page, BoardFeed, Query(), None)
+    _until(lambda: told)
+    time.sleep(0.5)  # what follows the first page
+    told.clear()
+    since = time.monotonic_ns()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    until = _until(lambda: told)
+    subscriber.stop()
+    return between(since, until)
+
+
+def _measure(url: str, secret: str) -> dict[str, list[str]]:
+    import jobkit
+
+    code = f"import jobkit; jobkit.connect({url!r}, secret={secret!r}).submit(len, 'abc')"
+    with jobkit.connect(url, secret=secret) as kit, jobkit.connect(url, secret=secret) as page:
         import passed_tasks as tasks  # type: ignore[import-not-found]  # written above
 
-        for n in range(_ROUNDS + 1):
-            since = time.monotonic_ns()
-            job = kit.submit(tasks.started, since)
-            until = time.monotonic_ns()
-            _, claimed = job.result(30)
-            if n:  # the first round loads modules
-                found["submit"].append(between(since, until))
-                found["claim to function"].append(claimed)
-        for n in range(_ROUNDS):
-            text = f"line of round {n}"
-            job = kit.submit(tasks.printed, text, 1.0)
-            card: Any = JobCard(other, job.id)
-            until = _until(lambda: any(text[::-1] in str(value) for value in card.param.values().values()))
-            since, inside = job.result(30)
-            on_worker = kit.submit(tasks.seen, since, until).result(30)
-            found["print to card"].append([*inside, *on_worker, *between(since, until)])
-            card._bridge.close()
-        with jobkit.connect(url, secret=secret) as looking:
-            for _ in range(_ROUNDS):
-                told: list[Any] = []
-                subscriber = Subscriber(lambda *news: told.append(news)).start(looking, BoardFeed, Query(), None)
-                _until(lambda: told)
-                time.sleep(0.5)
-                told.clear()
-                code = f"import jobkit; jobkit.connect({url!r}, secret={secret!r}).submit(len, 'abc')"
-                since = time.monotonic_ns()
-                subprocess.run([sys.executable, "-c", code], check=True)
-                until = _until(lambda: told)
-                found["event to row"].append(between(since, until))
-                subscriber.stop()
-    return {way: _common(rounds) for way, rounds in found.items()}
+        _submit_and_claim(kit, tasks.started)  # loads modules
+        submits, claims = zip(*(_submit_and_claim(kit, tasks.started) for _ in range(_ROUNDS)), strict=True)
+        return {
+            "submit": _common(submits),
+            "claim to function": _common(claims),
+            "print to card": _common([_print_to_card(kit, page, tasks, f"line {n}") for n in range(_ROUNDS)]),
+            "event to row": _common([_event_to_row(page, code) for _ in range(_ROUNDS)]),
+        }
 
 
 def main() -> None:
