@@ -14,7 +14,7 @@ load a feature's modules by what they are for, when they are first used:
 - `joblib.py`: what `import jobkit.joblib` loads: a backend of joblib.
 - `led.py`: of batches that its jobs lead: `title(spec)`, `NOUN` for one of the jobs, and `unbegun(job)`, the batch of
   such a job that has submitted none yet, or None; `led_card.py`: `MODEL`, a `BatchModel`.
-- `routes.py`: `ROUTES` of the HTTP API.
+- `routes.py`: `ROUTES` of the HTTP API, with `MODELS` as those of `jobkit/http/api/shapes.py`, if there are any.
 - `commands.py`: commands of the command line.
 - `facet.py`: an option of `jobkit show` for something else about a job: `NAME`, `HELP`, `show(kit, id, as_json)`.
 - `token.py`: `OPTIONS` of `jobkit token`; `claims(given)` takes them out of the given options, and returns claims.

@@ -1,4 +1,4 @@
-"""Batches in the store, see `lua/lib/batches.lua`; and journals of jobs, see `lua/verbs/journal.lua`."""
+"""Batches in the store, see `lua/lib/batches.lua`."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ class BatchStore(StorePart):
 
         "" for neither, None if the job is not kept.
         """
-        records = await self._ns.fields(("state", "batch", "kept"), job_ids)
+        records = await self._ns.fields(("state", "batch", "leads"), job_ids)
         return [
-            (job_id if raw[2] == b"journal" else wire.text(raw[1])) if raw else None
+            (job_id if raw[2] else wire.text(raw[1])) if raw else None
             for job_id, raw in zip(job_ids, records, strict=True)
         ]
 
@@ -190,21 +190,3 @@ def _led_by(info: BatchInfo, raw: list[bytes] | None) -> BatchInfo:
 
 def _info(batch_id: str, record: Mapping[bytes, bytes]) -> BatchInfo:
     return BatchInfo.from_wire(batch_id, wire.texts(record))
-
-
-class JournalStore(StorePart):
-    """Verbs for journals: entries that a running job appends, for its next attempt. They are JSON text."""
-
-    async def entries(self, job_id: str, start: int = 0) -> list[bytes]:
-        """Return the entries from the one numbered `start` on."""
-        found: list[bytes] = await self._ns.ask("LRANGE", f"journal:{job_id}", start, -1)
-        return found
-
-    async def append(self, job_id: str, token: str, known: int, entries: Sequence[str]) -> int:
-        """Append entries behind the `known` ones; may be repeated.
-
-        Return the number of entries that there are: fewer than `known` if the server has lost some, and then these
-        were not appended; -1 if the attempt with this token has ended.
-        """
-        count: int = await self._ns.run("journal", [job_id, token, known, *entries])
-        return count

@@ -19,13 +19,13 @@ from jobkit.codec import RAW
 from jobkit.features.questions.asking import AskCall
 from jobkit.features.questions.requests import serve
 from jobkit.features.studies.controller import FACTS
+from jobkit.features.studies.store import JournalStore
 from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.batch import BatchSpec
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.answers import Answers, JobRequest
 from jobkit.settings import Settings
-from jobkit.store.batches import JournalStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo, sealed_definition
 from tests.support import wait_until

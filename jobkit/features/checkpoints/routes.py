@@ -25,9 +25,6 @@ class CheckpointJson(Struct):
 
 CheckpointsJson = answer("CheckpointsJson", checkpoints=list[CheckpointJson])
 
-#: See `MODELS` of the shapes.
-MODELS = ()
-
 
 async def checkpoints(call: ApiCall) -> Any:
     """List the newest two checkpoints of a job, oldest first."""

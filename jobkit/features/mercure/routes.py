@@ -9,8 +9,6 @@ from jobkit.features.mercure.grants import PATH
 from jobkit.features.mercure.topics import MATCH_TYPES
 from jobkit.http.messages import ANY, EVENT_STREAM, Handler, Route
 
-MODELS = ()
-
 
 def _hub(method: str, path: str, handler: Handler, *answers: Any, **options: Any) -> Route:
     """A route of the hub, which identifies the caller itself: it accepts more kinds of tokens than the API."""

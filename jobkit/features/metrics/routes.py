@@ -25,9 +25,6 @@ class CurveJson(Struct):
 
 MetricsJson = answer("MetricsJson", "Curves by name.", metrics=dict[str, CurveJson])
 
-#: See `MODELS` of the shapes.
-MODELS = ()
-
 
 async def metrics(call: ApiCall) -> Any:
     """Read the curves of a job's metrics, also while it runs: at most 2,000 points of each, with every extreme."""

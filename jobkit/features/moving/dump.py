@@ -109,7 +109,7 @@ class Dump(_Head, frozen=True):
     @property
     def has_journal(self) -> bool:
         """True if the job has written a journal."""
-        return self.record.get("kept") == "journal"
+        return "leads" in self.record
 
     @property
     def snapshot(self) -> JobSnapshot:

@@ -19,8 +19,6 @@ MadeByJson = answer(
     submitted_from=dict[str, Any] | None,
     ran_on=dict[str, Any] | None,
 )
-#: See `MODELS` of the shapes.
-MODELS = ()
 
 
 async def made_by(call: ApiCall) -> Any:

@@ -39,9 +39,6 @@ class QuestionJson(Struct):
 
 AnsweredJson = shapes.answer("AnsweredJson", "The question that was answered.", key=str, text=str, asked_at=datetime)
 
-#: See `MODELS` of the shapes.
-MODELS: tuple[type[Struct], ...] = ()
-
 
 async def question(call: ApiCall) -> Any:
     """Read the question that a job asks people."""

@@ -31,9 +31,6 @@ ScheduleJson = json_of(
 )
 SchedulesJson = answer("SchedulesJson", schedules=list[ScheduleJson])  # type: ignore[valid-type]  # made at run time
 
-#: See `MODELS` of the shapes.
-MODELS: tuple[type, ...] = ()
-
 
 async def schedules(call: ApiCall) -> Any:
     """List schedules by name, with their last runs."""

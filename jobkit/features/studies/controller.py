@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from jobkit.features.metrics.inside import log_metrics
 from jobkit.features.studies.led import KIND
 from jobkit.features.studies.space import Space, load_optuna, quiet, sampler_of
+from jobkit.features.studies.store import JournalStore
 from jobkit.features.studies.trial_jobs import COMPLETE, FAILED, PRUNED, TrialEnd, TrialJobs, TrialTemplate, patiently
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.run.inside import context
-from jobkit.store.batches import JournalStore
 
 if TYPE_CHECKING:
     import optuna

@@ -20,9 +20,9 @@ from jobkit.client.batch import Batch
 from jobkit.client.handle import EndingHandle, FromSnapshot, from_snapshot, named_by_id
 from jobkit.client.job import Job
 from jobkit.features.studies.space import load_optuna, quiet
+from jobkit.features.studies.store import JournalStore
 from jobkit.model import InvalidParams, JobError, JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import part_id
-from jobkit.store.batches import JournalStore
 from jobkit.tasks.shown import Shown
 
 if TYPE_CHECKING:

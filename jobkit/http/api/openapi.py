@@ -95,7 +95,7 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     for shape in ordered:
         components[shape.__name__] |= getattr(shape, "more_of_schema", {})
-    for model in chain(shapes.MODELS, *(module.MODELS for module in modules("routes"))):
+    for model in chain(shapes.MODELS, *(getattr(module, "MODELS", ()) for module in modules("routes"))):
         schema = components[model.__name__]
         schema["required"] = [name for name in schema["properties"] if name not in shapes.NOT_ALWAYS]
         schema["description"] = schema["description"].partition("\n")[0]

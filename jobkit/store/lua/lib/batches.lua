@@ -258,11 +258,6 @@ function Batches.stop(batch, job)
   Leftover.keep('batch', batch, 0)
 end
 
--- A job that leads the batch of its id has ended. Unless it has succeeded, the open ones are cancelled.
-function Batches.leader_ended(rec, state)
-  if state ~= 'succeeded' and Batches.is_kept(rec.id) then Batches.stop(rec.id, rec.id) end
-end
-
 -- The jobs of a batch from a place on, as many as this call may look at, and the place to go on from, nil at the end. Jobs
 -- may leave in between, and two may share a place.
 local function some_of(batch, from)

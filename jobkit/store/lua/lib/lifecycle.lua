@@ -33,10 +33,6 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   if rec.logn then call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms) end
   if rec.kept then
     for _, kind in ipairs(Records.KEPT) do call('PEXPIRE', P .. kind .. ':' .. rec.id, ttl_ms) end
-    if rec.kept == 'journal' then
-      call('PEXPIRE', P .. 'journal:' .. rec.id, ttl_ms)
-      Batches.leader_ended(rec, state)
-    end
   end
   reached('ended', rec, state, data, ttl_ms)
   if rec.uses then reached_by_user('ended', rec, state, data, ttl_ms) end
@@ -94,10 +90,6 @@ end
 
 -- How far a job is, as text which is equal for equal steps, and the same for people; nil if that is not known.
 local function step_of(rec)
-  if rec.kept == 'journal' then
-    local count = call('LLEN', P .. 'journal:' .. rec.id)
-    return 'journal ' .. count, 'entry ' .. count .. ' of its journal'
-  end
   for _, act in ipairs(rec.kept and moments.step or {}) do
     local step, shown = act(rec)
     if step then return step, shown end

@@ -4,7 +4,7 @@ local EVENTS_KEPT = 20000 -- numbered events of the namespace, for subscribers t
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 
 -- The keys of a job, to which features add theirs; those of `KEPT` only if its record says that something is `kept`.
-Records.KINDS = {'job', 'args', 'result', 'preview', 'log', 'artifacts', 'bodies', 'journal'}
+Records.KINDS = {'job', 'args', 'result', 'preview', 'log', 'artifacts', 'bodies'}
 Records.KEPT = {'artifacts', 'bodies'}
 
 -- A feature keeps a key of this kind for jobs.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from jobkit.features.studies.store import JournalStore
 from jobkit.model import JobState
 from jobkit.model.batch import BatchSpec
-from jobkit.store.batches import JournalStore
 from jobkit.store.redis import RedisStore
-
-from .support import claim, ending, error_of, job, lapse, snapshot, started, submit, worker
+from tests.store.support import claim, ending, error_of, job, lapse, snapshot, started, submit, worker
 
 STUDY = BatchSpec("study", "train", 20, kind="study", direction="minimize")
 
