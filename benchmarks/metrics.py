@@ -24,7 +24,7 @@ class Worker:
     """The curves of a worker, with what its lines take in the store. `cpu_s` is what it took."""
 
     def __init__(self) -> None:
-        self.curves, self.stored = Curves(), [""]
+        self.curves, self.stored = Curves(), [b""]
         self.cpu_s = 0.0
         self.sent = self.most = 0
 
@@ -34,12 +34,13 @@ class Worker:
         news = self.curves.take()
         self.curves.summary()
         if news is not None:
-            if news.how == "whole":
+            name, told, stored = news
+            if name.startswith("whole"):
                 self.stored.clear()
-            elif news.how == "replace":
+            elif name.startswith("replace"):
                 self.stored.pop()
-            self.stored.append(news.stored)
-            self.sent += len(news.told or news.stored)
+            self.stored.append(stored)
+            self.sent += len(told or stored)
             self.most = max(self.most, sum(map(len, self.stored)))
         self.cpu_s += time.thread_time() - began
 

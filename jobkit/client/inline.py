@@ -149,7 +149,7 @@ class _StoreSink(Taker):
         if (gathered := self._gathered.get(kind)) is None:
             gathered = self._gathered[kind] = background.call(gathering()[kind].of_job(self._store, self._job_id))
         gathered.add(news)
-        if (given := gathered.given()) is not None:
+        if (given := gathered.take()) is not None:
             self.keep(kind, *given, 1)
         self.show(**gathered.shown())
 

@@ -23,6 +23,10 @@ import msgspec
 Point = tuple[float, int, float]
 """Step, time (milliseconds since the epoch, by the clock of the job's machine), value."""
 
+Line = tuple[str, bytes, bytes]
+"""Its name, what subscribers get instead ("" for the same), and itself. The name has its number, and how it is kept:
+"append" to the lines, "replace" the last one, or replace the "whole"."""
+
 #: Names that one job may use.
 NAMES_MOST = 200
 
@@ -39,25 +43,6 @@ NEWEST_MOST, SPARK_POINTS = 20, 32
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, msgspec.MsgspecError)
 
 _encode = msgspec.json.encode
-
-
-class MetricsNews(msgspec.Struct, frozen=True):
-    """A line of a job's metrics for the store.
-
-    Attributes:
-        n: its number. how: "append" to the lines, "replace" the last one, or replace the "whole".
-        stored: the line. told: what subscribers get, if that is less; "" for the same.
-    """
-
-    n: int
-    how: str
-    stored: str
-    told: str = ""
-
-    @property
-    def given(self) -> tuple[str, bytes, bytes]:
-        """It as the store gets it: its name, what subscribers get, and the line."""
-        return f"{self.how} {self.n}", self.told.encode(), self.stored.encode()
 
 
 class MetricsSummary(msgspec.Struct, frozen=True):
@@ -238,7 +223,7 @@ class Curves:
                 curve.add(points, curve_most(len(self.curves)))
                 self._changed.add(name)
 
-    def take(self) -> MetricsNews | None:
+    def take(self) -> Line | None:
         """Return the line with what has changed since the last call, or None."""
         if not self._changed:
             return None
@@ -247,7 +232,7 @@ class Curves:
         changed, self._changed = self._changed, set()
         is_rewritten = any(self.curves[name].is_rewritten for name in changed)
         if is_rewritten or self._lines > _LINES_MOST:
-            told = "" if is_rewritten else self._line(changed)
+            told = b"" if is_rewritten else self._line(changed)
             for curve in self.curves.values():
                 curve.sent, curve.is_rewritten = 0, False
             self._lines = 1
@@ -257,22 +242,22 @@ class Curves:
             if not has_new:
                 self._tails |= changed
                 how, self._has_tail_line = ("replace" if self._has_tail_line else "append"), True
-                return self._sent(changed, MetricsNews(self.n, how, self._line(self._tails)))
-            how, stored, told = "append", self._line(changed), ""
+                return self._sent(changed, how, self._line(self._tails))
+            how, stored, told = "append", self._line(changed), b""
         self._tails, self._has_tail_line = set(), False
-        return self._sent(changed if how == "append" else self.curves, MetricsNews(self.n, how, stored, told))
+        return self._sent(changed if how == "append" else self.curves, how, stored, told)
 
-    def _sent(self, names: Collection[str], news: MetricsNews) -> MetricsNews:
+    def _sent(self, names: Collection[str], how: str, stored: bytes, told: bytes = b"") -> Line:
         for name in names:
             self.curves[name].sent = len(self.curves[name].closed)
-        return news
+        return f"{how} {self.n}", told, stored
 
-    def _line(self, names: Collection[str], *, is_whole: bool = False) -> str:
+    def _line(self, names: Collection[str], *, is_whole: bool = False) -> bytes:
         curves = {}
         for name, curve in self.curves.items():
             if name in names:
                 curves[name] = [wired(curve.closed[curve.sent :]), wired(curve.tail), curve.width]
-        return _encode({"n": self.n, "whole": is_whole, "curves": curves}).decode()
+        return _encode({"n": self.n, "whole": is_whole, "curves": curves})
 
     def summary(self) -> MetricsSummary:
         newest = {name: curve.newest for name, curve in list(self.curves.items())[:NEWEST_MOST]}

@@ -50,7 +50,7 @@ class Gathered(Protocol):
 
     def add(self, news: Any, /) -> None: ...
 
-    def given(self) -> tuple[str, bytes, bytes] | None:
+    def take(self) -> tuple[str, bytes, bytes] | None:
         """Return what is new since the last call for the Lua of a feature ("keeps"): name, facts and body; or None."""
         ...
 

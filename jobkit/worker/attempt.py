@@ -324,7 +324,7 @@ class RunningAttempt(Taker):
     def take_news(self) -> AttemptNews | None:
         """Return the news since the last call, or None."""
         for kind, gathered in self._gathered.items():
-            if (given := gathered.given()) is not None:
+            if (given := gathered.take()) is not None:
                 self._add(Kept.of_feature(self.job_id, self.claimed.token, kind, *given))
         if self._summary is not None and time.monotonic() >= self._summed_at + SUMMARY_S:
             self._has_numbers = True

@@ -123,7 +123,7 @@ class Stage:
         assert line is not None
         token, more = self._tokens[job_id].token, {"metrics": curves.summary().to_wire()}
         self._do(self.store.progress([AttemptNews(job_id, token, True, None, None, "", more=more)]))
-        self._do(self.store.keep([Kept.of_feature(job_id, token, "metrics", *line.given)]))
+        self._do(self.store.keep([Kept.of_feature(job_id, token, "metrics", *line)]))
 
     def log(self, job_id: str, *lines: str, source: str = "stdout", level: str = "", logger: str = "") -> None:
         at = int(time.time() * 1000)

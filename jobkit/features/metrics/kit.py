@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from jobkit.client.connection import Connection
 from jobkit.client.forms import in_thread, on_loop
 from jobkit.client.outputs import column_of
-from jobkit.features.metrics.store import MetricStore
+from jobkit.features.metrics.store import lines_of
 from jobkit.model.metrics import Curves
-from jobkit.store.redis import RedisStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,12 +19,7 @@ _OWN = ("job", "step", "time")
 
 
 class MetricVerbs:
-    """Verbs that read metrics. All but `lines` block; each may raise `StoreUnavailable`."""
-
-    @staticmethod
-    async def lines(store: RedisStore, job_ids: Sequence[str]) -> list[list[bytes]]:
-        """Return the lines of each job's metrics, see `Curves`."""
-        return await store.part(MetricStore).lines(job_ids)
+    """Verbs that read metrics. They block; each may raise `StoreUnavailable`."""
 
     @staticmethod
     def metrics(connection: Connection, job_id: str) -> pd.DataFrame:
@@ -35,13 +29,13 @@ class MetricVerbs:
             JobNotFound: the job is not kept.
         """
         connection.call(connection.verbs.snapshot, job_id)
-        [lines] = connection.call(connection.store.part(MetricStore).lines, [job_id])
+        [lines] = connection.call(lines_of, connection.store, [job_id])
         return _frame_of(*_rows_of(lines))
 
     @staticmethod
     def metrics_of(connection: Connection, jobs: Sequence[Any]) -> pd.DataFrame:
         """Return the metrics of several jobs, each row with the job's id and its arguments."""
-        found = connection.call(connection.store.part(MetricStore).lines, [job.id for job in jobs])
+        found = connection.call(lines_of, connection.store, [job.id for job in jobs])
         tables = [_rows_of(lines) for lines in found]
         names = list(dict.fromkeys(name for its_names, _ in tables for name in its_names))
         taken = {*_OWN, *names}
@@ -57,7 +51,7 @@ class MetricVerbs:
 class KitMetrics:
     """Verbs about metrics that the kit itself has."""
 
-    metric_lines = on_loop("verbs.store", MetricVerbs.lines)
+    metric_lines = on_loop("verbs.store", lines_of)
     metrics = in_thread("connection", MetricVerbs.metrics)
     metrics_of = in_thread("connection", MetricVerbs.metrics_of)
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import msgspec
 
 from jobkit.features.metrics.buffer import is_name
-from jobkit.features.metrics.store import MetricStore
+from jobkit.features.metrics.store import lines_of
 from jobkit.model.metrics import Curves, Point
 from jobkit.run.news import News
 from jobkit.store.redis import RedisStore
@@ -29,11 +29,7 @@ class AttemptCurves(Curves):
 
     @classmethod
     async def of_job(cls, store: RedisStore, job_id: str) -> Self:
-        return cls(*await store.part(MetricStore).lines([job_id]))
-
-    def given(self) -> tuple[str, bytes, bytes] | None:
-        """Return the line with what has changed since the last call, see `MetricsNews.given`; or None."""
-        return None if (line := self.take()) is None else line.given
+        return cls(*await lines_of(store, [job_id]))
 
     def shown(self) -> dict[str, Any]:
         """Return the summary for the job's snapshot."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from jobkit.features.metrics.store import MetricStore
+from jobkit.features.metrics.store import lines_of
 from jobkit.features.notify.sinks import DeliveryRefused, NotificationSink
 from jobkit.model import JobEvent, JobkitError, JobSnapshot, JobState
 from jobkit.model.metrics import Curves
@@ -47,7 +47,7 @@ class MlflowRuns(NotificationSink):
         return event.type.is_end
 
     async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        [lines] = await self._store.part(MetricStore).lines([snapshot.id])
+        [lines] = await lines_of(self._store, [snapshot.id])
         try:
             await asyncio.to_thread(self._write, snapshot, lines)
         except (self._error, OSError) as error:

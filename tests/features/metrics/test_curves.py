@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from jobkit.features.metrics.buffer import batch_of
-from jobkit.model.metrics import CURVE_MOST, NAMES_MOST, Curves, MetricsNews, Point
+from jobkit.model.metrics import CURVE_MOST, NAMES_MOST, Curves, Line, Point
 
 
 class Lines:
@@ -30,16 +30,17 @@ class Lines:
         news = self.curves.take()
         assert news is not None
         self.store(news)
-        assert self.listener.read(msgspec.json.decode(news.told or news.stored))
+        assert self.listener.read(msgspec.json.decode(news[1] or news[2]))
 
-    def store(self, news: MetricsNews) -> None:
-        self.rewrites += news.how == "whole"
-        self.bytes += len(news.stored)
-        if news.how == "whole":
+    def store(self, news: Line) -> None:
+        name, _, stored = news
+        self.rewrites += name.startswith("whole")
+        self.bytes += len(stored)
+        if name.startswith("whole"):
             self.lines.clear()
-        elif news.how == "replace":
+        elif name.startswith("replace"):
             self.lines.pop()
-        self.lines.append(news.stored.encode())
+        self.lines.append(stored)
 
 
 def points_of(curves: Curves, name: str = "loss") -> list[Point]:
@@ -122,7 +123,7 @@ def test_a_long_curve_can_be_resumed() -> None:
     again.curves.add({"loss": points[20_000:20_100]})
     news = again.curves.take()
     assert news is not None
-    assert news.how == "whole"
+    assert news[0].startswith("whole")
     again.store(news)
 
     steps = [step for step, *_ in points_of(Curves(again.lines))]

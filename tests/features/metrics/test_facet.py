@@ -18,7 +18,7 @@ def test_metrics_are_shown_as_a_table_or_as_points(capsys: pytest.CaptureFixture
     curves.add({"loss": [(0, 1, 1.5), (4, 2, math.nan), (5, 3, 0.25)], "none": [(0, 1, math.inf)]})
     news = curves.take()
     assert news is not None
-    kit = SimpleNamespace(metric_lines=lambda ids: [[news.stored.encode()] for _ in ids])
+    kit = SimpleNamespace(metric_lines=lambda ids: [[news[2]] for _ in ids])
 
     facet.show(kit, "a", False)  # type: ignore[arg-type]
     table = capsys.readouterr().out

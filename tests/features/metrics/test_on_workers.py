@@ -81,7 +81,7 @@ async def test_the_summary_of_earlier_attempts_is_the_first_news_of_the_next_one
     assert line is not None
     claimed = Claimed(JobSpec("a", "train"), "token", 2)
     attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, unused, None)
-    store.part.return_value.lines = AsyncMock(return_value=[[line.stored.encode()]])
+    store.many = AsyncMock(return_value=[[line[2]]])
 
     await attempt.go_on(store)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.features.metrics.store import MetricStore
+from jobkit.features.metrics.store import lines_of
 from jobkit.model import EventType, JobEvent
-from jobkit.model.metrics import Curves, MetricsNews
+from jobkit.model.metrics import Curves
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Ending, Kept
@@ -15,13 +15,13 @@ from tests.store.support import started
 
 
 def news(claimed: Claimed, n: int, how: str, told: str = "", number: int = 0) -> Kept:
-    line = msgspec.json.encode({"n": n, "whole": how == "whole", "curves": {"loss": [[[n, n, n]], [], 0]}}).decode()
-    kept = Kept.of_feature(claimed.spec.id, claimed.token, "metrics", *MetricsNews(n, how, line, told).given)
+    line = msgspec.json.encode({"n": n, "whole": how == "whole", "curves": {"loss": [[[n, n, n]], [], 0]}})
+    kept = Kept.of_feature(claimed.spec.id, claimed.token, "metrics", f"{how} {n}", told.encode(), line)
     return replace(kept, number=number)
 
 
-async def lines_of(store: RedisStore, job_id: str) -> list[int]:
-    [lines] = await store.part(MetricStore).lines([job_id])
+async def kept_lines(store: RedisStore, job_id: str) -> list[int]:
+    [lines] = await lines_of(store, [job_id])
     return [msgspec.json.decode(line)["n"] for line in lines]
 
 
@@ -29,12 +29,12 @@ async def test_lines_are_appended_replaced_or_written_anew(store: RedisStore) ->
     claimed = await started(store, "a")
 
     await store.keep([news(claimed, 1, "replace"), news(claimed, 2, "append")])
-    assert await lines_of(store, "a") == [1, 2]
+    assert await kept_lines(store, "a") == [1, 2]
     await store.keep([news(claimed, 3, "replace")])
-    assert await lines_of(store, "a") == [1, 3]
+    assert await kept_lines(store, "a") == [1, 3]
     await store.exchange([], [], None, [news(claimed, 4, "whole")])
-    assert await lines_of(store, "a") == [4]
-    assert list(Curves((await store.part(MetricStore).lines(["a"]))[0]).curves["loss"].points) == [(4, 4, 4)]
+    assert await kept_lines(store, "a") == [4]
+    assert list(Curves((await lines_of(store, ["a"]))[0]).curves["loss"].points) == [(4, 4, 4)]
 
 
 async def test_lines_that_are_sent_again_change_nothing(store: RedisStore) -> None:
@@ -44,7 +44,7 @@ async def test_lines_that_are_sent_again_change_nothing(store: RedisStore) -> No
     for sent in ([first], [first, second], [first]):  # its reply was lost, then an older message comes late
         assert await store.keep(sent) == [True] * len(sent)
 
-    assert await lines_of(store, "a") == [1, 2]
+    assert await kept_lines(store, "a") == [1, 2]
 
 
 async def test_an_attempt_that_was_lost_adds_nothing(store: RedisStore) -> None:
@@ -53,7 +53,7 @@ async def test_an_attempt_that_was_lost_adds_nothing(store: RedisStore) -> None:
 
     await store.keep([news(claimed, 1, "append")])
 
-    assert await lines_of(store, "a") == []
+    assert await kept_lines(store, "a") == []
 
 
 async def test_metrics_go_with_their_job(store: RedisStore) -> None:
@@ -64,7 +64,7 @@ async def test_metrics_go_with_their_job(store: RedisStore) -> None:
 
     await store.delete(["a"])
 
-    assert await lines_of(store, "a") == []
+    assert await kept_lines(store, "a") == []
 
 
 async def test_the_jobs_own_channel_gets_what_subscribers_need(store: RedisStore, hub: EventHub) -> None:
