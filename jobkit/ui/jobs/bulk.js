@@ -46,11 +46,7 @@ class Bulk {
     this.show();
   }
 
-  clear() {
-    this.chosen.clear();
-    this.all = false;
-    this.show();
-  }
+  clear() { this.choosePage(false); }
 
   /** Handle Escape. Return whether there was something to do. */
   escape() {
