@@ -208,7 +208,7 @@ def test_jobkit_stop_lets_jobs_finish(bench: Bench) -> None:
     job_id = enqueue(bench, "wait", "a", 1.5)
     bench.noted("start a try 1")
 
-    command = [sys.executable, "-m", "jobkit", "stop"]
+    command = [sys.executable, "-m", "jobkit", "workers", "stop"]
     subprocess.run(command, env=environment(**bench.variables), check=True, timeout=30)
 
     assert worker.wait(60) == 0
