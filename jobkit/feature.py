@@ -123,6 +123,8 @@ class Feature:
         after: names of the features that it imports from; they are earlier in the list.
         commands: commands in its `commands.py`, each with its line in `jobkit --help`.
         leads: kind of the batches that its jobs lead: such a job has the id of the batch, and submits the others.
+        hashes, lists: kinds of keys that it keeps for jobs, which go with their copies: hashes of sealed values, and
+            lists of JSON objects. Its Lua adds them to `Records.KINDS`.
         scripts: scripts of the pages, each with the shared ones that it builds on.
     """
 
@@ -132,6 +134,8 @@ class Feature:
     after: tuple[str, ...] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
     leads: str = ""
+    hashes: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     scripts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     door: Door | None = None
 

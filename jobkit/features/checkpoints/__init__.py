@@ -13,4 +13,4 @@ from __future__ import annotations
 
 from jobkit.feature import Feature
 
-FEATURE = Feature(name="checkpoints", parts=frozenset({"prepare", "news", "source", "routes"}))
+FEATURE = Feature(name="checkpoints", parts=frozenset({"prepare", "news", "source", "routes"}), hashes=("checkpoints",))

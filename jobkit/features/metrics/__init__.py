@@ -11,4 +11,4 @@ from __future__ import annotations
 
 from jobkit.feature import Feature
 
-FEATURE = Feature(name="metrics", parts=frozenset({"news", "routes", "facet"}))
+FEATURE = Feature(name="metrics", parts=frozenset({"news", "routes", "facet"}), lists=("metrics",))

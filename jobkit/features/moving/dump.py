@@ -1,7 +1,7 @@
 """Export format: jobs as lines of JSON, for `jobkit export` and `jobkit import`.
 
 A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
-artifacts, metrics, checkpoints, questions, the journal. The lines behind it have what it needs beside that
+artifacts, and what features keep for jobs. The lines behind it have what it needs beside that
 (`ContentLine`): facts, large parts of its call, its files; what several jobs need is there once. Batches come at the
 end, see `moved_batches`; then a seal of all lines. Nothing is unsealed, so an imported job is
 still authentic, and runs or unpickles only with the same secret.
@@ -9,6 +9,7 @@ still authentic, and runs or unpickles only with the same secret.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.features import modules
+from jobkit.features import FEATURES, modules
 from jobkit.model import InvalidParams, JobSnapshot, LogLine
 from jobkit.model.plain import dumps, now_ms
 from jobkit.settings import checked_name
@@ -29,6 +30,10 @@ VERSION = 1
 #: Fields of the processes that had the job, and of the door by which it came, which are meaningless elsewhere; so are
 #: those of features, whose names begin with "_".
 _LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "door", "uses"})
+
+#: Kinds of keys that features keep for jobs.
+_HASHES = tuple(kind for feature in FEATURES for kind in feature.hashes)
+_LISTS = tuple(kind for feature in FEATURES for kind in feature.lists)
 
 
 T = TypeVar("T", bound="Dump | None")
@@ -58,7 +63,7 @@ class Dump(_Head, frozen=True):
     """One exported job; the names are those of a line, which has bytes as base64. `jobkit` is `VERSION`.
 
     Attributes:
-        checkpoints, asks: as the store has them. journal: see `JournalStore`.
+        hashes, lists: what features keep, by the kinds of their keys.
         parts: names of the large parts of its call.
         folder: of its files, see `JobFolder`; behind "=" if another server owns it.
         ran: name of the facts of its worker.
@@ -74,10 +79,8 @@ class Dump(_Head, frozen=True):
     log: list[tuple[str, str, str, str]]
     artifacts: dict[str, str]
     bodies: dict[str, bytes]
-    metrics: list[str] = []
-    checkpoints: dict[str, bytes] = {}
-    asks: dict[str, bytes] = {}
-    journal: list[str] = []
+    hashes: dict[str, dict[str, bytes]] = {}
+    lists: dict[str, list[str]] = {}
     parts: list[str] = []
     folder: str = ""
     ran: str = ""
@@ -93,9 +96,7 @@ class Dump(_Head, frozen=True):
 
     def bare(self) -> Dump:
         """Return the same job without all that is sealed, and without its files."""
-        return replace(
-            self, args=b"", result=b"", preview=b"", bodies={}, checkpoints={}, asks={}, parts=[], folder="", ran=""
-        )
+        return replace(self, args=b"", result=b"", preview=b"", bodies={}, hashes={}, parts=[], folder="", ran="")
 
     def stopped(self, reason: str) -> Dump:
         """Return a job that has not ended as a cancelled one, from whose checkpoints another one can go on."""
@@ -137,8 +138,8 @@ class Dump(_Head, frozen=True):
             checked_name("id", dump.snapshot.id)
             checked_name("queue", dump.snapshot.spec.queue)
             checked_name("queue", dump.record["queue"])
-            for entry in dump.journal:
-                msgspec.json.decode(entry, type=dict)
+            for kept in itertools.chain(*dump.lists.values()):
+                msgspec.json.decode(kept, type=dict)
         except wire.UNREADABLE as error:
             raise InvalidParams(f"it cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
         return dump
@@ -160,11 +161,7 @@ async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[
     """Return all data of each job; None if it does not exist or its record cannot be read."""
     found = await read_keys(namespace, job_ids)
     dumps = [dump_of(namespace, job_id, keys) for job_id, keys in zip(job_ids, found, strict=True)]
-    writers = [dump.id for dump in dumps if dump is not None and dump.has_journal]
-    entries = await namespace.many([("LRANGE", f"journal:{job_id}", 0, -1) for job_id in writers])
-    journals = {job_id: list(map(wire.text, lines)) for job_id, lines in zip(writers, entries, strict=True)}
-    with_journals = [dump and replace(dump, journal=journals.get(dump.id, [])) for dump in dumps]
-    return await with_facts(namespace, with_journals)
+    return await with_facts(namespace, dumps)
 
 
 async def with_facts(namespace: RedisNamespace, dumps: Sequence[T]) -> list[T]:
@@ -192,15 +189,14 @@ async def read_keys(
                 ("XRANGE", f"log:{name}", "-", "+"),
                 ("HGETALL", f"artifacts:{name}"),
                 ("HGETALL", f"bodies:{name}"),
-                ("LRANGE", f"metrics:{name}", 0, -1),
-                ("HGETALL", f"checkpoints:{name}"),
-                ("HGETALL", f"asks:{name}"),
                 ("HGET", "blobs", name),
                 ("HGET", "filed", name),
+                *(("HGETALL", f"{kind}:{name}") for kind in _HASHES),
+                *(("LRANGE", f"{kind}:{name}", 0, -1) for kind in _LISTS),
             )
         ]
     )
-    return [found[12 * i : 12 * i + 12] for i in range(len(names))]
+    return list(zip(*[iter(found)] * (9 + len(_HASHES) + len(_LISTS)), strict=True))
 
 
 def dump_of(namespace: RedisNamespace, job_id: str, keys: Sequence[Any]) -> Dump | None:
@@ -233,21 +229,19 @@ def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump], least_s: flo
             ttl_ms=max(1, int(least_s * 1000), namespace.ttl_ms if own_s is None else int(own_s * 1000)),
             record={name: value for name, value in dump.record.items() if name != "batch"},  # it has counted the job
             log=dump.log,
-            metrics=dump.metrics,
-            journal=dump.journal or None,
+            lists={kind: dump.lists[kind] for kind in _LISTS if kind in dump.lists},
             parts=dump.parts,
             folder=dump.folder,
         )
-        kinds: dict[str, Mapping[str, str | bytes]] = {
-            "artifacts": dump.artifacts, "bodies": dump.bodies, "checkpoints": dump.checkpoints, "asks": dump.asks,
-        }  # fmt: skip
+        kinds: dict[str, Mapping[str, str | bytes]] = {"artifacts": dump.artifacts, "bodies": dump.bodies}
+        kinds |= {kind: dump.hashes.get(kind, {}) for kind in _HASHES}
         fields = [item for kind, found in kinds.items() for pair in found.items() for item in (kind, *pair)]
         args += [snapshot.id, options, dump.args, dump.result, dump.preview, len(fields) // 3, *fields]
     return args
 
 
 def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
-    record, args, result, preview, log, artifacts, bodies, metrics, checkpoints, asks, parts, folder = found
+    record, args, result, preview, log, artifacts, bodies, parts, folder, *more = found
     if not record:
         return None
     snapshot = wire.snapshot_of(job_id, record)
@@ -261,9 +255,8 @@ def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
         [_chunk(entry) for _, entry in log],
         wire.texts(artifacts),
         _by_name(bodies),
-        list(map(wire.text, metrics)),
-        _by_name(checkpoints),
-        _by_name(asks),
+        {kind: _by_name(fields) for kind, fields in zip(_HASHES, more, strict=False) if fields},
+        {kind: [*map(wire.text, lines)] for kind, lines in zip(_LISTS, more[len(_HASHES) :], strict=True) if lines},
         parts=wire.text(parts).split(),
         folder=wire.text(folder),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
@@ -175,7 +176,7 @@ class JobImport:
         state = dump.snapshot.state
         if state.is_terminal:
             self.ended += 1
-        elif dump.checkpoints:
+        elif dump.hashes.get("checkpoints"):
             self._begun.add(dump.id)
         elif state is JobState.RUNNING:
             self.ran += 1
@@ -216,8 +217,8 @@ class JobImport:
                 dump, has_files = self._call(self._belongings.adopted, item)
                 folders |= {dump.folder} if has_files else set()
                 dumps.append(dump)
-                bodies = (dump.args, dump.result, *dump.bodies.values(), *dump.checkpoints.values())
-                size += sum(map(len, bodies))
+                fields = itertools.chain(dump.bodies.values(), *(each.values() for each in dump.hashes.values()))
+                size += sum(map(len, (dump.args, dump.result, *fields)))
         self._restore(dumps)
 
     def _submit_waiting(self) -> None:

@@ -14,5 +14,6 @@ from jobkit.feature import Feature
 FEATURE = Feature(
     name="questions",
     parts=frozenset({"requests", "routes", "actions", "card_section", "history"}),
+    hashes=("asks",),
     commands={"answer": "Answer the question of a job, or show it."},
 )

@@ -11,4 +11,6 @@ from __future__ import annotations
 
 from jobkit.feature import Feature
 
-FEATURE = Feature(name="studies", parts=frozenset({"led", "led_card"}), leads="study", after=("metrics",))
+FEATURE = Feature(
+    name="studies", parts=frozenset({"led", "led_card"}), leads="study", lists=("journal",), after=("metrics",)
+)

@@ -1,5 +1,5 @@
 -- Puts ended jobs back that were written down elsewhere. args: for each: id, {us, state, ttl_ms, record (fields, all text),
--- log (list of {first, count, bytes, lines}), metrics (lines), journal (entries), parts (names), folder}, arguments, result,
+-- log (list of {first, count, bytes, lines}), lists (lines by kind of key), parts (names), folder}, arguments, result,
 -- preview, how many fields of further hashes, and kind, name, value of each. Returns 1 for each that is kept now, 0 if the id was known.
 verb('restore', UNLESS_FULL, function(args)
   local answers = {}
@@ -23,8 +23,9 @@ verb('restore', UNLESS_FULL, function(args)
       for n = i + 6, i + 5 + 3 * count, 3 do
         call('HSET', P .. args[n] .. ':' .. id, args[n + 1], args[n + 2])
       end
-      for _, line in ipairs(options.metrics or {}) do call('RPUSH', P .. 'metrics:' .. id, line) end
-      for _, entry in ipairs(options.journal or {}) do call('RPUSH', P .. 'journal:' .. id, entry) end
+      for kind, lines in pairs(options.lists) do
+        for _, line in ipairs(lines) do call('RPUSH', P .. kind .. ':' .. id, line) end
+      end
       for _, kind in ipairs(Records.KINDS) do call('PEXPIRE', P .. kind .. ':' .. id, ttl_ms) end
       local parts = {}
       for _, name in ipairs(options.parts or {}) do
