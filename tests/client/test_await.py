@@ -98,7 +98,7 @@ def test_a_job_in_a_thread_that_waits_for_a_job_can_be_cancelled(kit: Kit, way: 
     batch = kit.map(len, ["abc"])
     began = threading.Event()
     heard: Any = Heard()
-    heard.awaits = lambda job_ids: began.set()
+    heard.emit = lambda kind, news: began.set() if kind == "awaits" else None
 
     def outer() -> None:
         (batch[0] if way == "job" else batch).wait()
@@ -110,7 +110,7 @@ def test_a_job_in_a_thread_that_waits_for_a_job_can_be_cancelled(kit: Kit, way: 
             call = encode_call(Codec([b"k"]), Call(None, (), {}), ref=f"{__name__}:HELD.outer")
             assigned = Assignment("j1", "outer", 1, call, isolation="thread", cancel_grace_s=1000.0)
             running = asyncio.ensure_future(runner.run(assigned, heard))
-            await asyncio.to_thread(began.wait, PATIENCE_S)
+            assert await asyncio.to_thread(began.wait, PATIENCE_S)
             runner.stop("j1", "cancel")
             return await running
         finally:

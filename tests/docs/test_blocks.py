@@ -89,7 +89,8 @@ def test_the_blocks_of_a_page_run_in_their_order(page: str, names: dict[str, Any
 #: Commands that serve until they are ended, need other machines or an engine, or find nothing here that is old enough.
 #: `test_names.py` parses them, too. Commands of pipelines are run by `test_fences.py`.
 ELSEWHERE = re.compile(
-    r"(up|worker|dashboard|share|join|down|stop|people|pool|drain)\b|stats --watch|token --revoke|failed rm .*--older"
+    r"(up|worker|dashboard|share|join|down|people|pools)\b|workers (stop|drain)|stats --watch|token --revoke"
+    r"|failures drop .*--older"
     r"|submit (pipeline\.|estimate_pi)"
 )
 
@@ -97,11 +98,11 @@ ELSEWHERE = re.compile(
 def meant(words: list[str], names: dict[str, Any]) -> str:
     """Return what an id in a command stands for: a batch, group of failures or job that it can be used for."""
     kit: jobkit.Kit = names["kit"]
-    if words[0] in ("batch", "failed"):
+    if words[0] in ("batches", "failures"):
         batch = kit.options(delay=600 * (words[1] == "cancel")).map(names["broken"], [0.1, 0.2])
         if words[1] != "cancel":
             batch.wait()
-        return batch.id if words[0] == "batch" else str(kit.failures()[0].id)
+        return batch.id if words[0] == "batches" else str(kit.failures()[0].id)
     if words[0] == "answer":
         job = kit.submit(names["choose"], bool if words[-1] == "yes" else names["Cut"])
         wait_until(job.question, what="the question")

@@ -37,8 +37,8 @@ MISSING = {
 _STRINGS = re.compile(r"/proc(/.*)?|/sys/.*|/dev/shm.*|prctl|memfd_create|inotify_.*|signalfd")
 
 #: Uses outside of `jobkit/system` that ask first whether it is there.
-ASK_FIRST = {("own_machine.py", "socket.SO_PEERCRED"), ("own_machine.py", "/proc/net/tcp")} | {
-    ("own_machine.py", name) for name in ("/proc/net/tcp6", "/proc/net/route", "/proc/self/uid_map")
+ASK_FIRST = {("access/own_machine.py", "socket.SO_PEERCRED"), ("access/own_machine.py", "/proc/net/tcp")} | {
+    ("access/own_machine.py", name) for name in ("/proc/net/tcp6", "/proc/net/route", "/proc/self/uid_map")
 }
 
 
