@@ -34,13 +34,14 @@ SHOWN_ID = 8
 #: The column of a list with the beginning of ids, which commands take for the whole.
 SHORT_ID: Mapping[str, Callable[[Any], str]] = {"Id": lambda each: str(each.id[:SHOWN_ID])}
 
+#: Colour of each state in terminals.
 COLOURS: Mapping[str, str] = {
+    **dict.fromkeys(JobState, "yellow"),
     JobState.SCHEDULED: "magenta",
     JobState.QUEUED: "bright_black",
     JobState.RUNNING: "blue",
     JobState.SUCCEEDED: "green",
     JobState.FAILED: "red",
-    JobState.CANCELLED: "yellow",
 }
 
 

@@ -22,7 +22,16 @@ from jobkit.client.sent import Sent
 from jobkit.client.submit import BoundKit, active_span, new_id
 from jobkit.codec import CLOUDPICKLE, MSGPACK, RAW, Blob, Subject
 from jobkit.features import modules
-from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
+from jobkit.model import (
+    UNSUCCESSFUL,
+    ErrorKind,
+    InvalidParams,
+    JobkitError,
+    JobNotFound,
+    JobSnapshot,
+    JobSpec,
+    UnknownTask,
+)
 from jobkit.model.errors import SignatureError
 from jobkit.store.values import Submission
 from jobkit.tasks.call import (
@@ -107,7 +116,7 @@ class Repeater:
             old = self._snapshot(job_id)
             renamed: dict[str, str] = {}
             for need in old.spec.needs if _lacked_a_need(old) else ():
-                if self._snapshot(need).state in (JobState.FAILED, JobState.CANCELLED):
+                if self._snapshot(need).state in UNSUCCESSFUL:
                     renamed[need] = self._retry(need, owner, again).id
             again[job_id] = self.submitter.send(self._repetition(old, self._payload(job_id), owner, renamed=renamed))
         return again[job_id]

@@ -20,7 +20,7 @@ from jobkit.model.errors import (
     Unanswered,
     UnknownTask,
 )
-from jobkit.model.events import TERMINAL, ErrorKind, EventType, JobEvent, JobState
+from jobkit.model.events import ENDS, TERMINAL, UNSUCCESSFUL, ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.limits import Gate, Pause, Rule, Waiting
 from jobkit.model.log import LOG_LEVELS, LogFilter, LogHits, LogLine, LogSlice
 from jobkit.model.question import OpenQuestion

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.model.events import JobState
+from jobkit.model.events import UNSUCCESSFUL, JobState
 from jobkit.model.plain import Record, instant, to_json
 
 #: Characters of a batch's name.
@@ -151,8 +151,7 @@ class BatchInfo(msgspec.Struct, frozen=True):
         if self.open:
             waiting = JobState.QUEUED if self.counts.get(JobState.QUEUED) else JobState.SCHEDULED
             return JobState.RUNNING if self.started_at or self.counts.get(JobState.RUNNING) else waiting
-        ends = (JobState.FAILED, JobState.CANCELLED)
-        return next((state for state in ends if self.counts.get(state)), JobState.SUCCEEDED)
+        return next((state for state in UNSUCCESSFUL if self.counts.get(state)), JobState.SUCCEEDED)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON for HTTP and the command line."""

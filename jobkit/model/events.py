@@ -45,7 +45,14 @@ class JobState(StrEnum):
         return self in TERMINAL
 
 
-TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+#: States that a job never leaves, in the order in which bars and counters show them. Its twins are `ENDS` in
+#: `lib/call.lua` and in `common.js`; words and signs for a state are in `format.py`, colours in `tokens.css`.
+ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+TERMINAL = frozenset(ENDS)
+
+#: States of jobs that ended without a value.
+UNSUCCESSFUL = ENDS[1:]
 
 
 class ErrorKind(StrEnum):

@@ -245,6 +245,9 @@ GLYPHS: Mapping[str, str] = {
     "succeeded": "✓", "failed": "✗", "cancelled": "⊘", "pruned": "▽",
 }  # fmt: skip
 
+#: What a sentence says of a job that has ended; its subject precedes.
+END_WORDS: Mapping[str, str] = {"succeeded": "has succeeded", "failed": "has failed", "cancelled": "was cancelled"}
+
 
 def progress_line(
     completed: float | None, total: float | None, elapsed_s: float | None = None, passed: float | None = None

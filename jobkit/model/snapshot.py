@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.model.events import ErrorKind, EventType, JobEvent, JobState
+from jobkit.model.events import ENDS, ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.format import shortened
 from jobkit.model.metrics import NO_METRICS, MetricsSummary
 from jobkit.model.plain import Record, instant, to_json
@@ -361,9 +361,7 @@ def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:
 _DURING = frozenset({EventType.CANCEL_REQUESTED, EventType.ASKED, EventType.ANSWERED, EventType.UNANSWERED})
 
 #: Events that end an attempt; their names are the outcomes.
-_ENDS = frozenset(
-    {EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED, EventType.RETRIED, EventType.LOST, EventType.RELEASED}
-)
+_ENDS = frozenset({*map(EventType, ENDS), EventType.RETRIED, EventType.LOST, EventType.RELEASED})
 
 #: Events after which a job can run, unless its state is scheduled.
 _TO_QUEUE = frozenset({EventType.SUBMITTED, EventType.RETRIED, EventType.QUEUED, EventType.LOST, EventType.RELEASED})

@@ -13,18 +13,31 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.model import ENDS
 from jobkit.model.format import number
 from jobkit.store.grammar import DAYS, FIELDS, WORD
-from jobkit.store.query import ASKING, FILTERS, RETRIED, STATES, UNRETRIED, Query, fits, is_pattern, names, patterns
+from jobkit.store.query import (
+    ASKING,
+    FILTERS,
+    RETRIED,
+    STATES,
+    UNRETRIED,
+    UNRETRIED_WORDS,
+    Query,
+    fits,
+    is_pattern,
+    names,
+    patterns,
+)
 
 #: Suggestions at a time.
 MOST = 8
 
 #: Values that are the same everywhere, with what they mean; those of lengths and times are examples.
 _FIXED: Mapping[str, Mapping[str, str]] = {
-    "state": {**dict.fromkeys(STATES, ""), "waiting": "queued or scheduled", "ended": "succeeded, failed or cancelled"},
+    "state": {**dict.fromkeys(STATES, ""), "waiting": "queued or scheduled", "ended": ", ".join(ENDS)},
     "is": {
-        UNRETRIED: "failed or cancelled, and not run again",
+        UNRETRIED: UNRETRIED_WORDS,
         RETRIED: "runs again as another job",
         ASKING: "a question waits for an answer",
     },

@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from jobkit.model import InvalidParams
+from jobkit.model import ENDS, InvalidParams
 from jobkit.model.format import seconds_in
-from jobkit.store.query import FILTERS, FLAGS, STATES, Query
+from jobkit.store.query import FILTERS, FLAGS, STATES, UNRETRIED_WORDS, Query
 
 #: Names for several states: the counters of the jobs page.
 COUNTERS: Mapping[str, tuple[str, ...]] = {
@@ -26,7 +26,7 @@ COUNTERS: Mapping[str, tuple[str, ...]] = {
     "running": ("running",),
     "failed": ("failed",),
     "succeeded": ("succeeded",),
-    "ended": ("succeeded", "failed", "cancelled"),
+    "ended": tuple(map(str, ENDS)),
 }
 
 #: Each field with an example of it and its meaning: the help of the search box, its completion, and sentences.
@@ -39,7 +39,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "worker": ("worker:gpu-1", "by the last worker, or its host"),
     "error": ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
     "batch": ('batch:"first try"', "of a batch, by its name or id"),
-    "is": ("is:unretried", "failed or cancelled, and not run again; is:retried; is:asking: a question waits"),
+    "is": ("is:unretried", f"{UNRETRIED_WORDS}; is:retried; is:asking: a question waits"),
     "since": ("since:22:00", "ended since (or started, submitted); also yesterday, monday, 2h"),
     "before": ("before:06:00", "the same, before a time; in your time zone"),
     "on": ("on:2026-11-26", "the same, on a day; today and yesterday need no field"),

@@ -20,7 +20,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.model import InvalidParams, JobSnapshot, JobState
+from jobkit.model import UNSUCCESSFUL, InvalidParams, JobSnapshot, JobState
 from jobkit.model.plain import to_ms
 
 T = TypeVar("T")
@@ -34,11 +34,14 @@ STATES = tuple(str(state) for state in JobState)
 #: Flags of jobs: a question waits for an answer; it runs again as another job; it failed or was cancelled and does not.
 ASKING, RETRIED, UNRETRIED = FLAGS = ("asking", "retried", "unretried")
 
+#: What `UNRETRIED` means.
+UNRETRIED_WORDS = f"{' or '.join(UNSUCCESSFUL)}, and not run again"
+
 
 def _flags(job: JobSnapshot) -> tuple[str, ...]:
     if job.again:
         return (RETRIED,)
-    return (ASKING,) if job.asking else (UNRETRIED,) if job.state in ("failed", "cancelled") else ()
+    return (ASKING,) if job.asking else (UNRETRIED,) if job.state in UNSUCCESSFUL else ()
 
 
 #: Filters by name, each with the values of a job, one of which must fit; see `Query`.

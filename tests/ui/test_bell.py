@@ -30,7 +30,10 @@ def test_a_few_ends_are_notified_one_by_one_and_many_as_a_number(stage: Stage) -
         stage.fail(job, "KeyError", "'f1'") if job == jobs[0] else stage.succeed(job, summary="0.93")
     ended = [stage.kit.snapshot(job) for job in jobs]
 
-    assert [told["title"] for told in notifications(ended[:2])] == ["Train a model has failed", "Train a model is done"]
+    assert [told["title"] for told in notifications(ended[:2])] == [
+        "Train a model has failed",
+        "Train a model has succeeded",
+    ]
     assert "KeyError: 'f1'" in notifications(ended[:1])[0]["body"]
     assert "0.93" in notifications(ended[1:2])[0]["body"]
     assert notifications(ended) == [{"id": "", "title": "5 of your jobs have ended", "body": "1 failed"}]
@@ -62,7 +65,7 @@ def test_a_click_on_the_bell_turns_on_notifications_of_own_jobs(stage: Stage, ur
     stage.succeed(other)
     stage.succeed(mine, summary="42")
     wait_for(page, "window.notes.length > 0")
-    assert [note["title"] for note in page.evaluate("window.notes")] == ["Mine is done"]
+    assert [note["title"] for note in page.evaluate("window.notes")] == ["Mine has succeeded"]
     page.evaluate("window.last.onclick()")
     page.wait_for_selector(".jk-card:has-text('Mine')")
 

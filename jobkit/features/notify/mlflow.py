@@ -18,7 +18,8 @@ from jobkit.model.metrics import Curves
 from jobkit.model.plain import dumps, to_ms
 from jobkit.store.redis import RedisStore
 
-_STATUS = {JobState.SUCCEEDED: "FINISHED", JobState.FAILED: "FAILED", JobState.CANCELLED: "KILLED"}
+#: MLflow's word for an end; "KILLED" for any other.
+_STATUS = {JobState.SUCCEEDED: "FINISHED", JobState.FAILED: "FAILED"}
 
 #: What one call of MLflow takes, and characters of a value.
 _METRICS_MOST, _PARAMS_MOST, _CHARS = 1000, 100, 500
@@ -84,7 +85,7 @@ class MlflowRuns(NotificationSink):
             client.log_batch(run.info.run_id, params=params[start : start + _PARAMS_MOST])
         for start in range(0, len(metrics), _METRICS_MOST):
             client.log_batch(run.info.run_id, metrics=metrics[start : start + _METRICS_MOST])
-        client.set_terminated(run.info.run_id, _STATUS[job.state], end_time=to_ms(job.finished_at))
+        client.set_terminated(run.info.run_id, _STATUS.get(job.state, "KILLED"), end_time=to_ms(job.finished_at))
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

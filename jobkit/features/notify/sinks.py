@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from jobkit.codec import RETIRED
 from jobkit.features.notify.rule import NotifyRule
-from jobkit.model import EventType, JobEvent, JobSnapshot
+from jobkit.model import ENDS, EventType, JobEvent, JobSnapshot
 from jobkit.settings import Settings
 
 #: Seconds until a delivery times out.
@@ -58,7 +58,7 @@ def sentence(event: JobEvent, snapshot: JobSnapshot) -> str:
     """Return `simulate failed after 3.2 s: ValueError: no such method (job 1f8c03aa)`."""
     spec = snapshot.spec
     text = f"{spec.title or spec.task} {str(event.type).replace('_', ' ')}"
-    is_end = event.type in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+    is_end = str(event.type) in ENDS
     if is_end and snapshot.started_at is not None and snapshot.finished_at is not None:
         text += f" after {(snapshot.finished_at - snapshot.started_at).total_seconds():.1f} s"
     if event.type is EventType.FAILED and snapshot.error is not None:

@@ -22,7 +22,7 @@ from jobkit.features.questions.history import closed_questions
 from jobkit.features.questions.question import BRIEF_CHARS, KEY_CHARS, QUESTION_BYTES, Question
 from jobkit.features.questions.store import QuestionStore
 from jobkit.model import JobSnapshot, JobSpec, QuestionClosed, SignatureError, StoreUnavailable
-from jobkit.model.format import ago
+from jobkit.model.format import END_WORDS, ago
 from jobkit.model.plain import instant
 from jobkit.model.question import OpenQuestion
 from jobkit.run.inside.answers import JobRequest, Reply
@@ -172,9 +172,7 @@ def here(
 
 
 def _words(state: str) -> str:
-    return {"cancelled": "was cancelled", "succeeded": "has succeeded", "failed": "has failed"}.get(
-        state, f"is {state}"
-    )
+    return END_WORDS.get(state, f"is {state}")
 
 
 def _fate(by: str, at: datetime | None, *, is_late: bool) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model import ENDS, EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import params_brief
 from jobkit.model.plain import to_ms
 from jobkit.model.snapshot import attempts_of
@@ -390,7 +390,7 @@ class TimelineModel:
         return is_queued
 
 
-_ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+_ENDS = tuple(map(EventType, ENDS))
 
 
 # -- counts over a range -----------------------------------------------------------------------------------------------
@@ -410,7 +410,7 @@ def series(timeline: TimelineModel, start_ms: int, end_ms: int, steps: int = STE
     """Count attempts in equal steps of a range.
 
     Returns:
-        `edges` (steps + 1 times); by step `succeeded`, `failed`, `cancelled` (jobs that ended), `depth` (jobs in a
+        `edges` (steps + 1 times); by step the jobs that ended so (`succeeded`, `failed`, ...), `depth` (jobs in a
         queue at its end) and `busy` (attempts that ran at once, on average); None in steps before everything is
         known. `tasks`: the most frequent, each with `count` and the quantiles (10, 25, 50, 75, 90 %) of seconds
         that its attempts `waited` and `ran`.
@@ -418,7 +418,7 @@ def series(timeline: TimelineModel, start_ms: int, end_ms: int, steps: int = STE
     width = max(1.0, (end_ms - start_ms) / steps)
     edges = [start_ms + width * n for n in range(steps + 1)]
     bars = timeline.all_bars()
-    ended = [[0] * steps for _ in range(3)]
+    ended = [[0] * steps for _ in ENDS]
     for second, counts in timeline.ended(start_ms, end_ms):
         n = min(steps - 1, max(0, int((second * 1000 - start_ms) / width)))
         for column, count in zip(ended, counts, strict=True):
@@ -429,9 +429,7 @@ def series(timeline: TimelineModel, start_ms: int, end_ms: int, steps: int = STE
     known = timeline.since_ms or 0
     return {
         "edges": edges,
-        "succeeded": ended[0],
-        "failed": ended[1],
-        "cancelled": ended[2],
+        **dict(zip(ENDS, ended, strict=True)),
         "depth": timeline.depth(edges[1:]),
         "busy": [None if edges[n + 1] < known else round(value / width, 3) for n, value in enumerate(busy)],
         "tasks": times_by_task(bars, start_ms, end_ms),

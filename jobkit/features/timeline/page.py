@@ -35,7 +35,7 @@ from msgspec.structs import replace
 
 from jobkit.client.kit import Kit
 from jobkit.features.timeline.bars import ATTEMPTS, RANGES_MS, TaskColours, TimelineModel, fit, series
-from jobkit.model import JobEvent, JobSnapshot
+from jobkit.model import ENDS, JobEvent, JobSnapshot
 from jobkit.model.plain import dumps, now_ms, to_ms
 from jobkit.store.grammar import COUNTERS
 from jobkit.store.query import Query, QueryPage, is_pattern
@@ -297,7 +297,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "fails": ("x", "y"),
     "due": ("x", "y"),
     "now": ("x",),
-    "ends": ("left", "right", "zero", "s", "f", "c"),
+    "ends": ("left", "right", *(f"to_{n}" for n in range(len(ENDS) + 1))),
     "depth": ("left", "right", "top"),
     "busy": ("left", "right", "top"),
 }
@@ -330,7 +330,7 @@ _BARE: dict[str, Any] = {
 }
 
 #: Areas of the jobs that ended, one upon the other.
-_ENDS = (("succeeded", "zero", "s"), ("failed", "s", "f"), ("cancelled", "f", "c"))
+_ENDS = tuple((str(end), f"to_{n}", f"to_{n + 1}") for n, end in enumerate(ENDS))
 
 #: Ticks of durations, in seconds, and their words.
 _DURATIONS: dict[float | str, Any] = {

@@ -117,7 +117,7 @@ class TimelineHead extends View {
     for (const [name, token] of [["label", "#ffffff"], ["label_dark", "#0b1220"], ["label_failed", this.colour("bg")], ["label_quiet", this.colour("text")]])
       this.set(find(this.lanes, name), {text_font: {value: sans}, text_color: {value: token}});
     solid(find(this.lanes, "fail"), "line_color")(this.colour("bg"));
-    for (const [name, token] of [["succeeded", "good"], ["failed", "failed"], ["cancelled", "line-strong"]]) solid(find(this.charts.ends, name), "fill_color")(this.colour(token));
+    for (const name of ENDS) solid(find(this.charts.ends, name), "fill_color")(this.colour({succeeded: "good", failed: "failed"}[name] || "line-strong"));
     for (const name of ["depth", "busy"]) solid(find(this.charts[name], "area"), "fill_color")(name === "depth" ? strong : this.colour("fill"));
     for (const each of this.charts.tasks.renderers.filter((one) => one.name === "median")) solid(each.glyph, "fill_color")(this.colour("bg"));
     this.paints = false;

@@ -4,11 +4,11 @@ function showCharts(head) {
   const told = parse(head.model.get("series"), null);
   if (!told || !head.sources || told.range !== head.model.get("range")) return;
   const {edges} = told, steps = edges.slice(1).map((_, i) => i), side = {left: (i) => toAxis(edges[i]), right: (i) => toAxis(edges[i + 1])};
-  const [s, f] = [(i) => told.succeeded[i], (i) => told.succeeded[i] + told.failed[i]];
-  head.columns("ends", steps, {...side, zero: () => 0, s, f, c: (i) => f(i) + told.cancelled[i]});
+  const upTo = (n) => (i) => ENDS.slice(0, n).reduce((sum, end) => sum + told[end][i], 0), all = upTo(ENDS.length);  // areas lie upon each other
+  head.columns("ends", steps, {...side, ...Object.fromEntries([0, ...ENDS].map((_, n) => [`to_${n}`, upTo(n)]))});
   for (const name of ["depth", "busy"]) head.columns(name, steps, {...side, top: (i) => told[name][i] ?? NaN});
   const top = (name, values) => head.set(head.get(`top-${name}`), {end: Math.max(1, ...values) * 1.12});
-  top("ends", steps.map((i) => f(i) + told.cancelled[i]));
+  top("ends", steps.map(all));
   top("depth", told.depth.map((value) => value ?? 0));
   top("busy", told.busy.map((value) => value ?? 0));
   const per = (edges[1] - edges[0]) / 1000;

@@ -37,7 +37,7 @@ LastEventId = Annotated[
 Limit = Annotated[int, Meta(description="Maximum number of results.", ge=1, le=1000)]
 NewId = Annotated[Name, Meta(extra_json_schema={"pattern": "^[0-9a-f]{16,32}$"})]
 Identifier = Annotated[Name, Meta(extra_json_schema={"pattern": ID})]
-State = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
+State: Any = Literal[tuple(map(str, JobState))]
 EventName = Annotated[str, Meta(pattern=f"^({'|'.join(each for each in EventType if each is not EventType.LOGGED)})$")]
 
 

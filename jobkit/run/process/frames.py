@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from jobkit.codec import HEAD_BYTES
 from jobkit.files.log import Portion, make_job_folder
 from jobkit.files.storage import make_folders
-from jobkit.model import Retry
+from jobkit.model import ENDS, Retry
 from jobkit.run.attempt import Assignment, Outcome
 from jobkit.run.inside.answers import Reply
 
@@ -86,7 +86,7 @@ class EndReport(msgspec.Struct, frozen=True):
     def from_wire(cls, wire: Any) -> EndReport:
         """Raises ValueError for anything else."""
         ended = msgspec.convert(wire, cls, dec_hook=lambda kind, value: kind(*value))
-        if ended.outcome.outcome not in ("succeeded", "failed", "cancelled", "asked"):
+        if ended.outcome.outcome not in (*ENDS, "asked"):
             raise ValueError(f"an outcome of {ended.outcome.outcome!r}")
         if ended.outcome.file:
             raise ValueError("an outcome that names a file")

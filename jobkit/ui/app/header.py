@@ -11,8 +11,8 @@ import param
 
 from jobkit.client.kit import Kit
 from jobkit.features import modules
-from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable
-from jobkit.model.format import duration
+from jobkit.model import ENDS, EventType, JobEvent, JobSnapshot, StoreUnavailable
+from jobkit.model.format import END_WORDS, duration
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component
 from jobkit.ui.live.control import on_request
@@ -72,7 +72,7 @@ class Nav(Component):
 #: Jobs that get a notification each; of more, one with their number.
 _MOST = 3
 
-_ENDS = {EventType.SUCCEEDED: "is done", EventType.FAILED: "has failed", EventType.CANCELLED: "was cancelled"}
+_ENDS = {EventType(end): END_WORDS[end] for end in ENDS}
 
 
 def notifications(jobs: Sequence[JobSnapshot]) -> list[dict[str, str]]:

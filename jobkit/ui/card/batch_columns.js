@@ -52,7 +52,7 @@ class BatchColumns {
   /** Find the best value: `[place of its column, value]`; null for none, and for rows that are all alike. */
   find() {
     const wanted = this.marked(), {columns, rows} = this.card.book, c = wanted ? columns.findIndex(([name, kind]) => name === wanted[0] && kind !== "arg") : -1;
-    const values = c < 0 ? [] : rows.filter(([, face]) => !["failed", "cancelled"].includes(face)).map((row) => row[2][c]).filter(Number.isFinite);
+    const values = c < 0 ? [] : rows.filter(([, face]) => !UNSUCCESSFUL.includes(face)).map((row) => row[2][c]).filter(Number.isFinite);
     const best = values.reduce((a, b) => (wanted[1] === "lowest" ? Math.min(a, b) : Math.max(a, b)), wanted?.[1] === "lowest" ? Infinity : -Infinity);
     return values.length > 1 && values.some((value) => value !== best) ? [c, best] : null;
   }

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from jobkit.model import ENDS
 from jobkit.model.format import FACES, GLYPHS, duration, local_time, number, percent
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import SAVED_POINTS, evenly, is_number, sample_note
@@ -25,7 +26,7 @@ BATCH_ROWS = 200
 _WIDE = 704
 
 #: Colours of the parts of its bar; "fill" for the others.
-_BARS = {"succeeded": "good", "failed": "failed", "pruned": "line-strong", "cancelled": "line-strong"}
+_BARS = {**dict.fromkeys((*ENDS, "pruned"), "line-strong"), "succeeded": "good", "failed": "failed"}
 
 
 def batch_html(model: BatchModel, now: datetime | None = None) -> str:

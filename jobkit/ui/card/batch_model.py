@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from jobkit.features import leading
-from jobkit.model import JobSnapshot, JobState
+from jobkit.model import ENDS, UNSUCCESSFUL, JobSnapshot, JobState
 from jobkit.model.batch import BatchSpec
 from jobkit.model.format import FACES, Eta, many, number, params_brief, shortened, value_brief
 from jobkit.model.metrics import Point as MetricPoint
@@ -46,7 +46,7 @@ MAX_ERRORS = 5
 _RATE_S = 30.0
 
 #: Faces in the order in which the bar stacks them: what is done first.
-ENDED = ("succeeded", "pruned", "failed", "cancelled")
+ENDED = (ENDS[0], "pruned", *UNSUCCESSFUL)
 ORDER = (*ENDED, "running", "retrying", "queued", "scheduled")
 
 
@@ -263,7 +263,7 @@ class BatchModel:
     def face(self) -> str:
         """The state of the batch as a face: running while anything moves, then its worst."""
         counts = self.counts()
-        for name in ("running", "retrying", "queued", "scheduled", "failed", "cancelled"):
+        for name in ("running", "retrying", "queued", "scheduled", *UNSUCCESSFUL):
             if counts.get(name):
                 return "running" if name in ("queued", "retrying") and self.span()[0] else name
         return "succeeded"
@@ -347,7 +347,7 @@ class BatchModel:
     def best_value(self) -> tuple[str, float] | None:
         """Return the column that `better` says and its best value, to be marked; None if all values are alike."""
         name, direction = self.better() or ("", "")
-        places = (i for i in range(len(self.snapshots)) if self.face_of(i) not in ("failed", "cancelled"))
+        places = (i for i in range(len(self.snapshots)) if self.face_of(i) not in UNSUCCESSFUL)
         values = {numbers[name] for numbers in map(self._numbers_of, places) if is_number(numbers.get(name))}
         return (name, (min if direction == "lowest" else max)(values)) if len(values) > 1 else None
 
@@ -463,7 +463,7 @@ class BatchModel:
         """Return one line about a job: its error, or its message unless it succeeded; in a list why it has not."""
         snapshot = self.snapshots[i]
         if self.is_list:
-            return ended_text(snapshot) if snapshot.state in (JobState.FAILED, JobState.CANCELLED) else ""
+            return ended_text(snapshot) if snapshot.state in UNSUCCESSFUL else ""
         if snapshot.state is JobState.SUCCEEDED:
             return ""
         return snapshot.shown_message if snapshot.error is None else str(snapshot.error)

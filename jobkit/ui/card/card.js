@@ -2,9 +2,6 @@
 // It shows the synced texts `snapshot`, `log`, `metrics`, `preview` (made by card_model.py) and sends `request`.
 // Nodes are made once and then changed in place, so that a selection, the focus and a scroll position survive updates.
 
-/** Faces that do not change any more. */
-const LASTING = ["succeeded", "failed", "cancelled"];
-
 /** Let what a `details` unfolds come into sight: at the end of a card it would be below. */
 function unfolding(details) {
   details.addEventListener("toggle", () => details.open && details.scrollIntoView({block: "nearest"}));
@@ -125,7 +122,7 @@ class Card extends LiveCard {
     const asks = job.asking?.length, unknown = face === "running" && !known && !cancelling && !asks, usual = unknown && job.typical_s;
     bar.className = `bar${cancelling ? " cancelling" : usual ? " usual" : unknown ? " unknown" : ""}`;
     // Waiting jobs have nothing to show, and an ended one that never counted has no honest place to stop.
-    bar.hidden = ["queued", "scheduled", "retrying", "succeeded"].includes(face) || (["failed", "cancelled"].includes(face) || asks) && !known;
+    bar.hidden = ["queued", "scheduled", "retrying", "succeeded"].includes(face) || (UNSUCCESSFUL.includes(face) || asks) && !known;
     this.n.fill.style.width = unknown || cancelling ? "" : `${(job.progress || 0) * 100}%`;
     if (known) bar.setAttribute("aria-valuenow", Math.floor(job.progress * 100)); else bar.removeAttribute("aria-valuenow");
     bar.setAttribute("aria-valuetext", [job.count, job.message].filter(Boolean).join(", ") || WORDS[face] || face);
@@ -181,7 +178,7 @@ class Card extends LiveCard {
   chainParts() {
     const {of, as} = this.job.runs_again || {}, linked = this.model.get("keyboard");
     const part = (words, {id, face}) => [`${words} `, linked ? h("button", {class: "id mono", title: "Open this job", text: id.slice(0, 8), onclick: () => ask(this.model, "open", {id})}) : h("span", {class: "mono", text: id.slice(0, 8)}),
-      LASTING.includes(face) ? ` → ${WORDS[face].toLowerCase()}` : ""];
+      ENDS.includes(face) ? ` → ${WORDS[face].toLowerCase()}` : ""];
     return [...(of ? part("runs again", of) : []), of && as ? " · " : "", ...(as ? part("run again as", as) : [])].filter(Boolean);
   }
 
@@ -209,10 +206,10 @@ class Card extends LiveCard {
     n.attempts.hidden = !shown;
     if (!shown) return;
     put(n.attemptsTitle, many(attempts.length, "attempt"));
-    const faces = {succeeded: "succeeded", failed: "failed", retried: "failed", cancelled: "cancelled", lost: "retrying", released: "cancelled", running: "running"};
-    const words = {retried: "Failed", lost: "Lost", released: "Released", running: "Running", succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled"};
-    n.attemptList.replaceChildren(...attempts.map((a) => h("li", {"data-face": faces[a.outcome] || "queued"},
-      h("span", {class: "mark"}, icon(faces[a.outcome] || "queued")),
+    const faces = {retried: "failed", lost: "retrying", released: "cancelled"};
+    const words = {...WORDS, retried: "Failed", lost: "Lost", released: "Released"};
+    n.attemptList.replaceChildren(...attempts.map((a) => h("li", {"data-face": faces[a.outcome] || a.outcome},
+      h("span", {class: "mark"}, icon(faces[a.outcome] || a.outcome)),
       h("span", {class: "number", text: a.number}),
       h("span", {text: words[a.outcome] || a.outcome}),
       h("span", {class: "muted", title: exact(a.started_at), text: a.duration_s == null ? `started ${clock(a.started_at).slice(0, 8)}` : `${clock(a.started_at).slice(0, 8)} · ${duration(a.duration_s)}`}),
@@ -308,7 +305,7 @@ class Card extends LiveCard {
   /** `r` retries, `c` asks whether to cancel and, pressed again, does. */
   key(event) {
     if (!this.root.isConnected || !this.root.offsetParent || isTyping(event) || !this.job || !this.job.id || this.job.deleted || this.pending) return;
-    const allowed = new Set(parse(this.model.get("actions"), [])), ended = ["succeeded", "failed", "cancelled"].includes(this.job.state);
+    const allowed = new Set(parse(this.model.get("actions"), [])), ended = ENDS.includes(this.job.state);
     if (event.key === "r" && ended && allowed.has("retry")) this.act("retry", "Submitting…");
     else if (event.key === "c" && !ended && allowed.has("cancel") && !this.job.cancel_requested_at) {
       if (this.asked === "cancel") this.act("cancel", "Cancelling…");
@@ -357,7 +354,7 @@ class Card extends LiveCard {
 
   showArtifacts() {
     this.pictures.show();
-    this.artifacts.show(Boolean(this.job && ["succeeded", "failed", "cancelled"].includes(this.job.state)));
+    this.artifacts.show(ENDS.includes(this.job?.state));
   }
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobkit.client.kit import Kit
+from jobkit.model import TERMINAL, JobState
 from jobkit.store.query import STATES, Query, is_pattern, narrowed
 from jobkit.ui.live.shared_feed import TextFeed
 
@@ -18,7 +19,7 @@ _SHARE = 20
 _FILL_MOST = 200_000
 
 #: States that one colour shows, from the bottom of a bar to its top.
-_PARTS = (("failed",), ("running",), ("scheduled", "queued"), ("succeeded", "cancelled"))
+_PARTS = (("failed",), ("running",), ("scheduled", "queued"), tuple(TERMINAL - {JobState.FAILED}))
 
 
 class ActivityFeed(TextFeed):

@@ -12,14 +12,14 @@ import msgspec
 
 from jobkit.client.kit import Kit
 from jobkit.features import leading
-from jobkit.model import JobSnapshot, JobSpec
+from jobkit.model import ENDS, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import FACES, many
 from jobkit.store.batches import merged, subscription
 from jobkit.store.query import Query, QueryPage
 
 #: Faces in the order in which the bar stacks them.
-_BAR = ("succeeded", "failed", "cancelled", "running")
+_BAR = (*ENDS, JobState.RUNNING)
 
 #: Jobs of a batch that its open row shows.
 SHOWN = 20

@@ -5,7 +5,7 @@
 const SECTIONS = [
   ["Running", "running", ["running"], "Progress"],
   ["Waiting", "waiting", ["queued", "scheduled"], "Start"],
-  ["Ended", "ended", ["succeeded", "failed", "cancelled"], "Result"],
+  ["Ended", "ended", ENDS, "Result"],
 ];
 
 /** Return the place in SECTIONS of a row. */

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jobkit.model import JobSnapshot, JobState
+from jobkit.model import UNSUCCESSFUL, JobSnapshot
 from jobkit.store.redis import RedisStore
 
 #: States of jobs that are retried; a job that succeeded may run again, but nothing was wrong.
-RETRIED = (JobState.FAILED, JobState.CANCELLED)
+RETRIED = UNSUCCESSFUL
 
 
 async def read_retries(store: RedisStore, jobs: Iterable[JobSnapshot]) -> dict[str, str]:

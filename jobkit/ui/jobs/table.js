@@ -10,18 +10,21 @@ const COLUMNS = [
   ["worker", "Worker", "worker", "", ({worker}) => worker?.replace(/\.[0-9a-f]{6}$/, "")],  // host and process are enough to tell them apart
 ];
 
+/** Ends that have no part in the usual picture. */
+const OTHER_ENDS = ENDS.filter((end) => !["succeeded", "failed"].includes(end));
+
 const COUNTERS = [
   ["", "All", ""],
   ["waiting", "Waiting", "queued"],
   ["running", "Running", "running"],
   ["failed", "Failed", "failed"],
   ["succeeded", "Succeeded", "succeeded"],
-  ["cancelled", "Cancelled", "cancelled"],
+  ...OTHER_ENDS.map((end) => [end, WORDS[end], end]),
   ["asking", "Asking", "info"],
 ];
 
 /** Counters that are shown only if there are some. */
-const RARE = ["cancelled", "asking"];
+const RARE = [...OTHER_ENDS, "asking"];
 
 /** The word of a search for jobs in the archive. */
 const IN_ARCHIVE = "in:archive";
@@ -274,7 +277,7 @@ class Table extends View {
     for (const [name, , , , text] of COLUMNS) if (text) { put(n[name], String(text(data) ?? "")); n[name].title = data[name] ?? ""; }
     put(n.act, isLive(data) ? "Cancel…" : data.face === "succeeded" ? "Run again" : "Retry");
     n.act.disabled = Boolean(data.cancelling);
-    const running = data.face === "running", stopped = ["failed", "cancelled"].includes(data.face) && data.progress != null;
+    const running = data.face === "running", stopped = UNSUCCESSFUL.includes(data.face) && data.progress != null;
     n.bar.hidden = !running || (data.asks && data.progress == null);
     n.bar.className = `bar${data.cancelling ? " cancelling" : running && !data.asks && data.progress == null ? data.typical_s ? " usual" : " unknown" : ""}`;
     n.fill.style.width = data.progress != null && !data.cancelling ? `${data.progress * 100}%` : "";
@@ -358,12 +361,13 @@ class Table extends View {
   counts(counts) {
     const of = (...names) => names.reduce((sum, name) => sum + (counts?.[name] || 0), 0);
     this.totals = counts;
-    const totals = {"": of(...Object.keys(counts || {})) - of("asking"), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded"), cancelled: of("cancelled"), asking: of("asking")};
+    const totals = {"": of(...Object.keys(counts || {})) - of("asking"), waiting: of("queued", "scheduled")};
     for (const button of this.n.counters.children) {
       const {name} = button.dataset;
-      put(button.count, counts ? number(totals[name]) : "–");
-      button.classList.toggle("zero", !totals[name]);
-      button.hidden = RARE.includes(name) && !totals[name] && this.chosenCounter() !== name;
+      const count = totals[name] ?? of(name);
+      put(button.count, counts ? number(count) : "–");
+      button.classList.toggle("zero", !count);
+      button.hidden = RARE.includes(name) && !count && this.chosenCounter() !== name;
     }
     this.home.count();
   }

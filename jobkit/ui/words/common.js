@@ -16,6 +16,9 @@ function h(tag, props, ...children) {
   return el;
 }
 
+/** States that a job never leaves, and those without a value; twins of `ENDS` and `UNSUCCESSFUL` in Python. */
+const ENDS = ["succeeded", "failed", "cancelled"], UNSUCCESSFUL = ENDS.slice(1);
+
 const WORDS = {
   queued: "Queued", scheduled: "Scheduled", running: "Running", retrying: "Retrying",
   succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", pruned: "Pruned",

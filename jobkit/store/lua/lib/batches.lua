@@ -17,9 +17,10 @@ local SOME_LEAST = 10 -- jobs of a batch that a call looks at, even if it has mo
 
 -- Fields of the record that calls need which only start jobs, which only move or end them, and others.
 local STARTS = {'us', 'first', 'queued', 'running'}
-local MOVES = {'us', 'stop', 'stopped', 'until', 'scheduled', 'queued', 'running', 'succeeded', 'failed', 'cancelled'}
+local MOVES = {'us', 'stop', 'stopped', 'until', 'scheduled', 'queued', 'running'}
 local ALL = {'us', 'first', 'n', 'deleted', 'came', 'ended', 'recount', 'stop', 'stopped', 'until', 'scheduled', 'queued',
-  'running', 'succeeded', 'failed', 'cancelled'}
+  'running'}
+for i = 1, #ENDS do MOVES[#MOVES + 1], ALL[#ALL + 1] = ENDS[i], ENDS[i] end
 
 local function key_of(batch) return P .. 'batch:' .. batch end
 

@@ -157,8 +157,10 @@ local function number(text)
   return value > -2^53 and value < 2^53 and value or 0
 end
 
-local IS_OVER = {succeeded = true, failed = true, cancelled = true} -- states that a job never leaves
-local STATES = {scheduled = true, queued = true, running = true, succeeded = true, failed = true, cancelled = true}
+-- States that a job never leaves, in the order of `model/events.py`.
+local ENDS = {'succeeded', 'failed', 'cancelled'}
+local IS_OVER, STATES = {}, {scheduled = true, queued = true, running = true}
+for i = 1, #ENDS do IS_OVER[ENDS[i]], STATES[ENDS[i]] = true, true end
 
 -- Appends a pair to a flat list of field, value.
 local function put(set, name, value)

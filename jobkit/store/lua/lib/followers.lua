@@ -28,8 +28,8 @@ end
 -- Why a job that has ended gives no result, or nil if it gives one.
 local function no_result(state, error)
   if state == 'succeeded' then return nil end
-  if state == 'cancelled' then return 'was cancelled' end
-  if state ~= 'failed' then return 'is not kept: it was removed, or has expired' end
+  if not IS_OVER[state] then return 'is not kept: it was removed, or has expired' end
+  if state ~= 'failed' then return 'was ' .. state end
   if not error then return 'failed' end
   local message = type(error.message) == 'string' and error.message or ''
   local text = error.kind == 'exception' and tostring(error.type) .. ': ' .. message or message
