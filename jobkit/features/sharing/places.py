@@ -15,6 +15,7 @@ import secrets
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -75,13 +76,15 @@ class GatewayLink:
         self._idle: list[HTTPConnection] = []
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        # Not `__del__`: the collector of a circle may finalize open sockets before what holds them.
+        weakref.finalize(self, _close, self._idle).atexit = False
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[HTTPConnection]:
         """Yield a connection, which is used again unless an exception passes. One thread uses it."""
         with self._lock:
             if self._pid != os.getpid():  # a fork's connections are those of its parent
-                self.close()
+                _close(self._idle)
                 self._pid = os.getpid()
             connection = self._connect()
             while self._idle:
@@ -100,13 +103,6 @@ class GatewayLink:
                 self._idle.append(connection)
                 return
         connection.close()
-
-    def close(self) -> None:
-        """Close what is not in use."""
-        while self._idle:
-            self._idle.pop().close()  # without a word to the gateway, so also in a fork
-
-    __del__ = close
 
     @contextlib.contextmanager
     def request(
@@ -133,6 +129,11 @@ class GatewayLink:
             if reply.status >= 300:
                 raise Refusal(reply.status, _message(reply, self.name))
             yield reply
+
+
+def _close(idle: list[HTTPConnection]) -> None:
+    while idle:
+        idle.pop().close()  # without a word to the gateway, so also in a fork
 
 
 def _is_ended(idle: HTTPConnection) -> bool:
