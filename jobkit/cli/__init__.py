@@ -45,7 +45,6 @@ COMMANDS = {
     "logs": ("jobs", "Print the log of a job."),
     "cancel": ("jobs", "Ask jobs to stop."),
     "retry": ("jobs", "Run ended jobs again."),
-    "batches": ("batches", "List, show, cancel, retry or delete batches."),
     "rm": ("jobs", "Delete ended jobs."),
     "prune": ("jobs", "Delete expired jobs."),
     "tasks": ("queues", "List, show, pause or resume tasks."),

@@ -28,7 +28,6 @@ from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.pauses import KitLimits, LimitVerbs, Queues, Tasks
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
-from jobkit.client.stored_batches import KitBatches
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AIO_SUBMIT_VERBS, AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
@@ -149,9 +148,8 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     checked_changes = in_thread("repeater", Repeater.checked_changes)
     runs_other_code = in_thread("repeater", Repeater.runs_other_code)
 
-    # -- batches, queues, tasks, workers, limits, places in line ------------------------------------------------------
+    # -- queues, tasks, workers, limits, places in line ---------------------------------------------------------------
 
-    batches = NounOf(KitBatches)
     queues = NounOf(Queues)
     tasks = NounOf(Tasks)
     workers = NounOf(Workers)

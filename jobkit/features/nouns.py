@@ -8,6 +8,7 @@ from jobkit.feature import NounOf, VerbOf
 
 if TYPE_CHECKING:
     from jobkit.features.archive.kit import Archive
+    from jobkit.features.batches.kit import KitBatches
     from jobkit.features.checkpoints.kit import KitCheckpoints
     from jobkit.features.failures.kit import Failures
     from jobkit.features.mercure.kit import KitMercure
@@ -28,6 +29,7 @@ class Nouns(_Typed):
     """Base of the kit, with a line for each feature that has a noun."""
 
     archive: NounOf[Archive] = NounOf("Archive")
+    batches: NounOf[KitBatches] = NounOf("KitBatches")
     failures: NounOf[Failures] = NounOf("Failures")
     pools: NounOf[Pools] = NounOf("Pools")
     questions: NounOf[Questions] = NounOf("Questions")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.conftest import terminal as terminal
+from tests.client.conftest import by_events_alone as by_events_alone
 from tests.client.conftest import kit as kit
 from tests.client.conftest import place as place
 from tests.client.conftest import queued as queued

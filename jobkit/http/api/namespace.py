@@ -1,20 +1,19 @@
-"""Handlers for all but jobs: tasks, queues, workers, batches, audit trail, health and metrics."""
+"""Handlers for all but jobs: tasks, queues, workers, audit trail, health and metrics."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import asdict
 
-from jobkit.http.api.shapes import AuditQuery, BatchList, TaskJson
+from jobkit.http.api.shapes import AuditQuery, TaskJson
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall, without_places
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import Problem, Response, json_response, printable
-from jobkit.model import JobSnapshot, JobState, StoreUnavailable
-from jobkit.model.batch import OPEN, BatchInfo
+from jobkit.model import StoreUnavailable
 from jobkit.model.limits import Pause
 from jobkit.model.person import Role
 from jobkit.model.plain import iso
@@ -24,9 +23,6 @@ from jobkit.tasks.registry import unknown_task
 
 #: Failed jobs that one request retries; the next request continues.
 AT_ONCE = 1000
-
-#: Batches read for one list, if a token covers only some of them.
-_MOST_BATCHES = 10_000
 
 
 async def tasks(call: ApiCall) -> Any:
@@ -66,55 +62,6 @@ async def stats(call: ApiCall) -> Any:
     """Read the totals: jobs by state, queues, workers."""
     found = await call.kit.aio.stats()
     return found | {"refused": without_places(found["refused"], call.kit.settings)}
-
-
-# -- batches -----------------------------------------------------------------------------------------------------------
-
-
-async def batches(call: ApiCall) -> Any:
-    """List batches, newest first."""
-    asked: BatchList = call.query
-    most = asked.limit if call.grant.sees_all else _MOST_BATCHES
-    found = await call.kit.aio.batches.infos(most, name=asked.name or None, owner=call.grant.owner)
-    return {"batches": [info.to_json() for info in found if call.grant.sees(info.spec)][: asked.limit]}
-
-
-async def batch(call: ApiCall) -> Any:
-    """Read one batch: its definition, and its jobs by state."""
-    return (await _batch(call)).to_json()
-
-
-async def cancel_batch(call: ApiCall) -> Any:
-    """Ask the open jobs of a batch to stop."""
-    found = await _batch(call)
-    runs = [found.id] if found.leader in OPEN else []  # it submits others
-    open_jobs = [*runs, *(job.id for job in await _jobs(call, found) if job.state in OPEN)]
-    if not open_jobs:
-        raise Problem(409, "ended", f"all jobs of batch {found.id} have ended; there is nothing to cancel", "id")
-    await call.kit.aio.cancel_many(open_jobs, call.body.reason, by=call.grant.subject)
-    return (await _batch(call)).to_json()
-
-
-async def retry_batch(call: ApiCall) -> Any:
-    """Retry the failed jobs of a batch, at most 1000 per request; the new jobs take their places."""
-    failed = [job.id for job in await _jobs(call, await _batch(call)) if job.state is JobState.FAILED]
-    made: Any = await asyncio.to_thread(call.kit.retry_many, failed[:AT_ONCE], owner=call.grant.subject)
-    return {"jobs": made.jobs, "refused": made.refused, "left": max(0, len(failed) - AT_ONCE)}
-
-
-async def _batch(call: ApiCall) -> BatchInfo:
-    read: Callable[[str], Awaitable[BatchInfo]] = call.kit.aio.batches.info
-    return await call.find("id", "batch", read, lambda found: call.grant.sees(found.spec))
-
-
-async def _jobs(call: ApiCall, batch: BatchInfo) -> list[JobSnapshot]:
-    """Return the jobs of a batch that the caller may see: it may share some with batches of others."""
-    store, found = call.kit.verbs.store, list[JobSnapshot]()
-    ids = [job_id for job_id, _ in await on_loop(store.batches.members(batch.id))]
-    for start in range(0, len(ids), 500):
-        snapshots = await on_loop(store.snapshots(ids[start : start + 500]))
-        found += [job for job in snapshots if job is not None and call.grant.sees(job.spec)]
-    return found
 
 
 # -- pausing -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from jobkit.model import EventType, JobSnapshot, JobSpec, JobState, LogLine, LogSlice, OpenQuestion
-from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.limits import Pause
 from jobkit.model.person import AuditEntry
 from jobkit.model.snapshot import JobError
@@ -259,13 +258,6 @@ class Move(Struct, forbid_unknown_fields=True, kw_only=True):
     priority: Annotated[Priority | UnsetType, doc("Another priority; higher first.")] = UNSET
 
 
-class BatchList(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Filter of the list of batches."""
-
-    name: Annotated[str, doc("Only of this name.", max_length=200)] = ""
-    limit: Limit = 50
-
-
 class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Page of the audit trail."""
 
@@ -275,15 +267,6 @@ class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     ] = ""
 
 
-BatchJson = json_of(
-    "BatchJson",
-    "A batch: the jobs of one map or sweep, by state. Of `size` jobs `came` were submitted so far.",
-    BatchInfo(BatchSpec("", "", 0)),
-    BatchSpec,
-    state=State,
-)
-
-
 #: Types of the model that answers contain. Their JSON has all fields but those of `NOT_ALWAYS`.
 MODELS = (AuditEntry, JobError, OpenQuestion, Pause, WorkerInfo)
 NOT_ALWAYS = {"source"}
@@ -291,7 +274,6 @@ NOT_ALWAYS = {"source"}
 
 ArtifactsJson = answer("ArtifactsJson", artifacts=list[ArtifactJson])
 AuditJson = answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
-BatchesJson = answer("BatchesJson", batches=list[BatchJson])  # type: ignore[valid-type]  # made at run time
 ChangedJson = answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)
 PausedJson = answer("PausedJson", paused=list[Pause])
 QueuesJson = answer(
