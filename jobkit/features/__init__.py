@@ -41,6 +41,7 @@ _NAMES = (
     "studies",
     "forecasts",
     "questions",
+    "prometheus",
 )
 
 FEATURES: tuple[Feature, ...] = tuple(importlib.import_module(f"jobkit.features.{name}").FEATURE for name in _NAMES)

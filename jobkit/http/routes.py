@@ -49,7 +49,6 @@ ROUTES = (
     *chain.from_iterable(module.ROUTES for module in modules("routes")),
     see("/api/audit", namespace.audit, shapes.AuditJson, query=shapes.AuditQuery),
     see("/api/healthz", namespace.health, shapes.HealthJson, scope=""),
-    see("/api/metrics", namespace.metrics, "text/plain", about="all"),
     see("/api/openapi.json", openapi.document, None, scope=""),
     Route("GET", "/api/docs", openapi.page, ("text/html",)),
     Route("GET", "/api/docs.js", openapi.script, ("text/javascript",)),

@@ -51,7 +51,6 @@ _WORDS = {
 _TAGS = {
     "/api/jobs": "jobs",
     "/api/healthz": "service",
-    "/api/metrics": "service",
     "/api/openapi": "service",
     "/api/docs": "service",
 }

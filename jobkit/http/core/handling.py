@@ -30,7 +30,6 @@ from jobkit.client.loop import background
 from jobkit.features import services
 from jobkit.http.auth import access
 from jobkit.http.auth.access import NAMELESS, Grant, Rate
-from jobkit.http.core.endings import Endings
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.http.messages import (
     Problem,
@@ -220,7 +219,7 @@ class Api:
         self.streams_of: Counter[str] = Counter()
         self.topics_of: Counter[str] = Counter()
         self.answered: Counter[tuple[str, int]] = Counter()
-        self.endings = Endings()
+        self._kept: dict[type, Any] = {}
 
     # -- one request ------------------------------------------------------------------------------------------------
 
@@ -369,6 +368,13 @@ class Api:
             self._tails = {kept: tail for kept, tail in self._tails.items() if not kept.is_closed()}
             self._tails[loop] = Tail(await self.kit())
         return self._tails[loop]
+
+    def kept(self, kind: type[T]) -> T:
+        """Return this API's one instance of a class, made without arguments at the first call."""
+        if kind not in self._kept:
+            self._kept[kind] = kind()
+        found: T = self._kept[kind]
+        return found
 
     @property
     def streams(self) -> int:
