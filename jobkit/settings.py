@@ -6,6 +6,7 @@ never read the environment.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import re
@@ -357,6 +358,16 @@ def user_name() -> str:
     """Return the user name of this process, or "". On a JupyterHub it is that of the Hub."""
     if name := hub_user():
         return name
+    return _account_name(*map(os.environ.get, _NAMED_BY))
+
+
+#: Variables that `getpass.getuser` reads before it asks the system.
+_NAMED_BY = ("LOGNAME", "USER", "LNAME", "USERNAME")
+
+
+@functools.lru_cache(maxsize=4)
+def _account_name(*variables: str | None) -> str:
+    """Return the name of this process's account, for values of `_NAMED_BY`: each submit asks for it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # the last one on Windows without USERNAME
