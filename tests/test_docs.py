@@ -143,7 +143,7 @@ def test_systemd_accepts_the_service_files(tmp_path: Path) -> None:
 
 def test_the_files_for_monitoring_ask_for_metrics_that_exist() -> None:
     texts = {name: (TEAM / name).read_text() for name in ("grafana.json", "alerts.yaml", "keda.yaml")}
-    source = (ROOT / "jobkit" / "http" / "api" / "namespace.py").read_text("utf-8")
+    source = (ROOT / "jobkit" / "features" / "prometheus" / "routes.py").read_text("utf-8")
     known = dict(re.findall(r'\(\s*"(\w+)",\s*"(gauge|counter|histogram)"', source))
     panels = json.loads(texts["grafana.json"])["panels"]
 

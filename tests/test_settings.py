@@ -345,7 +345,7 @@ def test_invalid_names_are_refused_and_shown_shortened(name: object) -> None:
 
 
 def test_a_user_without_a_name_has_an_empty_user_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LNAME", "")  # an environment of its own: names are cached by it
+    monkeypatch.setenv("LNAME", "")  # a separate environment: names are cached by it
     monkeypatch.setattr("getpass.getuser", lambda: {}["no such user"])
 
     assert user_name() == ""
