@@ -71,7 +71,7 @@ def _lead_to_pages(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 class Table(Directive):
-    """A table of the reference that is made from the code: `settings`, `options` or `routes`."""
+    """A table of the reference that is made from the code: one of `TABLES`."""
 
     required_arguments = 1
 

@@ -1,4 +1,4 @@
-"""Tables of the reference that are made from the code: settings, options of jobs, routes."""
+"""Tables of the reference that are made from the code: settings, options of jobs, routes, names elsewhere."""
 
 from __future__ import annotations
 
@@ -75,6 +75,20 @@ def route_rows() -> Iterator[tuple[str, ...]]:
         yield f"`{route.method} {route.path}`", route.summary, needs
 
 
+def name_rows() -> Iterator[tuple[str, ...]]:
+    """Yield a row for each name of another library that an error message answers with jobkit's."""
+    import jobkit
+    from jobkit.model.neighbours import JOB, KIT, OPTIONS, TASK
+
+    answered = {"job": JOB[1], "batch": jobkit.Batch._OTHER_NAMES[1], "study": jobkit.Study._OTHER_NAMES[1]}
+    answered |= {"task": TASK[1], "kit": KIT[1], "jobkit": jobkit._OTHER_NAMES}
+    for thing, names in answered.items():
+        for ours in dict.fromkeys(names.values()):
+            yield ", ".join(f"`{thing}.{name}`" for name, answer in names.items() if answer == ours), f"`{ours}`"
+    for ours in dict.fromkeys(OPTIONS.values()):
+        yield ", ".join(f"`{name}=`" for name, answer in OPTIONS.items() if answer == ours), f"`{ours}`"
+
+
 def table(titles: Iterable[str], rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Return the lines of a table in Markdown."""
     titles = tuple(titles)
@@ -85,5 +99,6 @@ def table(titles: Iterable[str], rows: Iterable[tuple[str, ...]]) -> list[str]:
 TABLES = {
     "settings": lambda: table(("setting", "variable", "default", "meaning"), settings_rows()),
     "options": lambda: table(("option", "value", "default", "only in", "meaning"), option_rows()),
+    "names": lambda: table(("name elsewhere", "in jobkit"), name_rows()),
     "routes": lambda: table(("request", "answer", "needs"), route_rows()),
 }

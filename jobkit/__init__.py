@@ -128,6 +128,19 @@ _MODULES = {
     ),
 }
 
+#: jobkit's expression for each name of a module of another library, see `jobkit/model/neighbours.py`.
+_OTHER_NAMES = {
+    **dict.fromkeys(("Client", "init", "Celery"), "jobkit.connect()"),
+    **dict.fromkeys(("remote", "job", "flow", "delayed"), "@jobkit.task"),
+    **dict.fromkeys(("submit", "map", "sweep", "get"), "kit = jobkit.connect()"),
+    **dict.fromkeys(("log", "log_metric", "log_scalar"), "jobkit.log_metrics(step, loss=0.3)"),
+    **dict.fromkeys(("tqdm", "trange", "track"), "jobkit.progress(...)"),
+    **dict.fromkeys(("display", "log_image", "log_figure", "plot"), "jobkit.show(...)"),
+    **dict.fromkeys(("log_artifact", "save"), "jobkit.current().save(name, obj)"),
+    **dict.fromkeys(("create_study", "Tuner"), "kit.study(objective, ...)"),
+    **dict.fromkeys(("get_current_job", "get_run_logger"), "jobkit.current()"),
+}
+
 
 def __getattr__(name: str) -> Any:
     """Load names at first use: a supervisor uses none of them; some need param, Redis or an event loop."""
@@ -135,7 +148,8 @@ def __getattr__(name: str) -> Any:
         found = getattr(importlib.import_module(_MODULES.get(name, "jobkit.model")), name)
         globals()[name] = found
         return found
-    raise AttributeError(f"module 'jobkit' has no attribute {name!r}")
+    ours = _OTHER_NAMES.get(name)
+    raise AttributeError(f"module 'jobkit' has no attribute {name!r}" + (f": use `{ours}`" if ours else ""))
 
 
 def __dir__() -> list[str]:

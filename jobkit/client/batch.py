@@ -67,6 +67,19 @@ class Batch(Shown, EndingHandle[BatchSnapshot], Generic[R]):
         >>> slow = rows[rows["lr"] == 0.1]
     """
 
+    _OTHER_NAMES = (
+        "a Batch",
+        {
+            **dict.fromkeys(("get", "gather", "join", "compute", "exception"), "batch.result()"),
+            **dict.fromkeys(("ready", "is_finished"), "batch.done()"),
+            **dict.fromkeys(("status", "state", "successful", "failed", "completed_count"), "batch.counts"),
+            **dict.fromkeys(("revoke", "abort"), "batch.cancel()"),
+            **dict.fromkeys(("best", "best_job", "best_estimator_"), "max(batch, key=lambda job: job.result())"),
+            **dict.fromkeys(("best_params", "best_params_"), "max(batch, key=lambda job: job.result()).params"),
+            "retry": "batch.retry_failed()",
+        },
+    )
+
     progress: float = from_snapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts: Mapping[str, int] = from_snapshot("counts", "Number of jobs by state; states without a job are left out.")
 

@@ -37,6 +37,7 @@ from jobkit.model import (
     UnknownTask,
     attempts_of,
 )
+from jobkit.model.neighbours import JOB
 from jobkit.run.inside import context
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.tasks.option_values import env_module
@@ -74,6 +75,8 @@ class Job(OfJob, Shown, EndingHandle[JobSnapshot], Generic[R]):
         >>> job.rerun(n=20).params["n"]
         20
     """
+
+    _OTHER_NAMES = JOB
 
     id: str = from_snapshot("spec.id", "Id, 1 to 200 characters.")
     task: str = from_snapshot("spec.task", "Name of the task.")

@@ -36,7 +36,7 @@ from jobkit.feature import NounOf
 from jobkit.features.nouns import Nouns
 from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
 from jobkit.model.events import kinds_of
-from jobkit.model.neighbours import HasNeighbours, similar
+from jobkit.model.neighbours import KIT, HasNeighbours, similar
 from jobkit.run.inside import context
 from jobkit.settings import Settings
 from jobkit.store.events import EventHub
@@ -62,6 +62,7 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
         3
     """
 
+    _OTHER_NAMES = KIT
     _internal = frozenset(
         {
             "artifact", "asked", "cancel_many", "checked_changes", "codec", "connection", "counts", "delete_many",

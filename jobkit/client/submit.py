@@ -31,7 +31,7 @@ from jobkit.codec import MSGPACK, RAW, Codec, Subject
 from jobkit.features import modules
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, StoreUnavailable
 from jobkit.model.batch import NO_BATCH, BatchInfo, BatchSpec, part_id
-from jobkit.model.neighbours import HasNeighbours
+from jobkit.model.neighbours import KIT, HasNeighbours
 from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
@@ -229,6 +229,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
     Args:
         kit: of the batches. before_submit: called once, before the first submit.
     """
+
+    _OTHER_NAMES = KIT
 
     def __init__(self, kit: Any, connection: Connection, before_submit: Callable[[], None] | None) -> None:
         self.kit, self.connection = kit, connection

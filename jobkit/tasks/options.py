@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypedDict, TypeVar
 
 from jobkit.model import Backoff, InvalidParams
 from jobkit.model.limits import MAX_PLACES
+from jobkit.model.neighbours import OPTIONS as OPTIONS_ELSEWHERE
 from jobkit.model.spec import DEFAULT_BACKOFF
 from jobkit.settings import checked_name
 from jobkit.tasks import option_values
@@ -248,7 +249,7 @@ def check_options(given: Mapping[str, Any], *, of: str = "task") -> JobOptions:
                 f"{name!r} is an option of a submission, not of the task: write task.options({name}=...)", name
             )
         if option is None:
-            if written := as_resources(name, value):
+            if written := as_resources(name, value) or OPTIONS_ELSEWHERE.get(name, ""):
                 raise InvalidParams(f"unknown option {name!r}: write {written}", name)
             names = (*table, ONE_AT_A_TIME)
             raise InvalidParams(

@@ -343,7 +343,10 @@ def _bounds(parameter: Any, kind: str) -> tuple[float | None, float | None]:
 
 
 #: What people write for resources, and the names of these.
-_RESOURCES = {"gpu": "gpu", "gpus": "gpu", "num_gpus": "gpu", "cpu": "cpu", "cpus": "cpu", "num_cpus": "cpu"}
+_RESOURCES = {
+    **dict.fromkeys(("gpu", "gpus", "num_gpus", "gpus_per_task", "gpus_per_node"), "gpu"),
+    **dict.fromkeys(("cpu", "cpus", "num_cpus", "cpus_per_task", "cores"), "cpu"),
+}
 
 
 def as_resources(name: str, amount: object = 1) -> str:

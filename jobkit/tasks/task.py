@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Unpack
 from jobkit.above import public, ui
 from jobkit.importable import is_importable, module_of
 from jobkit.model import InvalidParams, UnknownTask
-from jobkit.model.neighbours import HasNeighbours
+from jobkit.model.neighbours import TASK, HasNeighbours
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import (
     JobOptions,
@@ -76,6 +76,8 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
         given: options of its next submissions, from `options()`.
         is_registered: it is in this process's registry.
     """
+
+    _OTHER_NAMES = TASK
 
     given: Mapping[str, Any] = MappingProxyType({})
     is_registered = False

@@ -6,16 +6,21 @@ import copy
 import inspect
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
-from jobkit.model.neighbours import NAMES
+from jobkit.model.neighbours import OPTIONS
+from jobkit.tasks.options import OPTIONS as OPTIONS_HERE
 from jobkit.tasks.task import TaskDef
 from jobkit.testing import MemoryKit
+
+#: The classes that answer names of other libraries, by the word for one of their objects in the answers.
+CLASSES: dict[str, Any] = {"job": jobkit.Job, "batch": jobkit.Batch, "task": TaskDef, "kit": Kit}
+NAMES: dict[str, tuple[str, Mapping[str, str]]] = {word: each._OTHER_NAMES for word, each in CLASSES.items()}
 
 
 def work(n: int = 1) -> int:
@@ -31,8 +36,8 @@ def kit() -> Iterator[Kit]:
 @pytest.fixture(scope="module")
 def objects(kit: Kit) -> dict[str, Any]:
     return {
-        "Job": kit.submit(work), "Batch": kit.map(work, [1]), "TaskDef": TaskDef(work), "Kit": kit,
-        "BoundKit": kit.options(),
+        "job": kit.submit(work), "batch": kit.map(work, [1]), "task": TaskDef(work), "kit": kit,
+        "options": kit.options(),
     }  # fmt: skip
 
 
@@ -45,17 +50,43 @@ def test_a_name_of_another_library_is_answered_with_one_that_exists(
         getattr(objects[kind], name)
 
     assert str(caught.value) == f"{what} has no `{name}`: use `{names[name]}`"
-    things = {**{each.lower(): found for each, found in objects.items()}, "task": objects["TaskDef"], "jobkit": jobkit}
-    uses = re.findall(r"\b(job|batch|task|kit|jobkit)\.([A-Za-z_]+)", names[name])
-    assert uses or names[name] == "task(...)"
+    assert_exists(names[name], objects)
+
+
+@pytest.mark.parametrize("name", jobkit._OTHER_NAMES)
+def test_a_name_of_another_librarys_module_is_answered_with_one_that_exists(objects: dict[str, Any], name: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(jobkit, name)
+
+    ours = jobkit._OTHER_NAMES[name]
+    assert str(caught.value) == f"module 'jobkit' has no attribute {name!r}: use `{ours}`"
+    assert_exists(ours, objects)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_of_another_library_is_answered_with_one_that_exists(objects: dict[str, Any], name: str) -> None:
+    with pytest.raises(jobkit.InvalidParams) as caught:
+        objects["kit"].options(**{name: 1})
+
+    assert str(caught.value) == f"unknown option {name!r}: write {OPTIONS[name]}"
+    if option := re.match(r"([a-z_]+)=", OPTIONS[name]):
+        assert option[1] in OPTIONS_HERE["submission"]
+    else:
+        assert_exists(OPTIONS[name], objects)
+
+
+def assert_exists(expression: str, objects: dict[str, Any]) -> None:
+    """Assert that each object in an expression of an answer has the attribute that follows."""
+    uses = re.findall(r"\b(job|batch|task|kit|jobkit)\.([A-Za-z_]+)", expression)
+    assert uses or expression == "task(...)"
     for thing, attribute in uses:
-        assert hasattr(things[thing], attribute), names[name]
+        assert hasattr({**objects, "jobkit": jobkit}[thing], attribute), expression
 
 
 def test_the_best_job_of_a_sweep_is_found_as_the_answer_to_best_params_says(kit: Kit) -> None:
     batch = kit.sweep(work, n=[1, 2, 5])
 
-    assert eval(NAMES["Batch"][1]["best_params_"], {"batch": batch}) == {"n": 1}
+    assert eval(NAMES["batch"][1]["best_params_"], {"batch": batch}) == {"n": 1}
 
 
 def test_other_names_are_missing_as_usual(objects: dict[str, Any]) -> None:
@@ -63,7 +94,7 @@ def test_other_names_are_missing_as_usual(objects: dict[str, Any]) -> None:
         kind = type(each).__name__
         with pytest.raises(AttributeError, match=f"'{kind}' object has no attribute 'nonsense'"):
             _ = each.nonsense
-        assert not hasattr(each, "get" if kind in ("Job", "Batch") else "delay" if kind == "TaskDef" else "enqueue")
+        assert not any(hasattr(each, name) for name in each._OTHER_NAMES[1])
         assert getattr(each, "_repr_html_", None) is None
         assert not hasattr(each, "_ipython_canary_method_should_not_exist_")
         assert not hasattr(each, "")
@@ -80,12 +111,12 @@ def test_an_error_of_a_property_stays_its_own() -> None:
 
 
 def test_copies_pickles_and_watchers_work_as_before(objects: dict[str, Any]) -> None:
-    task = objects["TaskDef"]
+    task = objects["task"]
     assert pickle.loads(pickle.dumps(task))(2) == 5
     assert copy.copy(task)(2) == 5
     seen: list[Any] = []
-    watcher = objects["Job"].param.watch(seen.append, "state")
-    objects["Job"].param.unwatch(watcher)
+    watcher = objects["job"].param.watch(seen.append, "state")
+    objects["job"].param.unwatch(watcher)
     assert inspect.signature(task) == inspect.signature(work)
 
 
@@ -101,12 +132,12 @@ def test_a_job_has_the_exception_that_its_result_raises(kit: Kit) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "sentence"),
     [
-        ("Job", "resutl", "a Job has no `resutl`: did you mean `result`?"),
-        ("Batch", "as_complted", "a Batch has no `as_complted`: did you mean `as_completed`?"),
-        ("TaskDef", "sumbit", "a task has no `sumbit`: did you mean `submit`?"),
-        ("Kit", "worker", "a Kit has no `worker`: did you mean `workers`?"),
-        ("Job", "qqqqq", "'Job' object has no attribute 'qqqqq'"),
-        ("Job", "_resul", "'Job' object has no attribute '_resul'"),
+        ("job", "resutl", "a Job has no `resutl`: did you mean `result`?"),
+        ("batch", "as_complted", "a Batch has no `as_complted`: did you mean `as_completed`?"),
+        ("task", "sumbit", "a task has no `sumbit`: did you mean `submit`?"),
+        ("kit", "worker", "a Kit has no `worker`: did you mean `workers`?"),
+        ("job", "qqqqq", "'Job' object has no attribute 'qqqqq'"),
+        ("job", "_resul", "'Job' object has no attribute '_resul'"),
     ],
 )
 def test_a_typing_error_is_answered_with_the_name_that_was_meant(

@@ -109,6 +109,16 @@ class Studies(Noun):
     submit_trial = in_thread("verbs", StudyVerbs.submit_trial)
 
 
+#: What to write in place of an argument of Optuna, by its name there.
+OPTUNAS = {
+    "n_trials": "trials=...",
+    "n_jobs": "parallel=...",
+    "study_name": "name=...",
+    "load_if_exists": "id=..., which opens the study of this id if there is one",
+    "timeout": "kit.options(timeout=...).study(...), which limits each trial",
+}
+
+
 def _names_options(verb: Callable[P, R]) -> Callable[P, R]:
     """Make a verb refuse an option that it does not have with InvalidParams instead of a TypeError."""
     known = [*inspect.signature(verb).parameters][1:]
@@ -118,6 +128,8 @@ def _names_options(verb: Callable[P, R]) -> Callable[P, R]:
         for name in kwargs:
             if name == "directions":
                 raise InvalidParams("a study has one objective: give direction= and return one number", name)
+            if name in OPTUNAS:
+                raise InvalidParams(f"unknown option {name!r}: write {OPTUNAS[name]}", name)
             if name not in known:
                 raise InvalidParams(f"unknown option {name!r}{close_names(name, known)}", name)
         return verb(*args, **kwargs)

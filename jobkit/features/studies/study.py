@@ -77,6 +77,19 @@ class Study(Shown, EndingHandle[JobSnapshot]):
         True
     """
 
+    _OTHER_NAMES = (
+        "a Study",
+        {
+            "best_trial": "study.best",
+            "best_value": "study.best.value",
+            "best_params": "study.best.params",
+            **dict.fromkeys(("trials_dataframe", "get_trials", "runs"), "study.trials()"),
+            **dict.fromkeys(("optimize", "fit", "tune"), "kit.study(objective, ...)"),
+            "stop": "study.cancel()",
+            "sweep_id": "study.id",
+        },
+    )
+
     id: str = from_snapshot("spec.id", "Id, that of its job and of the batch of its trials.")
     state: JobState = from_snapshot("state", "State of its job.")
     completed: int = from_snapshot(lambda snapshot: int(snapshot.completed or 0), "Number of trials that have ended.")
