@@ -31,7 +31,7 @@ from benchmarks import table
 from benchmarks.place import Place, private_redis, running
 from jobkit.model import JobSpec
 from jobkit.settings import Settings
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
 from jobkit.store.wire import read_claimed

@@ -23,8 +23,8 @@ from jobkit.features.search.index import Index
 from jobkit.model import ErrorKind, JobSpec
 from jobkit.model.snapshot import JobError
 from jobkit.settings import Settings
-from jobkit.store.events import EventHub
 from jobkit.store.grammar import parse
+from jobkit.store.hub import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Ending, Submission, WorkerInfo

@@ -57,7 +57,7 @@ from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.person import Role
 from jobkit.settings import Settings, hub_user
 from jobkit.store.binary import check_system
-from jobkit.store.events import RESTART_S
+from jobkit.store.hub import RESTART_S
 
 #: Port of the dashboard, if it is free.
 DEFAULT_PORT = 5006

@@ -29,7 +29,7 @@ from jobkit.keys import codec_of
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, StoreUnavailable
 from jobkit.model.errors import repeating
 from jobkit.settings import Settings, submitter_name
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import DirectSubmit, LoopSenders, is_small

@@ -21,7 +21,7 @@ from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.verbs import Verbs
 from jobkit.model import EventsExpired, EventType, InvalidParams, JobEvent, JobNotFound, StoreUnavailable
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.values import parse_stream_id
 
 T = TypeVar("T")

@@ -38,7 +38,7 @@ from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.news import Gathered, Taker, gathering
 from jobkit.run.shared import run_here
 from jobkit.settings import Settings
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 

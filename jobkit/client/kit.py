@@ -39,7 +39,7 @@ from jobkit.model.events import kinds_of
 from jobkit.model.neighbours import KIT, HasNeighbours, similar
 from jobkit.run.inside import context
 from jobkit.settings import Settings
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.shown import Shown
 

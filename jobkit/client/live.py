@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from jobkit.client.job import Job
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable, apply
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.wire import number, text
 

@@ -42,7 +42,7 @@ from jobkit.model.start import Start
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
 from jobkit.store.activity import Activity, activity_of
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.lines import Lines
 from jobkit.store.query import ASKING, Query, QueryPage, indexed
 from jobkit.store.redis import RedisStore

@@ -1,7 +1,7 @@
 """The store: keeps jobs, and is the only code that changes their state.
 
-`redis` has the verbs for jobs and workers; `schedules`, `failures`, `finding` and `web` are its other parts. `library`
-assembles the Redis Functions in `lua/`; `private` starts the server of `sync://`.
+`redis` has the verbs for jobs; `queues`, `contents` and `web` are its other parts, and features add theirs. `hub`
+receives events. `library` assembles the Redis Functions in `lua/` and in the folders of features.
 """
 
 import importlib.util

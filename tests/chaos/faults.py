@@ -299,7 +299,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # Waiting processes leave a dead embedded server to the next command.
     "no revival": Fault(
-        patch=_every(1, "jobkit.store.events", "EventHub", "_has_revived", _never),
+        patch=_every(1, "jobkit.store.hub", "EventHub", "_has_revived", _never),
         case="no supervisor",
         test="tests/embedded/test_waiting.py",
     ),

@@ -15,8 +15,8 @@ import jobkit
 from jobkit.client import live
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.store import events as event_hub
-from jobkit.store.events import EventHub
+from jobkit.store import hub as event_hub
+from jobkit.store.hub import EventHub
 from tests.store.server import Server
 from tests.support import wait_until
 

@@ -24,7 +24,7 @@ from jobkit.embedded.home import Home, holding
 from jobkit.embedded.server import answers
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store import events
+from jobkit.store import hub
 from tests.store.server import stop_flushes
 from tests.support import by_default, environment
 
@@ -99,7 +99,7 @@ def test_of_several_who_wait_one_starts_the_dead_server(settings: Settings) -> N
 @pytest.fixture
 def kit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
     """Kit of a server without a real worker; stops count at once."""
-    monkeypatch.setattr(events, "RESTART_S", 0.1)
+    monkeypatch.setattr(hub, "RESTART_S", 0.1)
     ensure_running(settings, worker_command=IDLE_WORKER)
     with jobkit.connect(home=settings.home) as kit:
         yield kit

@@ -12,8 +12,8 @@ from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.spec import Once
 from jobkit.store import wire
 from jobkit.store.batches import subscription
-from jobkit.store.events import EventHub
 from jobkit.store.grammar import parse
+from jobkit.store.hub import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from jobkit.model import JobEvent
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Claimed, Kept
 from tests.support import until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobkit.model import JobState
 from jobkit.store import wire
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, come_due, ending, job, snapshot, started, submit, types, worker
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from jobkit.model import StoreUnavailable
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed
 from tests.support import until

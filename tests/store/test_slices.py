@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobkit.store import library, wire
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Ending, Submission
 from tests.store.support import claim, ending, error_of, job, snapshot, started, submit, types, worker

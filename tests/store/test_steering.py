@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventType, Gate, JobEvent, JobState
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
 from tests.support import until

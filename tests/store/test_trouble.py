@@ -16,9 +16,10 @@ import jobkit
 from jobkit.embedded.server import answers
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store import connect, events, library
+from jobkit.store import connect, library
+from jobkit.store import hub as event_hub
 from jobkit.store.connect import explain, open_blocking, open_redis
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.library import RIGHTS
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
@@ -363,7 +364,7 @@ def test_a_frozen_server_does_not_block_a_submit(server: Server, monkeypatch: py
 async def test_a_frozen_server_is_told_to_listeners_until_it_answers(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_PING_S", 0.2)
+    monkeypatch.setattr(event_hub, "_PING_S", 0.2)
     store = RedisStore(settings_for(server.url))
     hub, told = EventHub(store), list[bool]()
     await hub.start()

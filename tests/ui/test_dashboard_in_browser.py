@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
-from jobkit.store.events import STATUS
+from jobkit.store.hub import STATUS
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import Choice, ParamSpec
 from tests.support import by_default, wait_until

@@ -12,7 +12,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.features.timeline.page import TimelineFeed, TimelineSubscriber
 from jobkit.model import StoreUnavailable
-from jobkit.store.events import STATUS
+from jobkit.store.hub import STATUS
 from jobkit.store.query import Query
 from jobkit.ui.card.job_feed import JobFeed
 from jobkit.ui.live import shared_feed

@@ -21,7 +21,7 @@ from jobkit.features.search.database import ASK, COUNT, WRITE, Hit, IndexDatabas
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.activity import Activity
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.query import MAX_US, STATES, Query, QueryPage, matches, write_cursor
 from jobkit.store.redis import RedisStore
 

@@ -12,7 +12,7 @@ from jobkit.features.failures.group import FailureGroup, GroupState, shared
 from jobkit.features.failures.store import FailureStore
 from jobkit.model import ErrorKind, EventType, JobEvent
 from jobkit.model.snapshot import JobError
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
 from tests.store.support import claim, ending, job, keys, lapse, snapshot, started, submit

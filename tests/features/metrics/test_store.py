@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from jobkit.features.metrics.store import lines_of
 from jobkit.model import EventType, JobEvent
 from jobkit.model.metrics import Curves
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Ending, Kept
 from tests.store.support import started

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from jobkit.features.search.index import Index
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from tests.store.conftest import hub, lease_s, redis_url, store
 

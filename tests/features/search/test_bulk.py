@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.million import ENDINGS, fill, template
 from jobkit.features.search.index import Index
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.store.conftest import redis_url, settings_for

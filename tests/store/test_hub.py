@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import EventsExpired, JobEvent, LogLine
-from jobkit.store.events import EventHub
+from jobkit.store.hub import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import INLINE_RESULT_BYTES, AttemptNews
 from tests.support import until
