@@ -25,7 +25,7 @@ from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.forms import coroutine_of, in_thread, on_loop, stream, submitting
 from jobkit.client.job import Job
 from jobkit.client.log_verbs import LogVerbs
-from jobkit.client.pauses import KitLimits, LimitVerbs, Queues, Tasks
+from jobkit.client.pauses import Queues, QueueVerbs, Tasks
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.submit import BoundKit
@@ -149,13 +149,12 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     checked_changes = in_thread("repeater", Repeater.checked_changes)
     runs_other_code = in_thread("repeater", Repeater.runs_other_code)
 
-    # -- queues, tasks, workers, limits, places in line ---------------------------------------------------------------
+    # -- queues, tasks, workers, places in line -----------------------------------------------------------------------
 
     queues = NounOf(Queues)
     tasks = NounOf(Tasks)
     workers = NounOf(Workers)
-    limits = NounOf(KitLimits)
-    move = in_thread("limits.verbs", LimitVerbs.move)
+    move = in_thread("queues.verbs", QueueVerbs.move)
 
     # -- hooks --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""`kit.queues` and `kit.tasks`: listed, paused and resumed; limits, and moves of waiting jobs.
+"""`kit.queues` and `kit.tasks`: listed, paused and resumed; and moves of waiting jobs.
 
 What resumes or moves jobs blocks, since jobs of `sync://` then run with the caller.
 """
@@ -12,95 +12,12 @@ from jobkit.client import checks
 from jobkit.client.connection import Connection
 from jobkit.client.forms import Deed, Noun, in_thread, on_loop
 from jobkit.client.reader import JobReader
-from jobkit.client.tables import Rules
 from jobkit.client.verbs import Verbs
 from jobkit.features import DOORS
-from jobkit.model import InvalidParams, Pause, Rule
-from jobkit.model.limits import parse_rate
+from jobkit.model import InvalidParams, Pause
 from jobkit.settings import checked_name
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.task import checked_task_name
-
-
-class LimitVerbs:
-    """Verbs about limits, pauses and places in line. Every one may raise `StoreUnavailable`.
-
-    `move` blocks, since jobs of `sync://` then run with the caller; the others run on the background loop.
-    """
-
-    def __init__(self, kit: Any) -> None:
-        self._connection: Connection = kit.connection
-
-    # -- limits -------------------------------------------------------------------------------------------------------
-
-    async def set(
-        self,
-        *,
-        queue: str | None = None,
-        task: str | None = None,
-        concurrency: int | None = None,
-        rate: str | None = None,
-    ) -> Rule:
-        """Limit a queue or a task while the system runs: `kit.limits.set(queue="gpu", concurrency=2)`.
-
-        It holds at once, across all workers, until `remove`, and instead of what `@task` says; limits by key stay.
-        Jobs that run already count and go on; when they are more than `concurrency`, nothing starts until they are
-        fewer.
-
-        Args:
-            concurrency: attempts at a time. rate: attempts that start in a time, like "10/m".
-
-        Returns:
-            The rule; its `held` is how many run now.
-
-        Raises:
-            InvalidParams: neither a queue nor a task, or both; no limit, or a value that is not allowed.
-        """
-        gate = gate_of(queue, task)
-        if concurrency is None and rate is None:
-            raise InvalidParams("give concurrency or rate; kit.limits.remove(...) ends a limit", "concurrency")
-        checked = check_submit_options({"concurrency": concurrency, "rate": rate})
-        count, period_ms = (checked.rate and parse_rate(checked.rate)) or (None, None)
-        change = {"n": checked.concurrency, "count": count, "period_ms": period_ms}
-        return await self._connection.store.set_rule(gate, change)
-
-    async def remove(self, *, queue: str | None = None, task: str | None = None) -> None:
-        """End what `set` has set; what `@task` says holds again."""
-        change = {"n": None, "count": None, "period_ms": None}
-        await self._connection.store.set_rule(gate_of(queue, task), change)
-
-    async def list(self) -> Rules:
-        """Return the limits that were set, by name; `held` is how many attempts run under it now."""
-        return Rules(rule for rule in await self._connection.store.rules() if rule.n or rule.count)
-
-    # -- moving -------------------------------------------------------------------------------------------------------
-
-    def move(
-        self, job_ids: str | Sequence[str], *, queue: str | None = None, priority: int | None = None, by: str = ""
-    ) -> dict[str, str]:
-        """Move waiting jobs to another queue or priority. They keep the time they have waited.
-
-        Args:
-            job_ids: one id or several.
-            queue, priority: where to; at least one of them. Higher priorities come first.
-            by: the acting person, for the jobs' events; the one at this process unless given.
-
-        Returns:
-            why not, in one sentence, by the id of each job that could not be moved.
-
-        Raises:
-            InvalidParams: a queue's name or a priority that is not allowed, or neither.
-        """
-        ids = list(dict.fromkeys(checks.job_ids(job_ids)))
-        if queue is None and priority is None:
-            raise InvalidParams("give a queue or a priority to move to", "queue")
-        given = {"queue": queue, "priority": priority}
-        check_submit_options({name: value for name, value in given.items() if value is not None})
-        who = by or self._connection.owner
-        reason = f"moved by {who}" if who else "moved"
-        answers = self._connection.call(self._connection.store.move, ids, queue, priority, reason)
-        self._connection.run_paused()
-        return {job_id: _why_not(job_id, answer) for job_id, answer in zip(ids, answers, strict=True) if answer}
 
 
 class _PauseVerbs:
@@ -151,6 +68,33 @@ class QueueVerbs(_PauseVerbs):
         """Return the paused queues, by name."""
         return await self._paused("queue")
 
+    def move(
+        self, job_ids: str | Sequence[str], *, queue: str | None = None, priority: int | None = None, by: str = ""
+    ) -> dict[str, str]:
+        """Move waiting jobs to another queue or priority. They keep the time they have waited.
+
+        Args:
+            job_ids: one id or several.
+            queue, priority: where to; at least one of them. Higher priorities come first.
+            by: the acting person, for the jobs' events; the one at this process unless given.
+
+        Returns:
+            why not, in one sentence, by the id of each job that could not be moved.
+
+        Raises:
+            InvalidParams: a queue's name or a priority that is not allowed, or neither.
+        """
+        ids = list(dict.fromkeys(checks.job_ids(job_ids)))
+        if queue is None and priority is None:
+            raise InvalidParams("give a queue or a priority to move to", "queue")
+        given = {"queue": queue, "priority": priority}
+        check_submit_options({name: value for name, value in given.items() if value is not None})
+        who = by or self._connection.owner
+        reason = f"moved by {who}" if who else "moved"
+        answers = self._connection.call(self._connection.store.move, ids, queue, priority, reason)
+        self._connection.run_paused()
+        return {job_id: _why_not(job_id, answer) for job_id, answer in zip(ids, answers, strict=True) if answer}
+
 
 class TaskVerbs(_PauseVerbs):
     """Verbs of tasks."""
@@ -176,21 +120,6 @@ class TaskVerbs(_PauseVerbs):
 
 #: Of queues and of tasks.
 _DEEDS = (Deed("pause", "paused", "paused already"), Deed("resume", "resumed", "not paused"))
-
-
-class KitLimits(Noun):
-    """`kit.limits()` lists the limits of queues and tasks that were set while the system runs.
-
-    Example:
-        >>> rule = kit.limits.set(queue="gpu", concurrency=2)
-        >>> kit.limits.remove(queue="gpu")
-    """
-
-    _SERVICE = LimitVerbs
-
-    __call__ = on_loop("verbs", LimitVerbs.list)
-    set = on_loop("verbs", LimitVerbs.set)
-    remove = on_loop("verbs", LimitVerbs.remove)
 
 
 class Queues(Noun):

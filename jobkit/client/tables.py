@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any, ClassVar, TypeVar
 
 from jobkit.above import ui
-from jobkit.model import JobSnapshot, JobState, Rule
+from jobkit.model import JobSnapshot, JobState
 from jobkit.model.cells import Cell, Columns, aligned, written
 from jobkit.model.format import duration, many, params_brief, percent, progress_line, shortened, size, value_brief
 from jobkit.model.person import AuditEntry
@@ -235,21 +235,6 @@ BATCH_COLUMNS: Columns = {
 }
 
 NO_BATCHES = "No batches. task.map(...) and task.sweep(...) make one."
-
-
-# -- failures, limits --------------------------------------------------------------------------------------------------
-
-
-class Rules(Table, list[Rule]):
-    """Limits that were set while the system runs."""
-
-    COLUMNS: ClassVar[Columns] = {
-        "Limit of": lambda rule: rule.gate.replace(":", " ", 1),
-        "Concurrency": lambda rule: rule.n or None,
-        "Rate": lambda rule: rule.rate,
-        "Running": lambda rule: rule.held,
-    }
-    EMPTY = "No limits. `jobkit limits set --queue NAME --concurrency 2` adds one."
 
 
 # -- the audit trail ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from jobkit.feature import Door, Feature
 
 #: Names of the features, in the order in which they take part.
 _NAMES = (
+    "limits",
     "batches",
     "shipping",
     "timeline",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jobkit.features.batches.kit import KitBatches
     from jobkit.features.checkpoints.kit import KitCheckpoints
     from jobkit.features.failures.kit import Failures
+    from jobkit.features.limits.kit import KitLimits
     from jobkit.features.mercure.kit import KitMercure
     from jobkit.features.metrics.kit import KitMetrics
     from jobkit.features.pools.kit import KitPools, Pools
@@ -31,6 +32,7 @@ class Nouns(_Typed):
     archive: NounOf[Archive] = NounOf("Archive")
     batches: NounOf[KitBatches] = NounOf("KitBatches")
     failures: NounOf[Failures] = NounOf("Failures")
+    limits: NounOf[KitLimits] = NounOf("KitLimits")
     pools: NounOf[Pools] = NounOf("Pools")
     questions: NounOf[Questions] = NounOf("Questions")
     schedules: NounOf[Schedules] = NounOf("Schedules")

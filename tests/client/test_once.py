@@ -163,22 +163,6 @@ def test_invalid_combinations_are_refused_before_anything_is_stored(
     assert len(kit.jobs(limit=1000)) == before
 
 
-def test_a_limit_is_set_listed_and_ended(kit: Kit) -> None:
-    name = f"q{secrets.token_hex(4)}"
-
-    rule = kit.limits.set(queue=name, concurrency=2, rate="10/m")
-
-    assert rule.to_json() == {"queue": name, "concurrency": 2, "rate": "10/m", "running": 0}
-    assert rule in kit.limits()
-    kit.limits.set(queue=name, rate="1/s")
-    assert [(found.n, found.rate) for found in kit.limits() if found.gate == rule.gate] == [(0, "1/s")]
-    kit.limits.remove(queue=name)
-    assert kit.limits() == []
-    for wrong in ({}, {"queue": "a", "task": "b"}, {"queue": "a", "rate": "0/m"}, {"task": "a", "concurrency": 0}):
-        with pytest.raises(InvalidParams):
-            kit.limits.set(**{"concurrency": 1, **wrong} if "rate" not in wrong else wrong)  # type: ignore[arg-type]
-
-
 def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Kit) -> None:
     """A dashboard knows the task by its definition only."""
     from jobkit.client.submit import SubmitOrigin, prepare
