@@ -52,7 +52,6 @@ COMMANDS = {
     "workers": ("worker", "List, drain or stop workers."),
     "stats": ("queues", "Show totals, once or live."),
     "move": ("jobs", "Move waiting jobs to another queue or priority."),
-    "audit": ("people", "List the actions of users."),
     "people": ("people", "Edit a login file: names, passwords, roles."),
     "token": ("people", "Create or revoke a token for the HTTP API."),
     "down": ("serve", "Stop the embedded server and its workers."),

@@ -1,4 +1,4 @@
-"""Commands for users: people (the login file), audit, token (for the HTTP API)."""
+"""Commands for users: people (the login file), token (for the HTTP API)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 import jobkit
 from jobkit.access.people import Account, hashed, read_login, write_login
-from jobkit.cli import BadInput, age, as_json_option, limit_option, options, out
+from jobkit.cli import BadInput, age, as_json_option, options, out
 from jobkit.features import modules
 from jobkit.model.person import Role
 
@@ -85,18 +85,6 @@ def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
         "PASSWORD": lambda each: "hashed" if each["is_hashed"] else "plain",
     }
     out.listing(as_json, found, columns, to_json=dict)
-
-
-@click.command()
-@click.option("--who", metavar="NAME", help="Only actions of this user.")
-@click.option("--action", metavar="NAME", help="Only this action: cancel, retry, delete, ...")
-@limit_option(50, 10_000, "entries")
-@as_json_option
-def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> None:
-    """List the actions of users on pages, over HTTP and in the command line, newest first."""
-    found = jobkit.connect().audit(limit if who is None and action is None else 20_000)
-    entries = [entry for entry in found if who in (None, entry.who) and action in (None, entry.action)][:limit]
-    out.listing(as_json, entries, found.COLUMNS, empty=found.EMPTY)
 
 
 @click.command()

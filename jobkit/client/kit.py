@@ -116,7 +116,6 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
     waits_for = on_loop("verbs", Verbs.waits_for)
     waits_for_many = on_loop("verbs", Verbs.waits_for_many)
     expected_starts = on_loop("verbs", Verbs.expected_starts)
-    audit = on_loop("verbs", Verbs.audit)
     events = stream("verbs", all_events)
     job_events = stream("verbs", events_of_job)
 

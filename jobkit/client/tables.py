@@ -16,8 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from jobkit.above import ui
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.cells import Cell, Columns, aligned, written
-from jobkit.model.format import duration, many, params_brief, percent, progress_line, shortened, size, value_brief
-from jobkit.model.person import AuditEntry
+from jobkit.model.format import duration, params_brief, percent, progress_line, shortened, size, value_brief
 from jobkit.model.result import ended_text
 from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.tasks.info import TaskInfo
@@ -235,35 +234,3 @@ BATCH_COLUMNS: Columns = {
 }
 
 NO_BATCHES = "No batches. task.map(...) and task.sweep(...) make one."
-
-
-# -- the audit trail ---------------------------------------------------------------------------------------------------
-
-
-def _targets(entry: AuditEntry) -> str:
-    """Return `job 5f0c1234`, or `12 jobs` for several."""
-    if entry.count != 1 or not entry.targets:
-        return many(entry.count, entry.on)
-    only = entry.targets[0]
-    return f"{entry.on} {only[:_ID] if entry.on == 'job' else only}"
-
-
-def _outcome(entry: AuditEntry) -> str:
-    """Return `succeeded`, or `failed 12 times`."""
-    word = "succeeded" if entry.outcome == "done" else entry.outcome
-    return word if entry.times == 1 else f"{word} {entry.times:,} times"
-
-
-class AuditEntries(Table, list[AuditEntry]):
-    """Actions of users, newest first."""
-
-    COLUMNS: ClassVar[Columns] = {
-        "When": lambda entry: entry.at,
-        "Who": lambda entry: entry.who or "unknown",
-        "By": lambda entry: entry.via,
-        "Action": lambda entry: entry.action,
-        "On": _targets,
-        "Outcome": _outcome,
-        "Note": lambda entry: entry.note,
-    }
-    EMPTY = "No actions yet."

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from jobkit.attempts import read_preview
 from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
-from jobkit.client.tables import AuditEntries, QueueTable, Stats
+from jobkit.client.tables import QueueTable, Stats
 from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.features import modules
@@ -243,14 +243,6 @@ class Verbs:
     async def pauses(self) -> list[Pause]:
         """Return the paused queues and tasks, by name."""
         return [rule.pause for rule in await self.store.rules() if rule.pause is not None]
-
-    async def audit(self, limit: int = 100, before: str = "") -> AuditEntries:
-        """Return up to `limit` actions of users, newest first; with `before`, an entry's id, older ones.
-
-        Raises:
-            InvalidParams: `before` is not the id of an entry.
-        """
-        return AuditEntries(await self.store.audit_log.entries(limit, before))
 
     async def stats(self) -> Stats:
         """Jobs by state, queues, the totals of `Fleet`; why the store takes no changes."""

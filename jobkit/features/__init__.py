@@ -43,6 +43,7 @@ _NAMES = (
     "forecasts",
     "questions",
     "prometheus",
+    "audit",
 )
 
 FEATURES: tuple[Feature, ...] = tuple(importlib.import_module(f"jobkit.features.{name}").FEATURE for name in _NAMES)

@@ -8,6 +8,7 @@ from jobkit.feature import NounOf, VerbOf
 
 if TYPE_CHECKING:
     from jobkit.features.archive.kit import Archive
+    from jobkit.features.audit.kit import KitAudit
     from jobkit.features.batches.kit import KitBatches
     from jobkit.features.checkpoints.kit import KitCheckpoints
     from jobkit.features.failures.kit import Failures
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from jobkit.features.schedules.kit import KitSchedules, Schedules
     from jobkit.features.studies.kit import Studies
 
-    class _Typed(KitCheckpoints, KitMadeBy, KitMercure, KitMetrics, KitPools, KitSchedules):
+    class _Typed(KitAudit, KitCheckpoints, KitMadeBy, KitMercure, KitMetrics, KitPools, KitSchedules):
         pass
 else:
     _Typed = object
@@ -38,6 +39,7 @@ class Nouns(_Typed):
     schedules: NounOf[Schedules] = NounOf("Schedules")
     studies: NounOf[Studies] = NounOf("Studies")
     if not TYPE_CHECKING:
+        audit = VerbOf("audit", "KitAudit.audit")
         checkpoints = VerbOf("checkpoints", "KitCheckpoints.checkpoints")
         made_by = VerbOf("provenance", "KitMadeBy.made_by")
         metrics = VerbOf("metrics", "KitMetrics.metrics")

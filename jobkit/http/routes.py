@@ -47,7 +47,6 @@ ROUTES = (
     act("/api/tasks/{name}/resume", namespace.resume_task, 200, shapes.ChangedJson, on="task", about="owners"),
     act("/api/jobs/{id}/move", jobs.move_job, 200, shapes.JobJson, body=shapes.Move, about="owners"),
     *chain.from_iterable(module.ROUTES for module in modules("routes")),
-    see("/api/audit", namespace.audit, shapes.AuditJson, query=shapes.AuditQuery),
     see("/api/healthz", namespace.health, shapes.HealthJson, scope=""),
     see("/api/openapi.json", openapi.document, None, scope=""),
     Route("GET", "/api/docs", openapi.page, ("text/html",)),

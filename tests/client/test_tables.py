@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import time
-from datetime import UTC, datetime
 
 import pytest
 
 from jobkit.client.kit import Kit
-from jobkit.client.tables import AuditEntries, QueueTable, Stats, Table, TaskTable, WorkerTable
-from jobkit.model.person import AuditEntry
+from jobkit.client.tables import QueueTable, Stats, Table, TaskTable, WorkerTable
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.registry import task
 from jobkit.ui.card.card_html import table_html
@@ -94,23 +91,6 @@ def test_columns_in_which_no_worker_has_anything_are_left_out() -> None:
     ]
     assert "2 x A100" in repr(WorkerTable([worker, gpu]))
     assert repr(WorkerTable([])) == "No workers. `jobkit worker` starts one."
-
-
-def test_times_are_local_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = AuditEntry(
-        "ada", "", "cli", "cancel", targets=("f" * 16,), count=1, at=datetime(2026, 1, 1, 23, 30, tzinfo=UTC)
-    )
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    try:
-        shown = repr(AuditEntries([entry])), table_html(AuditEntries([entry]))
-    finally:
-        monkeypatch.undo()
-        time.tzset()
-
-    assert shown[0].splitlines()[1].split()[:2] == ["2026-01-02", "00:30"]
-    assert "<td>2026-01-02 00:30</td>" in shown[1]
-    assert "job ffffffff" in shown[0]
 
 
 def test_all_in_a_table_is_text_of_one_line() -> None:

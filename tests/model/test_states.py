@@ -16,7 +16,7 @@ HOMES = {"model/events.py", "model/format.py", "store/lua/lib/call.lua", "ui/wor
 #: Names of ends in code: a line with three of them lists the ends. What an outcome of an attempt may be is none.
 NAMED = re.compile(r"""["'](succeeded|failed|cancelled)["']|\bJobState\.(SUCCEEDED|FAILED|CANCELLED)\b""")
 #: Files that show other words in the colours of a job's states.
-BORROWED = {"ui/audit/audit.js", "features/pools/pools.js"}
+BORROWED = {"features/audit/audit.js", "features/pools/pools.js"}
 
 
 def test_a_job_ends_with_a_value_or_in_one_of_the_other_ways() -> None:

@@ -1,4 +1,4 @@
-"""Handlers for all but jobs: tasks, queues, workers, audit trail and health."""
+"""Handlers for all but jobs: tasks, queues, workers and health."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from jobkit.http.api.shapes import AuditQuery, TaskJson
-from jobkit.http.auth import access
+from jobkit.http.api.shapes import TaskJson
 from jobkit.http.core.handling import ApiCall, without_places
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import Problem, Response, json_response, printable
 from jobkit.model import StoreUnavailable
 from jobkit.model.limits import Pause
-from jobkit.model.person import Role
 from jobkit.model.plain import iso
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import unknown_task
@@ -96,19 +94,6 @@ async def resume_task(call: ApiCall) -> Any:
     """Resume a paused task; its jobs keep their places in the queue."""
     call.require_task(call.params["name"])
     return {"changed": await call.kit.aio.tasks.resume(call.params["name"])}
-
-
-# -- the audit trail ---------------------------------------------------------------------------------------------------
-
-
-async def audit(call: ApiCall) -> Any:
-    """List the audit trail, newest first; for administrators."""
-    asked: AuditQuery = call.query
-    if not call.grant.is_open and call.grant.role != Role.ADMIN:
-        raise access.insufficient("the audit trail is for people who log in with the role admin", "admin")
-    found = await call.kit.aio.audit(asked.limit, asked.before)
-    entries = [entry.to_json() for entry in found]
-    return {"entries": entries, "next_before": found[-1].id if found else None}
 
 
 # -- health ------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from jobkit.model import EventType, JobSnapshot, JobSpec, JobState, LogLine, LogSlice, OpenQuestion
 from jobkit.model.limits import Pause
-from jobkit.model.person import AuditEntry
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import ORDERS
 from jobkit.store.values import WorkerInfo
@@ -258,22 +257,12 @@ class Move(Struct, forbid_unknown_fields=True, kw_only=True):
     priority: Annotated[Priority | UnsetType, doc("Another priority; higher first.")] = UNSET
 
 
-class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Page of the audit trail."""
-
-    limit: Limit = 100
-    before: Annotated[
-        str, doc("Only older entries: `next_before` of the previous page.", max_length=60), shown(STREAM_ID)
-    ] = ""
-
-
 #: Types of the model that answers contain. Their JSON has all fields but those of `NOT_ALWAYS`.
-MODELS = (AuditEntry, JobError, OpenQuestion, Pause, WorkerInfo)
+MODELS = (JobError, OpenQuestion, Pause, WorkerInfo)
 NOT_ALWAYS = {"source"}
 
 
 ArtifactsJson = answer("ArtifactsJson", artifacts=list[ArtifactJson])
-AuditJson = answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
 ChangedJson = answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)
 PausedJson = answer("PausedJson", paused=list[Pause])
 QueuesJson = answer(

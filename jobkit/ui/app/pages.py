@@ -12,7 +12,6 @@ from jobkit.features import modules
 from jobkit.model import JobkitError
 from jobkit.model.person import Role
 from jobkit.ui.app.fed import fed
-from jobkit.ui.audit.audit_page import AuditPage, has_people
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.jobs.batch_page import BatchPage
 from jobkit.ui.jobs.job_table import JobTable
@@ -59,7 +58,9 @@ def submit(session: PageSession) -> TaskForm:
     return form
 
 
-#: Each is one line here and one folder.
+_OF_FEATURES = [module.PAGE for module in modules("page")]
+
+#: Each is one line here and one folder, or a feature. Those for admins alone are the last.
 PAGES: tuple[Page, ...] = (
     Page(
         "jobs",
@@ -68,7 +69,7 @@ PAGES: tuple[Page, ...] = (
         own_too=True,
         keys=(("/", "search"), ("x", "select"), ("j  k", "next, previous job"), ("Enter", "open")),
     ),
-    *(module.PAGE for module in modules("page")),
+    *(page for page in _OF_FEATURES if page.role != Role.ADMIN),
     Page("workers", "Workers", partial(fed, WorkersPage)),
     Page("batch", "Batch", BatchPage, own_too=True, is_shown=nowhere),
     Page(
@@ -96,5 +97,5 @@ PAGES: tuple[Page, ...] = (
         keys=(("Ctrl+Enter", "submit the form"),),
         turn=Turn(lambda job_id: {"again": job_id}, "Edit and run", "Run again with other arguments", keeps_card=True),
     ),
-    Page("audit", "Audit", partial(fed, AuditPage), role=Role.ADMIN, is_shown=has_people),
+    *(page for page in _OF_FEATURES if page.role == Role.ADMIN),
 )

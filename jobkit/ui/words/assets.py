@@ -43,7 +43,6 @@ _BEFORE = {
     "log_view": ("save_file", "log_line", "log_reader", "virtual_list"),
     "workers": ("feed_page", "load", *(feature.name for feature in FEATURES if "section" in feature.parts)),
     "form": ("fields", "drafts"),
-    "audit": ("feed_page",),
 }
 
 for _feature in FEATURES:

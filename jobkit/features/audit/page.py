@@ -1,13 +1,16 @@
-"""`AuditPage`: the audit log, newest first, for admins; read every few seconds while it is open."""
+"""`AuditPage`: the audit trail, newest first, for admins; read every few seconds while it is open."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from jobkit.client.kit import Kit
 from jobkit.model.person import Role
+from jobkit.ui.app.fed import fed
 from jobkit.ui.live.component import FeedPage
+from jobkit.ui.live.page import Page
 from jobkit.ui.live.shared_feed import TextFeed
 
 #: Entries on a page.
@@ -15,12 +18,12 @@ _LIMIT = 100
 
 
 async def has_people(kit: Kit) -> bool:
-    """Return whether the log has entries of named users: before, the header does not name the page."""
+    """Return whether the trail has entries of named users: before, the header does not name the page."""
     return any(entry.who and entry.via != "cli" for entry in await kit.aio.audit(200))
 
 
 class AuditFeed(TextFeed):
-    """Entries of the audit log before the one of id `before`: `rows`, and `more`, the next `before`, "" at the end."""
+    """Entries of the audit trail before the entry `before`: `rows`, and `more`, the next `before`, "" at the end."""
 
     CHANNELS = ()
     LOOK_S = 3.0
@@ -36,7 +39,7 @@ class AuditFeed(TextFeed):
 
 
 class AuditPage(FeedPage):
-    """The audit log; it stays empty unless the person is an admin."""
+    """The audit trail; it stays empty unless the person is an admin."""
 
     _before = ""
 
@@ -49,3 +52,6 @@ class AuditPage(FeedPage):
         if action in ("first", "older"):
             self._before = str(asked.get("before", ""))[:60] if action == "older" else ""
             self._follow()
+
+
+PAGE = Page("audit", "Audit", partial(fed, AuditPage), role=Role.ADMIN, is_shown=has_people)

@@ -1,4 +1,4 @@
-// The audit log (audit_page.py): one line per action, newest first.
+// The audit trail (page.py): one line per action, newest first.
 
 const ACTS = {done: ["succeeded", "Succeeded"], partly: ["retrying", "In part"], failed: ["failed", "Failed"], refused: ["cancelled", "Refused"]};
 const WAYS = {page: "on a page", http: "over HTTP", cli: "at the command line"};
