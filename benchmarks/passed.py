@@ -118,7 +118,7 @@ def _submit_and_claim(kit: Any, started: Any) -> tuple[list[str], list[str]]:
 
 
 def _print_to_card(kit: Any, page: Any, tasks: Any, text: str) -> list[str]:
-    from jobkit.ui.card.cards import JobCard
+    from jobkit.ui.card.job_card import JobCard
 
     job = kit.submit(tasks.printed, text, 1.0)
     card: Any = JobCard(page, job.id)

@@ -21,6 +21,9 @@ load a feature's modules by what they are for, when they are first used:
 - `page.py`: `PAGE` of the dashboard, with its scripts and style sheets beside it.
 - `menu.py`: a part of the menu of the list of jobs, with its script and style sheet beside it: `form(access, put)`
   makes what answers its `REQUESTS`.
+- `rows.py`: rows of the list of jobs that stand for groups of them, with their script and style sheet beside it:
+  `GROUPS`, a `Groups` of `jobkit/ui/jobs/groups.py`; `led(kit, ids)`, a coroutine, returns the number of jobs that go
+  when these are deleted, and `delete_led(call)`, a coroutine, deletes them first.
 - `card.py`: `about(store, snapshot)`, a coroutine that tells the card of a job more, by the names of the card's texts.
 - `reader.py`: `about(actions, id)`, the same for one reader of the card of a job or batch.
 - `requests.py`: `serve(store, codec, claimed, request, changed, pause)`, a coroutine that serves what a running job

@@ -17,12 +17,12 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Self
 
-from jobkit.above import ui
 from jobkit.client.awaiting import open_ids, wakeful
-from jobkit.client.batch import Batch, Jobs
+from jobkit.client.batch import Batch
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.forms import coroutine_of, in_thread, on_loop, stream, submitting
+from jobkit.client.found import Jobs
 from jobkit.client.job import Job
 from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.pauses import Queues, QueueVerbs, Tasks
@@ -241,7 +241,9 @@ class Kit(Nouns, HasNeighbours, Shown, SubmitVerbs):
                 jobs = self.jobs()
             except StoreUnavailable as error:
                 said = f"{said}\n{error}"
-        return ui().BatchDisplay(Batch(self, jobs), is_list=True, heading=said)
+        shown = jobs._cell()
+        shown.heading = shown.text = said
+        return shown
 
 
 class AioKit(AioSubmitVerbs):

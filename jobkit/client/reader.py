@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from jobkit.attempts import artifact_subject, check_reuse
 from jobkit.client import checks
-from jobkit.client.batch import Jobs
 from jobkit.client.connection import Connection
+from jobkit.client.found import Jobs
 from jobkit.client.job import Job
 from jobkit.client.log_verbs import log_lines
 from jobkit.client.outputs import (

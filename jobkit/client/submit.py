@@ -20,8 +20,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.client.batch import Batch, Jobs, arguments, listed, named
+from jobkit.client.batch import Batch, arguments, listed, named
 from jobkit.client.connection import Connection
+from jobkit.client.found import Jobs
 from jobkit.client.job import Job
 from jobkit.client.sent import Sent
 from jobkit.client.stop_rules import StopRule, judge_of, rule_of, sends_rules

@@ -1,4 +1,4 @@
-"""Verbs of features that a `Job` has."""
+"""Verbs of features that a `Job` has, and lists of jobs."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ class OfJob(_TypedJob):
         checkpoints = VerbOf("checkpoints", "JobCheckpoints.checkpoints", "Job")
         made_by = VerbOf("provenance", "JobMadeBy.made_by", "Job")
         question = VerbOf("questions", "JobQuestions.question", "Job")
+
+
+class OfJobs:
+    """Base of the lists of jobs: how they show themselves, unless as a table."""
+
+    view = VerbOf("batches", "view", "jobs")
+    __panel__ = VerbOf("batches", "view", "jobs")
+    _cell = VerbOf("batches", "cell", "jobs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -40,6 +41,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def is_number(value: Any) -> bool:
+    """Return True for what a float can hold: no truth, nothing infinite, no NaN, no larger int."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def now_ms() -> int:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jobkit.features.names import COMPONENTS
+
 if TYPE_CHECKING:
     from jobkit.features.names import Timeline
     from jobkit.ui.access.actions import action, each
     from jobkit.ui.app.dashboard import Dashboard
     from jobkit.ui.app.pages import PAGES
-    from jobkit.ui.card.cards import JobCard
+    from jobkit.ui.card.job_card import JobCard
     from jobkit.ui.form.task_form import TaskForm
     from jobkit.ui.jobs.job_table import JobTable
     from jobkit.ui.live.page import Page, PageSession
@@ -35,23 +37,20 @@ _HOMES = {
     "Page": "live.page",
     "PageSession": "live.page",
     "PAGES": "app.pages",
-    "JobCard": "card.cards",
-    "BatchCard": "card.cards",
+    "JobCard": "card.job_card",
     "JobTable": "jobs.job_table",
     "TaskForm": "form.task_form",
     "JobDisplay": "notebook",
-    "BatchDisplay": "notebook",
     "FormDisplay": "notebook",
     "TableDisplay": "notebook",
     "job_report": "card.report",
-    "batch_report": "card.report",
     "action": "access.actions",
     "each": "access.actions",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES and name not in __all__:
+    home = f"jobkit.ui.{_HOMES[name]}" if name in _HOMES else COMPONENTS.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = f"jobkit.ui.{_HOMES[name]}" if name in _HOMES else "jobkit.features.names"
     return getattr(importlib.import_module(home), name)

@@ -9,7 +9,6 @@ how things stood. When the job ends the widget's output becomes empty. A job tha
 from __future__ import annotations
 
 import base64
-import contextlib
 import contextvars
 import copy
 import importlib
@@ -23,16 +22,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jobkit.client.batch import Batch, Jobs
 from jobkit.client.job import Job
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.tables import Table
-from jobkit.model import JobkitError, JobSnapshot
+from jobkit.model import JobkitError
 from jobkit.run.inside.shown_values import PLOTLY, VEGA
 from jobkit.tasks.info import TaskInfo
-from jobkit.ui.card.batch_html import batch_html
-from jobkit.ui.card.batch_model import BatchModel, model_of
 from jobkit.ui.card.card_html import LINES, card_html, table_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.downloads import read_card
@@ -210,54 +206,6 @@ def chart_bundle(preview: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if "<" not in _TAG.sub("", drawing) and not _REFERENCE.search(drawing):
             bundle["image/svg+xml"] = drawing
     return bundle
-
-
-class BatchDisplay(CellDisplay):
-    """The card of many jobs; `is_list` as of `BatchModel`. `shows`: what has displayed itself, if not the batch."""
-
-    def __init__(self, batch: Batch, *, is_list: bool = False, heading: str = "", shows: Any = None) -> None:
-        self.batch, self.handle = batch, shows or batch
-        self.is_list, self.heading = is_list, heading
-        self.text = heading or (repr(Jobs(batch.kit, batch)) if is_list else repr(self.handle))
-        leader = self.leader()
-        is_over = batch.is_terminal and (leader is None or leader.is_terminal)
-        self.is_empty, self.is_over = not len(batch) and leader is None, is_over or batch.kit.is_closed
-
-    def leader(self) -> JobSnapshot | None:
-        """Return the job that leads the batch, if one does and is kept."""
-        with contextlib.suppress(JobkitError):
-            return self.batch.kit.snapshot(self.batch.id) if self.batch.spec.kind else None
-        return None
-
-    def model(self) -> BatchModel:
-        batch = self.batch
-        model = model_of(batch.spec, [job.snapshot for job in batch], self.leader(), self.is_list)
-        if self.is_over:
-            model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
-            model.rule_problem = batch.rule_problem
-            try:
-                while wanting := model.wanting():
-                    for i in wanting:
-                        model.show(i, batch[i].preview())
-                if wanted := model.curves.wanting(model.snapshots):
-                    model.curves.learn(wanted, batch.kit.metric_lines(list(wanted)))
-                model.read_facts(batch.kit)
-            except JobkitError:
-                logger.debug("results of a batch could not be read for its card", exc_info=True)
-        return model
-
-    def html(self, model: BatchModel) -> str:
-        return batch_html(model)
-
-    def static(self, model: BatchModel) -> dict[str, Any]:
-        if self.handle is not self.batch:
-            self.text = repr(self.handle)  # it says how far it is
-        return super().static(model)
-
-    def live(self, **hooks: Any) -> Any:
-        from jobkit.ui.widgets import BatchWidget
-
-        return BatchWidget(self.batch, is_list=self.is_list, **hooks)
 
 
 class TableDisplay(CellDisplay):

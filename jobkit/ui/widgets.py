@@ -13,14 +13,11 @@ import anywidget
 import traitlets
 from ipywidgets import VBox  # type: ignore[import-untyped]
 
-from jobkit.client.batch import Batch
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model.plain import dumps
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.card.batch_feed import BatchControl
-from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.job_feed import EMPTY, CardControl
 from jobkit.ui.form.form_model import Filled, FormModel
@@ -215,26 +212,6 @@ class JobWidget(LiveWidget):
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         # A page that is loaded again has the newest text, but not the time: marimo keeps the texts as they were sent.
         super()._do(action, {} if action == "hello" else asked)
-
-
-class BatchWidget(LiveWidget):
-    """The live card of a batch, with the texts of `BatchModel`; `hooks` as of `LiveWidget`."""
-
-    _esm = assets.esm("batch")
-    _css = assets.css("batch")
-
-    def __init__(self, batch: Batch, *, is_list: bool = False, **hooks: Callable[[BatchModel], None] | None) -> None:
-        texts = ("head", "table", "delta", "plot", "curves", "file", "refused", "told")
-        super().__init__(dict.fromkeys(texts, ""), **hooks)
-        self._batch, self._is_list = batch, is_list
-        self.begin()
-
-    def control(self) -> Control:
-        batch = self._batch
-        return BatchControl(Actions(batch.kit), self._deliver, batch, is_list=self._is_list, on_end=self._ended)
-
-    def current(self) -> Mapping[str, str]:
-        return {"table": dumps(self.shown.rows())}
 
 
 class FormWidget(TextWidget):

@@ -10,8 +10,8 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.features.batches.rows import GROUPS
 from jobkit.tasks.registry import registry
-from jobkit.ui.jobs.batch_rows import cells
 from tests.support import wait_until
 
 from .calls import second_time
@@ -179,7 +179,7 @@ def test_a_batch_may_stop_at_the_first_failure_and_survives_a_rule_that_raises(
     assert failing.stopped_by is failing[0]
     wait_until(lambda: kit.batches.info(raising.id).rule == "failed: KeyError: 1", what="the batch to tell of its rule")
     assert kit.batches.get(raising.id).rule_problem == "KeyError: 1"
-    assert cells(kit.batches.info(raising.id))["note"] == "its stop rule failed; 3 succeeded"
+    assert GROUPS.cells(kit.batches.info(raising.id))["note"] == "its stop rule failed; 3 succeeded"
     assert asking.rule_problem == failing.rule_problem == ""
     assert raising.counts == {"succeeded": 3}
     assert asking.counts == {"failed": 1, "succeeded": 1}

@@ -23,7 +23,7 @@ from jobkit.model.person import Person, Role
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import PAUSE_ACTIONS, Actions
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.card.cards import JobCard
+from jobkit.ui.card.job_card import JobCard
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.log.log_view import LogView
 from jobkit.ui.workers.workers_page import WorkersPage

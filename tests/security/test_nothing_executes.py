@@ -19,6 +19,8 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.codec import PICKLE, Subject
+from jobkit.features.batches.batch_html import batch_html
+from jobkit.features.batches.batch_model import BatchModel
 from jobkit.features.schedules.model import ScheduleSpec
 from jobkit.features.schedules.store import ScheduleStore
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine
@@ -26,8 +28,6 @@ from jobkit.model.limits import Gate
 from jobkit.model.person import AuditEntry
 from jobkit.tasks.registry import task
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.card.batch_html import batch_html
-from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_html import card_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.form.form_model import form_html

@@ -21,8 +21,9 @@ from jobkit.model.question import OpenQuestion
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.jobs import batch_rows, job_table
+from jobkit.ui.jobs import job_table
 from jobkit.ui.jobs.board import BoardFeed, row
+from jobkit.ui.jobs.groups import groups
 from jobkit.ui.jobs.job_table import Bulk, JobTable
 from jobkit.ui.live.shared_feed import Subscriber, open_feeds
 from tests.support import PATIENCE_S, wait_until
@@ -201,7 +202,7 @@ def test_an_open_page_does_not_grow_with_each_new_batch(stage: Stage, look: Look
 def test_a_batch_that_comes_while_batches_are_read_is_shown(
     stage: Stage, look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, go, refreshed = threading.Event(), threading.Event(), batch_rows.refreshed
+    held, go, refreshed = threading.Event(), threading.Event(), groups().refreshed
 
     async def slowly(*of: Any) -> Any:
         infos = await refreshed(*of)
@@ -212,11 +213,11 @@ def test_a_batch_that_comes_while_batches_are_read_is_shown(
     _, job = stage.batch({"n": 1})
     screen = look(Query())
     [feed] = open_feeds(stage.kit, BoardFeed)
-    monkeypatch.setattr(batch_rows, "refreshed", slowly)
+    monkeypatch.setattr(groups(), "refreshed", slowly)
     stage.start(job)
     assert held.wait(PATIENCE_S)
     newest, _ = stage.batch({"n": 2})
-    wait_until(lambda: newest in feed.model.other_batches, what="the feed to know of the new batch")
+    wait_until(lambda: newest in feed.model.other_groups, what="the feed to know of the new batch")
     go.set()
 
     wait_until(lambda: screen.order[0] == f"batch {newest}", what="the new batch")

@@ -16,8 +16,8 @@ from jobkit.model.person import Person, Role
 from jobkit.run.inside.shown_values import ROWS, preview_of
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card import downloads as files
-from jobkit.ui.card.cards import JobCard
 from jobkit.ui.card.downloads import answer
+from jobkit.ui.card.job_card import JobCard
 from jobkit.ui.card.job_feed import CardControl
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Serve, Window, text_of

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 
 def card(stage: Stage, job_id: str, **options: Any) -> Callable[[], Any]:
-    from jobkit.ui.card.cards import JobCard
+    from jobkit.ui.card.job_card import JobCard
 
     return lambda: JobCard(stage.kit, job_id, **options)
 

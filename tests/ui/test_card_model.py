@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from jobkit.features.batches.batch_model import BatchModel
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.format import Eta
 from jobkit.model.load import Spark, Usage, WorkerLoad
 from jobkit.model.snapshot import JobError
-from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.jobs.board import row
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import panel as pn
 import pytest
 
-from jobkit.ui.card.cards import JobCard
+from jobkit.ui.card.job_card import JobCard
 from tests.store.server import Server
 from tests.support import environment, free_port, listens, wait_until
 from tests.ui.conftest import Serve, Window

@@ -158,7 +158,7 @@ def test_a_component_is_one_module_and_one_sheet(name: str) -> None:
 def test_a_card_in_any_app_or_notebook_names_no_other_host(stage: Stage) -> None:
     from bokeh.document import Document
 
-    from jobkit.ui.card.cards import JobCard
+    from jobkit.ui.card.job_card import JobCard
 
     card = JobCard(stage.kit, stage.submit("train"), stylesheets=["/mine.css"])
 

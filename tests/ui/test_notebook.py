@@ -15,7 +15,8 @@ import pytest
 from ipywidgets.widgets.widget import _instances  # type: ignore[import-untyped]
 
 import jobkit
-from jobkit.client.batch import Batch, Jobs
+from jobkit.client.batch import Batch
+from jobkit.client.found import Jobs
 from jobkit.run.inside.shown_values import PLOTLY
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.form.task_form import TaskForm

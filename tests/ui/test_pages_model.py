@@ -190,12 +190,12 @@ def test_a_batch_whose_last_job_is_deleted_while_it_is_first_read_does_not_stay(
     made = board(Query(limit=9))
     made.learn([replace(snapshot(4), batch="b")], NOW)
     before = BatchInfo(BatchSpec("b", "train", 1), {JobState.SUCCEEDED: 1}, 1, 1, submitted_at=NOW, ended_at=NOW)
-    assert made.batches_to_read() == {"b"}
+    assert made.groups_to_read() == {"b"}
     made.take(JobEvent("j4", 4, EventType.DELETED, 0, {}))
 
-    made.put_batches({"batch b": before}, NOW)  # as it was before
-    assert made.batches_to_read() == {"b"}
-    made.put_batches({"batch b": None}, NOW)
+    made.put_groups({"batch b": before}, NOW)  # as it was before
+    assert made.groups_to_read() == {"b"}
+    made.put_groups({"batch b": None}, NOW)
 
     assert "batch b" not in made.jobs
 
@@ -203,11 +203,11 @@ def test_a_batch_whose_last_job_is_deleted_while_it_is_first_read_does_not_stay(
 def test_a_batch_that_was_deleted_before_the_page_was_read_again_does_not_come_back() -> None:
     made = board(Query(limit=9))
     before = BatchInfo(BatchSpec("b", "train", 1), {JobState.RUNNING: 1}, 1, 1, submitted_at=NOW)
-    made.load(QueryPage(()), {}, batches={"batch b": before})
-    assert made.batches_to_read() == set()
+    made.load(QueryPage(()), {}, found={"batch b": before})
+    assert made.groups_to_read() == set()
     made.load(QueryPage(()), {})
 
-    made.put_batches({"batch b": before}, NOW)  # as it was before
+    made.put_groups({"batch b": before}, NOW)  # as it was before
 
     assert "batch b" not in made.jobs
 

@@ -205,7 +205,7 @@ def test_a_table_that_missed_a_change_asks_for_the_page(stage: Stage, serve: Ser
 @pytest.mark.nightly
 @pytest.mark.browser
 def test_two_windows_of_one_job_are_fed_by_one_reader(stage: Stage, serve: Serve, window: Window) -> None:
-    from jobkit.ui.card.cards import JobCard
+    from jobkit.ui.card.job_card import JobCard
     from jobkit.ui.card.job_feed import JobFeed
     from jobkit.ui.live.shared_feed import open_feeds
 

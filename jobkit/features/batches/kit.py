@@ -8,10 +8,12 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from jobkit.above import ui
 from jobkit.client import checks
 from jobkit.client.batch import Batch, Batches
 from jobkit.client.connection import Connection
 from jobkit.client.forms import Noun, in_thread, on_loop, submitting
+from jobkit.client.found import Jobs
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
@@ -29,6 +31,16 @@ _READ = 500
 
 #: Seconds from the news that a batch has other jobs to the read of them, so that many need one.
 _REREAD_S = 0.2
+
+
+def view(jobs: Jobs) -> Any:
+    """A Panel component with the jobs as a live table."""
+    return ui().BatchCard(Batch(jobs.kit, jobs), is_list=True)
+
+
+def cell(jobs: Jobs) -> Any:
+    """Return the display of a list of jobs in a notebook."""
+    return ui().BatchDisplay(Batch(jobs.kit, jobs), is_list=True)
 
 
 class BatchVerbs:

@@ -13,6 +13,6 @@ from jobkit.feature import Feature
 FEATURE = Feature(
     name="compare",
     parts=frozenset({"page"}),
-    after=("provenance",),
+    after=("provenance", "batches"),
     scripts={"pair": ("feed_page", "csv", "chart")},
 )

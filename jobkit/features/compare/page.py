@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 from jobkit.client.batch import Batch
 from jobkit.client.kit import Kit
+from jobkit.features.batches.page import CardPage
 from jobkit.features.compare.pair import PairView
 from jobkit.features.compare.store import MOST_SELECTED, SelectionStore
 from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.store.grammar import COUNTERS, read_search
 from jobkit.store.query import Query
-from jobkit.ui.jobs.batch_page import CardPage
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.live.page import Page, Turn, nowhere
 

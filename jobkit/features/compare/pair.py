@@ -12,12 +12,12 @@ import msgspec
 from jobkit.client.checks import unknown_job
 from jobkit.client.kit import Kit
 from jobkit.codec import MSGPACK, Subject
+from jobkit.features.batches.batch_curves import BatchCurves, charts_data
 from jobkit.features.compare.pair_model import Side, pair
 from jobkit.model import JobSnapshot, SignatureError
 from jobkit.tasks.call import read_head
 from jobkit.tasks.masking import masked
 from jobkit.tasks.sources import Source
-from jobkit.ui.card.curves import BatchCurves, charts_data
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
 

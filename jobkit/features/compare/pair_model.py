@@ -16,10 +16,9 @@ from jobkit.features.compare.code_diff import FileDiff
 from jobkit.features.provenance.made_by import MadeBy, Origin, ProcessFacts, sections
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.format import FACES, duration, number, shortened, size, value_brief
-from jobkit.model.plain import iso
+from jobkit.model.plain import is_number, iso
 from jobkit.model.result import scalars, told
 from jobkit.tasks.sources import Source
-from jobkit.ui.card.batch_plot import is_number
 
 #: Characters of one value, and rows of one section, at most.
 _VALUE_MOST, _ROWS_MOST = 2_000, 500

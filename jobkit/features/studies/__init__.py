@@ -12,5 +12,9 @@ from __future__ import annotations
 from jobkit.feature import Feature
 
 FEATURE = Feature(
-    name="studies", parts=frozenset({"led", "led_card"}), leads="study", lists=("journal",), after=("metrics",)
+    name="studies",
+    parts=frozenset({"led", "led_card"}),
+    leads="study",
+    lists=("journal",),
+    after=("metrics", "batches"),
 )

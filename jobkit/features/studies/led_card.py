@@ -14,15 +14,16 @@ from operator import itemgetter
 from typing import Any
 
 from jobkit.client.kit import Kit
+from jobkit.features.batches.batch_model import BatchModel
+from jobkit.features.batches.batch_plot import layout
 from jobkit.features.studies.controller import FACTS
 from jobkit.features.studies.led import NOUN
 from jobkit.features.studies.plot import TRIAL, TrialMark, history
 from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.model.format import params_brief
+from jobkit.model.plain import is_number
 from jobkit.model.result import told
-from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.batch_plot import is_number, layout
 
 #: Parameters whose importance is shown.
 _IMPORTANT_MOST = 12
@@ -230,5 +231,5 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-#: What a card of a study is made from, see `jobkit.ui.card.batch_model.model_of`.
+#: What a card of a study is made from, see `jobkit.features.batches.batch_model.model_of`.
 MODEL = StudyModel

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobkit.ui.card.batch_plot import COLOURS, MAX_POINTS, evenly, picture, sample_note, scale
+from jobkit.features.batches.batch_plot import MAX_POINTS, evenly, picture, sample_note, scale
+from jobkit.ui.card.curves import COLOURS
 
 #: The axis of the history.
 TRIAL = "trial"

@@ -24,8 +24,8 @@ from jobkit.client.forms import Deed, Noun
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.pauses import Queues, Tasks
+from jobkit.features import modules
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable, SubmitUnanswered
-from jobkit.model.format import many
 from jobkit.model.person import AuditEntry, Person, Role
 from jobkit.settings import user_name
 
@@ -353,7 +353,8 @@ async def _retry(call: ActionCall, job_id: str) -> None:
 
 async def _delete(call: ActionCall) -> None:
     if call.details.get("led"):
-        await _delete_led(call)
+        for module in modules("rows"):
+            await module.delete_led(call)
     gone = await call.kit.aio.delete(list(call.targets))
     kept = [job_id for job_id, is_gone in zip(call.targets, gone, strict=True) if not is_gone]
     found = await background.call_async(call.kit.verbs.store.snapshots(kept))
@@ -362,21 +363,6 @@ async def _delete(call: ActionCall) -> None:
             call.refuse(job_id, unknown_job(job_id))
         else:
             call.refuse(job_id, f"job {_short(job_id)} is {snapshot.state}; cancel it first, then it can be deleted")
-
-
-async def _delete_led(call: ActionCall) -> None:
-    """Delete the jobs of the batches that targets lead; a leader of open jobs is kept."""
-    batches = call.kit.verbs.store.batches
-    for info in await background.call_async(batches.led_by(call.targets)):
-        if not info.state.is_terminal:
-            continue  # it is refused like any job that runs
-        if info.open:
-            why = f"{many(info.open, 'job')} that {_short(info.id)} has submitted still wait or run"
-            call.refuse(info.id, JobkitError(f"{why}; cancel it first, then it can be deleted"))
-        else:
-            members = await background.call_async(batches.members(info.id))
-            await call.kit.aio.delete([job_id for job_id, _ in members])
-    call.targets = [job_id for job_id in call.targets if job_id not in call.problems]
 
 
 async def _submit(call: ActionCall, task: str) -> None:

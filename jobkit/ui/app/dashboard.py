@@ -28,7 +28,7 @@ from jobkit.ui.access.session import refusal, role_changed
 from jobkit.ui.app.frame import PageFrame
 from jobkit.ui.app.header import BellFeed, BellSubscriber, Nav, StoreBannerFeed
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.card.cards import JobCard
+from jobkit.ui.card.job_card import JobCard
 from jobkit.ui.card.job_feed import ACTIONS
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component, Notice

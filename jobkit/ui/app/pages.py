@@ -13,7 +13,7 @@ from jobkit.model import JobkitError
 from jobkit.model.person import Role
 from jobkit.ui.app.fed import fed
 from jobkit.ui.form.task_form import TaskForm
-from jobkit.ui.jobs.batch_page import BatchPage
+from jobkit.ui.jobs.groups import groups
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.page import Page, PageSession, Turn, nowhere
 from jobkit.ui.log.log_view import log_page
@@ -31,8 +31,12 @@ def jobs(session: PageSession) -> JobTable:
 
 def submit(session: PageSession) -> TaskForm:
     """`again`: id of a job whose arguments are filled in. `task`: the chosen task."""
+    page = groups().page_name
     form: TaskForm = fed(
-        TaskForm, session, on_submit=session.open, on_sweep=lambda batch_id: session.go("batch", id=batch_id)
+        TaskForm,
+        session,
+        on_submit=session.open,
+        on_sweep=(lambda group_id: session.go(page, id=group_id)) if page else None,
     )
 
     def fill(query: Mapping[str, str]) -> None:
@@ -71,7 +75,6 @@ PAGES: tuple[Page, ...] = (
     ),
     *(page for page in _OF_FEATURES if page.role != Role.ADMIN),
     Page("workers", "Workers", partial(fed, WorkersPage)),
-    Page("batch", "Batch", BatchPage, own_too=True, is_shown=nowhere),
     Page(
         "log",
         "Log",

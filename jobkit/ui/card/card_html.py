@@ -35,9 +35,8 @@ from jobkit.model.metrics import Point
 from jobkit.model.result import ended_text
 from jobkit.model.trace import Frame, Raised, frame_count, line_of, picture_of, rows_of
 from jobkit.run.inside.pictures import PICTURE
-from jobkit.ui.card.batch_plot import COLOURS
 from jobkit.ui.card.card_model import CardModel
-from jobkit.ui.card.curves import charts_of, paths_of, thinned
+from jobkit.ui.card.curves import COLOURS, charts_of, paths_of, thinned
 from jobkit.ui.card.log_lines import line_html
 from jobkit.ui.words import assets
 
@@ -103,8 +102,8 @@ def card_html(
 _IS = "[data-jp-theme-light={0}],[data-theme={1}],.vscode-{1}"
 
 
-def saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
-    """Return the parts of a card with the styles of all saved cards and its own `sheet`, in the colours of `face`."""
+def saved_card(kind: str, face: str, parts: Sequence[str], *sheets: str) -> str:
+    """Return the parts of a card with the styles of all saved cards and its own `sheets`, in the colours of `face`."""
     names = {"t": "text", "m": "muted", "l": "line", "b": "bg", "c": face, "k": f"{face}-bg"}
     light, dark = (";".join(f"--{short}:{values[name]}" for short, name in names.items()) for values in assets.tokens())
     light, dark = f"{light};color-scheme:light", f"{dark};color-scheme:dark"
@@ -114,7 +113,9 @@ def saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
     )
     # A page may hold many cards, and each brings its own colours. Twice: stronger than the page's rules.
     own = f"{kind}-{face}"
-    style = (assets.packed("static.css") + themes + assets.packed(sheet)).replace(".jks", f".{own}.{own}")
+    style = (assets.packed("static.css") + themes + "".join(map(assets.packed, sheets))).replace(
+        ".jks", f".{own}.{own}"
+    )
     return f'<div class="{own}">{"".join(parts)}<style>{style}</style></div>'
 
 
@@ -361,7 +362,7 @@ def table_html(shown: Table) -> str:
         parts.append(f'<p class="m">{escape(shown.EMPTY)}</p>')
     if left > 0:
         parts.append(f'<p class="m">{number(_KEPT_ROWS)} of {many(_KEPT_ROWS + left, "row")}</p>')
-    return saved_card("jkt", "queued", parts, "batch_static.css")
+    return saved_card("jkt", "queued", parts, "table_static.css")
 
 
 def _cell(cell: Cell) -> str:

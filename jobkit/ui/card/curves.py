@@ -1,30 +1,26 @@
-"""Metrics of jobs as data for `curves.js`: of one (`CardCurves`), and of many over each other (`BatchCurves`)."""
+"""Metrics of a job as data for `curves.js`."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jobkit.model import JobSnapshot
 from jobkit.model.metrics import UNREADABLE, Curves, Point, by_position, to_wire
 from jobkit.model.plain import dumps
 
+#: Colours of lines and dots, in their order: contrast of at least 3:1 on white and on the dark page (checked in
+#: tests/features/batches/test_batch_view.py).
+COLOURS = ("#2f7de1", "#c2570c", "#0e8f6e", "#b4489b", "#8a6f00", "#6f6ad8", "#d1495b", "#4b8a1f")
+
 #: Points that a card gets at first, of all curves; lines that follow add to them until a curve is rewritten.
 _CARD_MOST, _CARD_LEAST = 8_000, 64
-
-#: Jobs whose curves are drawn, and metrics; the first ones of each.
-JOBS_MOST, _NAMES_MOST = 40, 12
 
 #: Parts of a metric's name that say of which data it is: `val` of `val/loss`, `validation_0` of `validation_0/auc`.
 _SPLIT = re.compile(
     r"(train|training|val|valid|validation|test|testing|eval|evaluation|dev|holdout)([ _-]?\d+)?", re.IGNORECASE
 )
-
-#: Points of all lines, and of each one at least.
-_BATCH_MOST, _BATCH_LEAST = 8_000, 24
 
 
 class CardCurves:
@@ -136,68 +132,3 @@ def paths_of(lines: Sequence[Sequence[Point]]) -> tuple[list[str], tuple[float, 
             is_down = math.isfinite(value)
         paths.append("".join(path))
     return paths, (x0, x1, y0, y1)
-
-
-class BatchCurves:
-    """Curves of the first jobs that have some."""
-
-    def __init__(self) -> None:
-        self._curves: dict[str, Curves] = {}
-        self._read: dict[str, int] = {}  # number of the newest line, as the snapshot said when the curves were read
-
-    def wanting(self, snapshots: Iterable[JobSnapshot]) -> dict[str, int]:
-        """Return the jobs whose curves are new since they were read, with the number of the newest line."""
-        found = [snapshot for snapshot in snapshots if snapshot.metrics.n or snapshot.id in self._read][:JOBS_MOST]
-        return {each.id: each.metrics.n for each in found if each.metrics.n > self._read.get(each.id, 0)}
-
-    def learn(self, wanted: Mapping[str, int], lines: Sequence[Sequence[bytes]]) -> None:
-        """Take what the store has of these jobs."""
-        for (job_id, n), its_lines in zip(wanted.items(), lines, strict=True):
-            self._curves[job_id], self._read[job_id] = Curves(its_lines), n
-
-    def charts(
-        self, snapshots: Iterable[JobSnapshot], label_of: Callable[[int], str]
-    ) -> dict[str, list[tuple[str, list[Point]]]]:
-        """Return the lines `(label, points)` of each metric. `label_of`: what a job is called, by its place."""
-        charts: dict[str, list[tuple[str, list[Point]]]] = {}
-        for i, snapshot in enumerate(snapshots):
-            if (curves := self._curves.get(snapshot.id)) is None:
-                continue
-            label = label_of(i)
-            for name, curve in curves.curves.items():
-                if name in charts or len(charts) < _NAMES_MOST:
-                    charts.setdefault(name, []).append((label, curve.points))
-        each = max(_BATCH_LEAST, _BATCH_MOST // max(1, sum(map(len, charts.values()))))
-        drawn = {name: [(label, points) for label, points in lines if points] for name, lines in charts.items()}
-        return {
-            name: [
-                (label, thinned(points, each))
-                for label, (_, points) in zip(without_shared([label for label, _ in lines]), lines, strict=True)
-            ]
-            for name, lines in drawn.items()
-        }
-
-
-def without_shared(labels: Sequence[str]) -> list[str]:
-    """Return labels like "lr=0.1, seed=3" without the parts that all of them share, which would hide the others."""
-    parts = [label.split(", ") for label in labels]
-    if len(parts) < 2 or len(set(map(len, parts))) > 1:
-        return list(labels)
-    differs = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
-    return [", ".join(itertools.compress(each, differs)) or ", ".join(each) for each in parts]
-
-
-def charts_data(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]]) -> dict[str, list[object]]:
-    """Return charts for chart.js: `{name: [[label, steps, values], ...]}`."""
-    return {
-        name: [
-            [label, [step for step, _, _ in points], [to_wire(value) for _, _, value in points]]
-            for label, points in lines
-        ]
-        for name, lines in charts.items()
-    }
-
-
-def charts_text(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]]) -> str:
-    """Return charts as JSON for chart.js, "" for none."""
-    return dumps(charts_data(charts)) if charts else ""

@@ -1,4 +1,4 @@
-"""Reports: a job or a batch as one HTML file for readers without jobkit.
+"""Reports: a job as one HTML file for readers without jobkit.
 
 The cards of `card_html.py`, with all arguments, the whole log and the pictures. The file loads nothing from elsewhere,
 and its own policy forbids it to.
@@ -16,22 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobkit.model import InvalidParams, JobkitError
-from jobkit.model.format import local_time, number
+from jobkit.model.format import local_time
 from jobkit.model.plain import dumps
 from jobkit.tasks.params import checked
 from jobkit.ui.card.card_html import card_html, folded, table
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.downloads import IMAGES, in_base64, read_card
-from jobkit.ui.notebook import BatchDisplay
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
-    from jobkit.client.batch import Batch
     from jobkit.client.job import Job
     from jobkit.client.outputs import Artifact
 
-#: Limits of one report: log lines of a job, bytes of a picture, cards in the report of a batch.
-LINES, PICTURE_BYTES, CARDS = 5_000, 10_000_000, 50
+#: Limits of one report: log lines of a job, bytes of a picture.
+LINES, PICTURE_BYTES = 5_000, 10_000_000
 
 _POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -50,24 +48,13 @@ def job_report(job: Job, path: object) -> Path:
     Raises:
         InvalidParams: the file cannot be written.
     """
-    target = _checked(path)
+    target = checked_path(path)
     snapshot = job.snapshot
-    return _write(target, snapshot.spec.title or snapshot.spec.task, [_card(job)])
+    return write(target, snapshot.spec.title or snapshot.spec.task, [job_part(job)])
 
 
-def batch_report(batch: Batch, path: object) -> Path:
-    """Write the report of a batch: its card, and below it the card of each of its first jobs, failed ones first."""
-    target = _checked(path)
-    display = BatchDisplay(batch)
-    model = display.model()
-    jobs = sorted(batch.jobs, key=lambda job: job.state != "failed")[:CARDS]
-    cards = [folded(f"{escape(job.snapshot.label)}", _card(job)) for job in jobs]
-    left = len(batch.jobs) - len(cards)
-    more = [f"<p>{number(left)} more jobs have no card here; the table has the first of them.</p>"] if left else []
-    return _write(target, model.title, [display.html(model), *cards, *more])
-
-
-def _card(job: Job) -> str:
+def job_part(job: Job) -> str:
+    """Return the card of a job with all that a report has of it, as HTML."""
     model = CardModel(job.snapshot, lines=deque(maxlen=LINES))
     parts: list[str] = []
     try:
@@ -98,14 +85,16 @@ def _picture(artifact: Artifact) -> str:
     return f'<figure style="margin:0"><figcaption class="m">{name}</figcaption>{picture}</figure>'
 
 
-def _checked(path: object) -> Path:
+def checked_path(path: object) -> Path:
+    """Return the path of a report. Raises InvalidParams: it names no file."""
     target = Path(path if isinstance(path, os.PathLike) else checked("path", path, "str")).expanduser()
     if target.is_dir() or not target.name:
         raise InvalidParams(f"path must name a file like 'run.html', not the directory {str(target)!r}", "path")
     return target
 
 
-def _write(path: Path, title: str, parts: Sequence[str]) -> Path:
+def write(path: Path, title: str, parts: Sequence[str]) -> Path:
+    """Write a report of these parts, which are HTML, and return its path. Raises InvalidParams if it cannot."""
     from jobkit import __version__
 
     light, dark = assets.tokens()

@@ -14,18 +14,15 @@ from typing import Any, ClassVar
 from jobkit.client.kit import Kit
 from jobkit.client.waits import level_of
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
-from jobkit.model.batch import BatchInfo
 from jobkit.model.format import Eta, params_brief, shortened
 from jobkit.model.plain import iso, to_ms
 from jobkit.model.result import ended_text
 from jobkit.model.start import Start
-from jobkit.store.batches import subscription
 from jobkit.store.completion import HINTED, unknown
 from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
-from jobkit.ui.jobs import batch_rows
-from jobkit.ui.jobs.best import Best, read_best
+from jobkit.ui.jobs.groups import Best, Group, groups
 from jobkit.ui.jobs.retries import read_retries
 from jobkit.ui.live.shared_feed import CALM_S, NEWS_S, QueryFeed, Subscriber, answered
 
@@ -38,7 +35,7 @@ _REST = 20
 #: Seconds between two forecasts of the starts of waiting jobs, at least.
 _STARTS_S = 2.0
 
-#: Seconds between two looks at the best jobs of batches, at least.
+#: Seconds between two looks at the best jobs of groups, at least.
 _BEST_S = 2.0
 
 #: Seconds until a page that many rows have left is read again.
@@ -53,15 +50,15 @@ def row(
     snapshot: JobSnapshot,
     eta_s: float | None = None,
     defaults: Defaults | None = None,
-    info: BatchInfo | None = None,
+    group: Group | None = None,
     start: Start | None = None,
     best: str = "",
 ) -> dict[str, Any]:
-    """Return one job, or the batch `info`, as a row without empty values, since a page of them travels at once.
+    """Return one job, or a group of jobs, as a row without empty values, since a page of them travels at once.
 
     Args:
         start: what is known of the start of a waiting job.
-        best: words about the best job of a batch.
+        best: words about the best job of a group.
     """
     spec = snapshot.spec
     start = start if start is not None and snapshot.state in WAITING else Start()
@@ -100,8 +97,8 @@ def row(
         "finished_at": iso(snapshot.finished_at),
         "attempt": snapshot.attempt if snapshot.attempt > 1 else None,
     }
-    if info is not None:
-        cells |= batch_rows.cells(info, best)
+    if group is not None:
+        cells |= groups().cells(group, best)
     return {name: value for name, value in cells.items() if value is not None and value is not False and value != ""}
 
 
@@ -142,13 +139,13 @@ class Board:
         """The server does not answer, so what is shown may be old."""
         # Whether every job belongs on this page or on a later one.
         self._has_all = query == Query(limit=query.limit, cursor=query.cursor, order=query.order)
-        self.folds = batch_rows.folds(query, only)
-        self.batches: dict[str, BatchInfo] = {}
-        """Batches with a row in place of their jobs, by the id of the row."""
-        self.other_batches: set[str] = set()
-        """Ids of those that have further jobs, or fewer: `batches_to_read` gives them."""
-        self._reading_batches: set[str] = set()
-        self._loads = self._loads_before = 0  # how often the page was read, and when the reading of batches began
+        self.folds = groups().folds(query, only)
+        self.groups: dict[str, Group] = {}
+        """Groups with a row in place of their jobs, by the id of the row."""
+        self.other_groups: set[str] = set()
+        """Ids of those that have further jobs, or fewer: `groups_to_read` gives them."""
+        self._reading_groups: set[str] = set()
+        self._loads = self._loads_before = 0  # how often the page was read, and when the reading of groups began
         self._reading: set[str] = set()
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
@@ -163,12 +160,12 @@ class Board:
         page: QueryPage,
         counts: Mapping[str, int] | None,
         total: int | None = None,
-        batches: Mapping[str, BatchInfo] | None = None,
+        found: Mapping[str, Group] | None = None,
     ) -> None:
         """Start from a page that was just read."""
         self._loads += 1
-        self.batches = dict(batches or {})
-        self.other_batches.clear()
+        self.groups = dict(found or {})
+        self.other_groups.clear()
         self.jobs = {job.id: job for job in page.jobs if self.only in (None, job.spec.owner)}
         self.counts = None if counts is None else dict(counts)
         self.total, self.next_cursor = total, page.next_cursor
@@ -180,15 +177,15 @@ class Board:
     def take(self, event: JobEvent) -> None:
         """Apply an event of any job."""
         known = self.jobs.get(event.job_id)
-        if known is None and not event.type.is_news and subscription(event.job_id) in self.batches:
-            self.other_batches.add(event.job_id)  # it may lead a batch
+        if known is None and not event.type.is_news and groups().row_id(event.job_id) in self.groups:
+            self.other_groups.add(event.job_id)  # it may lead a group
         elif event.type is EventType.DELETED:
             self.unknown.pop(event.job_id, None)
             self._reading.discard(event.job_id)
             if known is not None:
                 self._remove(event.job_id)
-            else:  # perhaps the last one of a batch
-                self.other_batches |= {info.id for info in self.batches.values()} | self._reading_batches
+            else:  # perhaps the last one of a group
+                self.other_groups |= {group.id for group in self.groups.values()} | self._reading_groups
         elif known is None:
             # News of a job on another page is nothing to us; a change of state may bring it here. To a page of all jobs
             # only its first event can. What comes while it is read may be missing in the snapshot.
@@ -219,7 +216,7 @@ class Board:
             known = self.jobs.get(snapshot.id)
             if self.folds and snapshot.batch:
                 if self._belongs(snapshot, now):
-                    self.other_batches.add(snapshot.batch)
+                    self.other_groups.add(snapshot.batch)
                 continue
             if known is None and snapshot.id not in self._reading:
                 continue
@@ -234,33 +231,33 @@ class Board:
                 self._put_new(snapshot)
         self._reading = set()
 
-    def batches_to_read(self) -> set[str]:
-        """Return ids of batches to read; call `put_batches` with them. What changes meanwhile is to be read again."""
-        self._reading_batches, self.other_batches = self.other_batches, set()
+    def groups_to_read(self) -> set[str]:
+        """Return ids of groups to read; call `put_groups` with them. What changes meanwhile is to be read again."""
+        self._reading_groups, self.other_groups = self.other_groups, set()
         self._loads_before = self._loads
-        return self._reading_batches
+        return self._reading_groups
 
-    def put_batches(self, batches: Mapping[str, BatchInfo | None], now: datetime) -> None:
-        """Take batches as they are now, None for deleted ones: those of this page, and new ones."""
-        others, self._reading_batches = self._reading_batches, set()
+    def put_groups(self, found: Mapping[str, Group | None], now: datetime) -> None:
+        """Take groups as they are now, None for deleted ones: those of this page, and new ones."""
+        others, self._reading_groups = self._reading_groups, set()
         if self._loads != self._loads_before:  # the page may know of a newer end of them
-            self.other_batches |= others
+            self.other_groups |= others
             return
-        for row_id, info in batches.items():
-            is_known, before = row_id in self.jobs, self.batches.get(row_id)
-            if info is None:
+        for row_id, group in found.items():
+            is_known, before = row_id in self.jobs, self.groups.get(row_id)
+            if group is None:
                 if is_known:
                     self._remove(row_id)
                 continue
-            snapshot = batch_rows.snapshot_of(info)
+            snapshot = groups().snapshot_of(group)
             if not is_known and (self.query.cursor or not self._belongs(snapshot, now)):
                 continue
-            if not is_known and self._is_older(info.last_us // 1000):
+            if not is_known and self._is_older(group.last_us // 1000):
                 continue
-            self.batches[row_id] = info
-            if info.id in self.jobs:  # its leader: its first job has come
-                self._leave(info.id)
-            if is_known and info != before:
+            self.groups[row_id] = group
+            if group.id in self.jobs:  # its leader: its first job has come
+                self._leave(group.id)
+            if is_known and group != before:
                 self._put(snapshot, now)
             elif not is_known:
                 self._put_new(snapshot)
@@ -273,7 +270,7 @@ class Board:
         jobs = newer | {snapshot.id: snapshot} | self.jobs
         self.jobs = dict(islice(jobs.items(), 2 * self.query.limit))
         for row_id in jobs.keys() - self.jobs.keys():
-            self.batches.pop(row_id, None)
+            self.groups.pop(row_id, None)
 
     def tell(self, name: str, facts: Mapping[str, Any]) -> None:
         """Set `starts`, `retries` or `best` by the ids of rows, and mark the rows that say something else now."""
@@ -283,8 +280,8 @@ class Board:
 
     @property
     def waiting(self) -> list[JobSnapshot]:
-        """The jobs on the page that wait, without batches."""
-        return [job for job in self.jobs.values() if job.state in WAITING and job.id not in self.batches]
+        """The jobs on the page that wait, without groups."""
+        return [job for job in self.jobs.values() if job.state in WAITING and job.id not in self.groups]
 
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
@@ -347,7 +344,7 @@ class Board:
         """Take out a row that was deleted."""
         self._gone.add(row_id)
         del self.jobs[row_id]
-        self.batches.pop(row_id, None)
+        self.groups.pop(row_id, None)
 
     def _leave(self, job_id: str) -> None:
         if self.jobs.pop(job_id, None) is not None:
@@ -369,7 +366,7 @@ class Board:
             snapshot,
             eta.left_s if eta else None,
             self.defaults,
-            self.batches.get(snapshot.id),
+            self.groups.get(snapshot.id),
             self.starts.get(snapshot.id),
             self.best.get(snapshot.id, (0, ""))[1],
         )
@@ -391,9 +388,9 @@ class Board:
         return submitted_ms < self._submitted_ms(next(reversed(self.jobs.values())))
 
     def _submitted_ms(self, row: JobSnapshot) -> int:
-        """Return the time of submit by which a row is placed: of a batch, that of its newest job."""
-        info = self.batches.get(row.id)
-        return to_ms(row.submitted_at) if info is None else info.last_us // 1000
+        """Return the time of submit by which a row is placed: of a group, that of its newest job."""
+        group = self.groups.get(row.id)
+        return to_ms(row.submitted_at) if group is None else group.last_us // 1000
 
 
 class BoardFeed(QueryFeed[Subscriber]):
@@ -422,16 +419,16 @@ class BoardFeed(QueryFeed[Subscriber]):
             self.kit.verbs.use_index()
             self.model.defaults = defaults_of(await self.kit.aio.tasks())
         await self._look_at_pauses()
-        (page, batches), counts = await asyncio.gather(self._page(), self._counts())
+        (page, found), counts = await asyncio.gather(self._page(), self._counts())
         is_all = not page.next_cursor and not self.query.cursor and page.searched is None
-        is_all = is_all and not batches
+        is_all = is_all and not found
         total = len(page.jobs) if is_all else await self._total(counts)
         self.searched = page.searched
         if page.searched is not None and self.only is None:
             self.model.kept = sum((await self.kit.verbs.counts()).values())
         self.model.problem = self.model.problem or " ".join(page.problems)
         self.model.hint = "" if page.jobs or page.searched is not None else await self._hint()
-        self.model.load(page, counts, total, batches)
+        self.model.load(page, counts, total, found)
         self.model.is_away = not self.kit.hub.is_live
 
     async def _hint(self) -> str:
@@ -443,12 +440,12 @@ class BoardFeed(QueryFeed[Subscriber]):
                     return hint
         return ""
 
-    async def _page(self) -> tuple[QueryPage, dict[str, BatchInfo]]:
-        """Read the page and the batches on it; an archive that cannot be read is an empty page with the reason."""
+    async def _page(self) -> tuple[QueryPage, Mapping[str, Group]]:
+        """Read the page and the groups on it; an archive that cannot be read is an empty page with the reason."""
         self.model.problem = ""
         try:
             if self.model.folds:
-                return await batch_rows.page(self.kit, self.query)
+                return await groups().page(self.kit, self.query)
             return await self.kit.verbs.page(self.query), {}
         except JobkitError as error:
             if not self.query.archived or isinstance(error, StoreUnavailable):
@@ -472,7 +469,7 @@ class BoardFeed(QueryFeed[Subscriber]):
 
     async def _look_at_best(self) -> None:
         began = asyncio.get_running_loop().time()
-        best, is_all = await answered(lambda: read_best(self.kit, self.model.batches, self.model.best))
+        best, is_all = await answered(lambda: groups().best(self.kit, self.model.groups, self.model.best))
         self.look_at_best.window_s = max(_BEST_S, _REST * (asyncio.get_running_loop().time() - began))
         self.model.tell("best", best)
         if not is_all:
@@ -533,7 +530,7 @@ class BoardFeed(QueryFeed[Subscriber]):
 
     def flush(self) -> None:
         super().flush()
-        if self.model.other_batches:
+        if self.model.other_groups:
             self.recount()
         if self.model.next_cursor and len(self.model.jobs) < 0.6 * self.query.limit:
             self.reload_in(_THIN_S)  # many have left: fill it up from the next page
@@ -544,13 +541,13 @@ class BoardFeed(QueryFeed[Subscriber]):
         self.model.counts = await self._counts()
         self.model.total = await self._total(self.model.counts)
         model = self.model
-        if model.other_batches or any(info.ended_at is None for info in model.batches.values()):
-            others = model.batches_to_read()
+        if model.other_groups or any(group.ended_at is None for group in model.groups.values()):
+            others = model.groups_to_read()
             try:
-                batches = await batch_rows.refreshed(self.kit, model.batches, others)
+                found = await groups().refreshed(self.kit, model.groups, others)
             except BaseException:
-                model.other_batches |= others
+                model.other_groups |= others
                 raise
-            model.put_batches(batches, self.now())
+            model.put_groups(found, self.now())
             self.look_at_best.poke()
         self.poke()

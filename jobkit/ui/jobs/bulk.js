@@ -27,8 +27,8 @@ class Bulk {
 
   // -- choosing ----------------------------------------------------------------------------------------------------
 
-  /** Return the ids of the jobs on the page. A batch cannot be selected. */
-  ofPage() { return [...this.table.rows.keys()].filter((id) => !id.startsWith("batch ")); }
+  /** Return the ids of the jobs on the page. A group cannot be selected. */
+  ofPage() { return [...this.table.rows.keys()].filter((id) => !isGroup(id)); }
 
   choose(id, on, through = false) {
     const known = new Set(this.ofPage()), ids = [...this.table.n.body.children].map((el) => el.dataset.id).filter((each) => known.has(each));

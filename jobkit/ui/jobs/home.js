@@ -40,7 +40,7 @@ class Home {
       const after = i ? nodes[i - 1].nextSibling : n.body.firstChild;
       if (after !== node) n.body.insertBefore(node, after);
     }));
-    table.batches.restore();
+    table.groups.forEach((each) => each.restore());
     this.count();
   }
 

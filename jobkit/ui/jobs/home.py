@@ -16,15 +16,13 @@ import msgspec
 
 from jobkit.client.kit import Kit
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
-from jobkit.model.batch import BatchInfo
 from jobkit.model.plain import iso
 from jobkit.model.start import Start
-from jobkit.store.batches import subscription
 from jobkit.store.grammar import COUNTERS
 from jobkit.store.lines import HEAD, MOST_RUNNING, Lines, read_lines, running_jobs
 from jobkit.store.query import Query, QueryPage
-from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.board import WAITING, Board, BoardFeed
+from jobkit.ui.jobs.groups import Group, groups
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
 
 #: Rows of what runs, at most; of what waits, at most if enough has ended to fill the page, and in any case.
@@ -33,7 +31,7 @@ _RUNNING, _WAITING, _WAITING_MOST = 15, 8, HEAD
 #: Waiting jobs that are looked at for those that start next.
 _HEADS = 60
 
-#: Ended jobs and batches that are looked at for those that ended last.
+#: Ended jobs and groups that are looked at for those that ended last.
 _LOOKED_AT = 100
 
 #: The page after this one is the first of all jobs, newest first. Above any time of submit.
@@ -68,12 +66,12 @@ class HomeBoard(Board):
         page: QueryPage,
         counts: Mapping[str, int] | None,
         total: int | None = None,
-        batches: Mapping[str, BatchInfo] | None = None,
+        found: Mapping[str, Group] | None = None,
     ) -> None:
         """Start from a page that was just read; what differs from the one before is in the next `delta`."""
-        rows, infos, told = self.jobs, self.batches, self._told
+        rows, before, told = self.jobs, self.groups, self._told
         new, changed, left = set(self._new), set(self._changed), set(self._left)
-        super().load(page, counts, total, batches)
+        super().load(page, counts, total, found)
         self.is_outdated = False
         if self._is_read:
             self._told = told
@@ -83,7 +81,7 @@ class HomeBoard(Board):
             self._changed = {
                 row_id
                 for row_id, job in self.jobs.items()
-                if row_id in changed or job != rows.get(row_id) or self.batches.get(row_id) != infos.get(row_id)
+                if row_id in changed or job != rows.get(row_id) or self.groups.get(row_id) != before.get(row_id)
             }
         self._is_read = True
 
@@ -110,55 +108,54 @@ class HomeBoard(Board):
     @property
     def _more(self) -> str:
         """The cursor of the next page, "" if every job is on this one."""
-        shown = sum(self.batches[id].made if id in self.batches else 1 for id in self.jobs)
+        shown = sum(self.groups[id].made if id in self.groups else 1 for id in self.jobs)
         return "" if self.total is not None and self.total <= shown else self.next_cursor
 
 
 class HomePage(msgspec.Struct, frozen=True):
-    """The rows of home in their order, the batches among them, and the expected starts."""
+    """The rows of home in their order, the groups among them, and the expected starts."""
 
     page: QueryPage
-    batches: dict[str, BatchInfo]
+    groups: Mapping[str, Group]
     starts: dict[str, Start]
 
 
 async def read_home(kit: Kit, query: Query, only: str | None) -> HomePage:
     """Read the page. `query`: of home, with its owner."""
-    store = kit.verbs.store
+    store, of = kit.verbs.store, groups()
     running, lines, newest, (ended, searched) = await asyncio.gather(
-        _running(kit, only), read_lines(store), store.batches.newest(_LOOKED_AT, owner=only), _ended(kit, query)
+        _running(kit, only), read_lines(store), of.newest(kit, _LOOKED_AT, only), _ended(kit, query)
     )
     waiting = await _waiting(kit, lines, only)
     running.sort(key=lambda job: job.started_at or _NEVER, reverse=True)
     ids = [job.id for job in running]
-    homes = dict(zip(ids, await store.batches.homes(ids), strict=True))
-    homes |= dict(zip(waiting, await store.batches.homes(waiting), strict=True))
-    infos = {info.id: info for info in newest}
+    homes = dict(zip(ids, await of.homes(kit, ids), strict=True))
+    homes |= dict(zip(waiting, await of.homes(kit, waiting), strict=True))
+    infos = {group.id: group for group in newest}
     missing = sorted({home for home in homes.values() if home} - infos.keys())
-    infos |= {info.id: info for info in await store.batches.infos(missing) if info is not None}
+    infos |= {group.id: group for group in await of.infos(kit, missing) if group is not None}
 
     def alone(job_ids: Iterable[str]) -> list[str]:
         return [id for id in job_ids if homes[id] is not None and homes[id] not in infos]
 
-    first = {subscription(home): place for place, id in reversed([*enumerate(waiting)]) if (home := homes[id]) in infos}
-    heads = {row_id: waiting[place] for row_id, place in first.items()}  # what holds back the first job of a batch
+    first = {of.row_id(home): place for place, id in reversed([*enumerate(waiting)]) if (home := homes[id]) in infos}
+    heads = {row_id: waiting[place] for row_id, place in first.items()}  # what holds back the first job of a group
     jobs = await _jobs(kit, [*alone(ids)[:_RUNNING], *alone(waiting), *heads.values()])
     looked_at = [jobs[id] for id in (*alone(waiting), *heads.values()) if id in jobs]
     starts = await kit.verbs.expected_starts(looked_at, lines)
     starts |= {row_id: starts[id] for row_id, id in heads.items() if id in starts}
     rows = [*(jobs[id] for id in chain(alone(ids), alone(waiting)) if id in jobs), *ended]
-    shown = {row.id: row for row in rows} | {
-        subscription(id): batch_rows.snapshot_of(info) for id, info in infos.items()
-    }
+    shown = {row.id: row for row in rows} | {of.row_id(id): of.snapshot_of(group) for id, group in infos.items()}
     page = _arranged(shown.values(), starts, first, query.limit)
-    batches = {subscription(id): info for id, info in infos.items() if any(row.id == subscription(id) for row in page)}
-    return HomePage(QueryPage(tuple(page), AFTER_HOME, searched), batches, starts)
+    on_page = {row.id for row in page}
+    found = {row_id: group for id, group in infos.items() if (row_id := of.row_id(id)) in on_page}
+    return HomePage(QueryPage(tuple(page), AFTER_HOME, searched), found, starts)
 
 
 def _arranged(
     rows: Iterable[JobSnapshot], starts: Mapping[str, Start], first: Mapping[str, int], limit: int
 ) -> list[JobSnapshot]:
-    """Return the rows of the page in their order. `first`: place in line of the first waiting job of batches."""
+    """Return the rows of the page in their order. `first`: place in line of the first waiting job of groups."""
     every = list(rows)
     running = [row for row in every if row.state is JobState.RUNNING]
     running.sort(key=lambda row: row.started_at or _NEVER, reverse=True)
@@ -198,19 +195,19 @@ async def _waiting(kit: Kit, lines: Lines, only: str | None) -> list[str]:
 
 
 async def _ended(kit: Kit, query: Query) -> tuple[list[JobSnapshot], int | None]:
-    """Return ended jobs of no batch, those that ended last among them, and `searched` as of `QueryPage`."""
+    """Return ended jobs of no group, those that ended last among them, and `searched` as of `QueryPage`."""
     store = kit.verbs.store
     ended = msgspec.structs.replace(query, states=COUNTERS["ended"], limit=_LOOKED_AT)
     if query.owner is not None:
         page = await kit.verbs.page(msgspec.structs.replace(ended, batch=("",)))
         return list(page.jobs), page.searched
-    (by_age, _), by_end, (singles, _) = await asyncio.gather(
+    (by_age, _), by_end, singles = await asyncio.gather(
         store.finder.page(ended),
         store.ask("ZREVRANGE", "expiry", 0, _LOOKED_AT - 1),
-        store.batches.singles(_LOOKED_AT),  # those of the other two may all be of one batch
+        groups().singles(kit, _LOOKED_AT),  # those of the other two may all be of one group
     )
-    ids = list(dict.fromkeys([*by_age, *store.names("expiry", by_end), *(job_id for _, job_id in singles)]))
-    homes = await store.batches.homes(ids)
+    ids = list(dict.fromkeys([*by_age, *store.names("expiry", by_end), *singles]))
+    homes = await groups().homes(kit, ids)
     alone = [job_id for job_id, home in zip(ids, homes, strict=True) if home == ""]
     found = [one.job for one in await store.finder.candidates(alone) if one is not None and one.job.is_terminal]
     found.sort(key=lambda job: job.finished_at or _NEVER, reverse=True)
@@ -233,13 +230,13 @@ class HomeFeed(BoardFeed):
         self._arranger = self.paced(_ARRANGE_S, self.reload)
         self._is_told = False
 
-    async def _page(self) -> tuple[QueryPage, dict[str, BatchInfo]]:
+    async def _page(self) -> tuple[QueryPage, Mapping[str, Group]]:
         began = asyncio.get_running_loop().time()
         home = await read_home(self.kit, self.query, self.only)
         took_s = asyncio.get_running_loop().time() - began
         self._arranger.window_s = min(_ARRANGE_MOST_S, max(_ARRANGE_S, _ARRANGE_REST * took_s))
         self.model.tell("starts", home.starts)
-        return home.page, home.batches
+        return home.page, home.groups
 
     def loaded(self) -> None:
         if not self._is_told:

@@ -19,9 +19,9 @@ from jobkit.model.plain import dumps
 from jobkit.store.grammar import COUNTERS, MAX_CHARS
 from jobkit.store.query import Query, narrowed
 from jobkit.ui.access.actions import ActionReply, Actions
-from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.activity import activity_feed
 from jobkit.ui.jobs.board import BoardFeed, row
+from jobkit.ui.jobs.groups import groups
 from jobkit.ui.jobs.home import HomeFeed, is_home
 from jobkit.ui.live.page import Turn
 from jobkit.ui.live.search import SearchedPage
@@ -54,7 +54,7 @@ class JobTable(SearchedPage):
 
     Args:
         kit, on_open, bridge, access: as of `LivePage`; the id is "" to close.
-        on_go: called in the session to turn to another page: `on_go("submit")`, `on_go("batch", id="...")`.
+        on_go: called in the session to turn to another page: `on_go("submit")`, `on_go("log", id="...")`.
         turns: how selected jobs lead to pages, by slug.
         may_act: whether bulk cancel, retry and delete are offered and obeyed, where the access allows it.
 
@@ -67,7 +67,7 @@ class JobTable(SearchedPage):
         notice: one sentence about what did not work.
         has_archive: whether the archive can be searched.
         work: what is being done to many, see `Bulk`.
-        inside: the first jobs of a batch whose row is open. activity: see `ActivityFeed`.
+        inside: the first jobs of a group whose row is open. activity: see `ActivityFeed`.
 
     Example:
         >>> card = JobCard(kit)
@@ -139,8 +139,9 @@ class JobTable(SearchedPage):
     # -- requests of the browser, in the session -------------------------------------------------------------------
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
-        if action == "open" and (batch_id := str(asked.get("id", ""))[:210].partition("batch ")[2]):
-            self._on_go("batch", id=batch_id)
+        page, group_id = groups().page_name, str(asked.get("id", ""))[:210].partition(" ")[2]
+        if action == "open" and page and group_id:
+            self._on_go(page, id=group_id)
             return
         if action == "open":
             self._with_archived([str(asked.get("id", ""))[:200]], lambda: self._open(asked))
@@ -215,13 +216,13 @@ class JobTable(SearchedPage):
         query = await self._of_jobs[slug](self._access.kit, ids, self.search, self.zone)
         self._bridge.push(lambda: self._on_go(slug, **query))
 
-    async def _expand(self, batch_id: str) -> None:
-        """On the background loop: send the first jobs of a batch, for its row."""
+    async def _expand(self, group_id: str) -> None:
+        """On the background loop: send the first jobs of a group, for its row."""
         with suppress(JobkitError):
-            store = self._access.kit.verbs.store
-            ids = [job_id for job_id, _ in await store.batches.members(batch_id, batch_rows.SHOWN)]
-            found = [job for job in await store.snapshots(ids) if job is not None and self._access.sees(job)]
-            told = {"id": batch_id, "rows": [row(job) for job in found]}
+            kit = self._access.kit
+            snapshots = await kit.verbs.store.snapshots(await groups().inside(kit, group_id))
+            found = [job for job in snapshots if job is not None and self._access.sees(job)]
+            told = {"id": group_id, "rows": [row(job) for job in found]}
             self._bridge.put(self, {"inside": dumps(told)})
 
     def _acted(self, answer: ActionReply) -> None:
@@ -292,8 +293,9 @@ class Bulk:
                 total = await self._access.kit.verbs.count(jobs, _COUNT_S)
             else:
                 total = len(jobs)
-                if action == "delete":  # a leader goes with the jobs of its batch, which the user must know
-                    led = sum(info.made for info in await self._access.kit.verbs.store.batches.led_by(jobs))
+                if action == "delete":  # a leader goes with the jobs of its group, which the user must know
+                    for module in modules("rows"):
+                        led += await module.led(self._access.kit, jobs)
         except JobkitError as error:
             self._tell("ended", action, sentence=str(error))
             return

@@ -41,7 +41,7 @@ class Table extends View {
     this.bulk = new Bulk(this);
     this.box = new SearchBox(model, "jobs", () => this.bulk.clear());
     this.strip = new Strip(this);
-    this.batches = new BatchRows(this);
+    this.groups = GROUPS.map((Rows) => new Rows(this));
     this.home = new Home(this);
     this.fresh = 0;
     this.more = "";
@@ -51,7 +51,7 @@ class Table extends View {
     this.build();
     this.appear(el);
     this.on({page: () => this.load(), delta: () => this.receive(), selected: () => this.mark(), search: () => { this.showCounter(); this.strip.show(); this.showRange(); }, activity: () => this.strip.told(),
-      order: () => this.showOrder(), work: () => this.bulk.told(), inside: () => this.batches.told(), notice: () => this.showNotice()});
+      order: () => this.showOrder(), work: () => this.bulk.told(), inside: () => this.groups.forEach((each) => each.told()), notice: () => this.showNotice()});
     this.listen(document, "visibilitychange", () => this.seen());
     this.listen(document, "keydown", (event) => this.key(event));
     this.stops.push(() => clearTimeout(this.hiddenTimer), () => this.box.stop(), () => cancelAnimationFrame(this.frame));
@@ -146,7 +146,7 @@ class Table extends View {
     });
     this.n.body.replaceChildren(...elements);
     this.home.begin(page);
-    this.batches.restore();
+    this.groups.forEach((each) => each.restore());
     this.root.classList.remove("loading");
     this.counts(page.counts);
     this.home.arrange();
@@ -223,7 +223,7 @@ class Table extends View {
     const fresh = this.waiting.splice(0).slice(0, 100).reverse();
     for (const data of fresh) {
       if (this.rows.has(data.id)) continue;
-      const row = this.add(data), above = this.batches.open.get(data.below) || this.rows.get(data.below);
+      const row = this.add(data), above = this.groups.map((each) => each.open.get(data.below)).find(Boolean) || this.rows.get(data.below);
       above ? above.el.after(row.el) : this.n.body.prepend(row.el);
       row.el.classList.add("fresh");
     }
@@ -285,7 +285,7 @@ class Table extends View {
     n.note.title = data.note || data.message || "";
     n.note.className = `note${data.face === "failed" ? " bad" : data.stuck ? " warn" : running ? "" : " muted"}`;
     row.stopped = stopped;
-    if (data.batch) this.batches.fill(row);
+    if (isGroup(data.id)) this.groups.forEach((each) => each.fill(row));
     this.time(row);
   }
 
@@ -311,7 +311,7 @@ class Table extends View {
     else if (data.face === "scheduled") note = data.message || (data.due_at ? `starts ${dueText(data, this.now())}` : "waits for results of others");
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} starts ${dueText(data, this.now())}`;
     if (data.face === "failed" && row.stopped && data.progress < 1) note = `${Math.floor(data.progress * 100)} % · ${note}`;
-    if (data.batch) note = dotted(data.note, data.face === "queued" && note);
+    if (isGroup(data.id)) note = dotted(data.note, data.face === "queued" && note);
     put(n.note, note || (data.face === "queued" ? WORDS.queued : ""));
   }
 
@@ -320,7 +320,7 @@ class Table extends View {
   }
 
   drop(id, row) {
-    this.batches.close(id);
+    this.groups.forEach((each) => each.close(id));
     row.el.remove();
     this.rows.delete(id);
     this.bulk.chosen.delete(id);
@@ -399,7 +399,7 @@ class Table extends View {
   }
 
   clicked(id, event) {
-    if (id.startsWith("batch ") || !this.model.get("may_act") || !(event.shiftKey || event.ctrlKey || event.metaKey)) return this.open(id);
+    if (isGroup(id) || !this.model.get("may_act") || !(event.shiftKey || event.ctrlKey || event.metaKey)) return this.open(id);
     event.preventDefault();
     getSelection()?.removeAllRanges();
     this.bulk.choose(id, event.shiftKey || !this.bulk.chosen.has(id), event.shiftKey);
@@ -480,7 +480,7 @@ class Table extends View {
     else if (event.key === "k" || (event.key === "ArrowUp" && inTable)) this.focusRow(rows[Math.max(0, here - 1)], event);
     else if (event.key === "Enter" && at >= 0 && focus.classList.contains("row")) this.open(rows[at].dataset.id);
     else if ("rc".includes(event.key) && at >= 0 && !this.model.get("selected") && this.model.get("may_act")) this.actOn(rows[at].dataset.id, event.key);
-    else if ((event.key === "x" || event.key === " ") && at >= 0 && this.model.get("may_act") && !rows[at].dataset.id.startsWith("batch ")) {
+    else if ((event.key === "x" || event.key === " ") && at >= 0 && this.model.get("may_act") && !isGroup(rows[at].dataset.id)) {
       event.preventDefault();
       const id = rows[at].dataset.id;
       this.bulk.choose(id, !this.bulk.chosen.has(id), event.shiftKey);
@@ -489,7 +489,7 @@ class Table extends View {
 
   /** `r` and `c` on a row while no card is open: with one, they are the card's. Cancelling asks, as a selection does. */
   actOn(id, key) {
-    if (id.startsWith("batch ")) return this.open(id);
+    if (isGroup(id)) return this.open(id);
     const live = isLive(this.rows.get(id).data);
     if (key === "r" && !live) ask(this.model, "retry", {ids: [id]});
     if (key === "c" && live) {

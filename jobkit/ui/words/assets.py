@@ -20,10 +20,9 @@ _SHARED = ("common", "icons")
 
 #: Modules that a component builds on, beside those, with their sheets.
 _BEFORE = {
-    "batch": ("csv", "save_file", "live_card", "chart", "parallel", "importance", "batch_columns"),
     "table": (
-        *("search", "columns", "start", "bulk", "strip", "spark", "batch_rows", "home", "table_empty", "sort"),
-        *(feature.name for feature in FEATURES if "menu" in feature.parts),
+        *("search", "columns", "start", "bulk", "strip", "spark", "groups", "home", "table_empty", "sort"),
+        *(feature.name for feature in FEATURES if feature.parts & {"menu", "rows"}),
     ),
     "card": (
         "start",

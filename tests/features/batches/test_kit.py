@@ -14,10 +14,10 @@ import jobkit
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.stop_rules import apply_rule
+from jobkit.features.batches.rows import GROUPS
 from jobkit.model import JobSpec
 from jobkit.model.batch import BatchSpec
 from jobkit.store.values import Submission
-from jobkit.ui.jobs.batch_rows import cells
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -105,7 +105,7 @@ def test_a_rule_that_holds_when_all_jobs_have_ended_has_stopped_nothing(kit: Kit
 
     info = kit.batches.info(made.id)
     assert (made.stopped_by, kit.batches.get(made.id).stopped_by) == (None, None)
-    assert (info.is_stopped, info.stopped_by, cells(info)["note"]) == (False, "", "2 succeeded")
+    assert (info.is_stopped, info.stopped_by, GROUPS.cells(info)["note"]) == (False, "", "2 succeeded")
 
 
 def test_a_rule_can_be_given_later_and_counts(kit: Kit) -> None:

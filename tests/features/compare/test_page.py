@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import msgspec
 
 from jobkit.client.loop import background
+from jobkit.features.batches.batch_card import BatchCard
+from jobkit.features.batches.batch_feed import BatchFeed
 from jobkit.features.compare.page import PAGE, ComparePage, run_before
 from jobkit.features.compare.pair import PairFeed, PairView
 from jobkit.features.compare.store import SelectionStore
 from jobkit.model.person import Person, Role
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.card.batch_feed import BatchFeed
-from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.live.shared_feed import open_feeds

@@ -17,7 +17,7 @@ from jobkit.store.query import Query
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.card.cards import JobCard
+from jobkit.ui.card.job_card import JobCard
 from jobkit.ui.jobs.board import Board
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of

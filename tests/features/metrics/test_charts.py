@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from jobkit.features.batches.batch_curves import BatchCurves, charts_text, without_shared
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.metrics import Curves, Point
 from jobkit.run.inside.pictures import PICTURE, TooLarge, drawn
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.card_html import card_html
 from jobkit.ui.card.card_model import CardModel
-from jobkit.ui.card.curves import BatchCurves, charts_of, charts_text, without_shared
+from jobkit.ui.card.curves import charts_of
 from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.job_feed import CardControl
 from jobkit.ui.jobs.board import row

@@ -14,6 +14,10 @@ from msgspec.structs import replace
 from jobkit.client.batch import Batch
 from jobkit.client.loop import background
 from jobkit.client.outputs import Artifact
+from jobkit.features.batches.batch_card import BatchCard
+from jobkit.features.batches.batch_feed import BatchControl, BatchFeed
+from jobkit.features.batches.batch_html import batch_html
+from jobkit.features.batches.batch_plot import MAX_POINTS
 from jobkit.features.studies.led_card import StudyModel, facts_of
 from jobkit.features.studies.plot import MARKS, TrialMark, history
 from jobkit.features.studies.study import Study
@@ -23,10 +27,6 @@ from jobkit.model.metrics import Curves, MetricsSummary
 from jobkit.model.plain import dumps
 from jobkit.store.values import WorkerInfo
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.card.batch_feed import BatchControl, BatchFeed
-from jobkit.ui.card.batch_html import batch_html
-from jobkit.ui.card.batch_plot import MAX_POINTS
-from jobkit.ui.card.cards import BatchCard
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Serve, Window, text_of
 from tests.ui.stage import Stage

@@ -12,8 +12,8 @@ import pytest
 
 import jobkit
 from jobkit.client.batch import Batch
-from jobkit.ui.card.batch_files import answer
-from jobkit.ui.card.batch_model import BatchModel
+from jobkit.features.batches.batch_files import answer
+from jobkit.features.batches.batch_model import BatchModel
 from tests.ui.stage import Stage
 
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from jobkit.features.batches.batch_model import BatchModel
+from jobkit.features.batches.batch_plot import SAVED_POINTS, evenly, sample_note
 from jobkit.model import ENDS
 from jobkit.model.format import FACES, GLYPHS, duration, local_time, number, percent
-from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.batch_plot import SAVED_POINTS, evenly, is_number, sample_note
+from jobkit.model.plain import is_number
 from jobkit.ui.card.card_html import brief, charts_html, headline, saved_card, svg_element, table
 from jobkit.ui.words import assets
 
@@ -38,7 +39,7 @@ def batch_html(model: BatchModel, now: datetime | None = None) -> str:
     charts = charts_html(model.charts(), "batch.metrics()")
     views = [_plot(model), _importance(head.get("importance", ()))]
     parts = [_batch_head(model, head, now), *views, charts, _batch_table(model, name), f"<script>{source}</script>"]
-    return saved_card("jkb", model.face, parts, "batch_static.css")
+    return saved_card("jkb", model.face, parts, "table_static.css", "batch_static.css")
 
 
 def _batch_head(model: BatchModel, head: Mapping[str, Any], now: datetime) -> str:

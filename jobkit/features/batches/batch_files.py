@@ -13,10 +13,10 @@ from typing import Any
 
 from jobkit.client.batch import Batch
 from jobkit.client.kit import Kit
+from jobkit.features.batches.batch_model import BatchModel
 from jobkit.model import JobkitError
 from jobkit.model.format import size
-from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.batch_plot import is_number
+from jobkit.model.plain import is_number
 from jobkit.ui.card.downloads import SAVED_BYTES, in_base64, reply_text
 
 #: What can be asked for: how the file's name ends, and its media type.

@@ -11,9 +11,9 @@ import pytest
 
 from jobkit.client.batch import Batch
 from jobkit.client.loop import background
+from jobkit.features.batches.batch_feed import BatchControl, BatchFeed
 from jobkit.model.batch import RULE_FAILED
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.card.batch_feed import BatchControl, BatchFeed
 from tests.support import PATIENCE_S, wait_until
 from tests.ui.stage import Stage
 

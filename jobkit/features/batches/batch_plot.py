@@ -6,13 +6,14 @@ Pure. `batch.js` and the static card make the same elements of it, so that both 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
 from jobkit.model.format import number, value_brief
+from jobkit.model.plain import is_number
+from jobkit.ui.card.curves import COLOURS
 
 #: Points that a plot shows; of more, so many are chosen evenly.
 MAX_POINTS = 1_500
@@ -31,10 +32,6 @@ MAX_SERIES = 8
 
 #: Arguments by which a run is only repeated: their best value says nothing.
 _REPEATED = frozenset({"seed", "random_state", "fold", "repeat", "replicate"})
-
-#: Contrast of at least 3:1 on white and on the dark page (checked in tests/ui/test_batch_view.py).
-COLOURS = ("#2f7de1", "#c2570c", "#0e8f6e", "#b4489b", "#8a6f00", "#6f6ad8", "#d1495b", "#4b8a1f")
-
 
 T = TypeVar("T")
 
@@ -185,11 +182,6 @@ def _distinct(points: Sequence[Point], name: str) -> list[Any]:
     found = {repr(point.args.get(name)): point.args.get(name) for point in points}
     values = list(found.values())
     return sorted(values) if all(map(is_number, values)) else values
-
-
-def is_number(value: Any) -> bool:
-    """Return True for what a float can hold: no truth, nothing infinite, no NaN, no larger int."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from jobkit.features.batches.page import BatchPage, CardPage, differences
 from jobkit.features.provenance.made_by import MadeBy, Origin, ProcessFacts
 from jobkit.model import JobSnapshot, JobSpec, JobState
 from jobkit.model.person import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.jobs.batch_page import BatchPage, CardPage, differences
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
 from tests.support import wait_until

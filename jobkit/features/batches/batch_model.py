@@ -16,14 +16,14 @@ from operator import itemgetter
 from typing import Any
 
 from jobkit.features import leading
+from jobkit.features.batches.batch_curves import BatchCurves
+from jobkit.features.batches.batch_plot import Point, layout
 from jobkit.model import ENDS, UNSUCCESSFUL, JobSnapshot, JobState
 from jobkit.model.batch import BatchSpec
 from jobkit.model.format import FACES, Eta, many, number, params_brief, shortened, value_brief
 from jobkit.model.metrics import Point as MetricPoint
-from jobkit.model.plain import iso
+from jobkit.model.plain import is_number, iso
 from jobkit.model.result import ended_text, scalars, told
-from jobkit.ui.card.batch_plot import Point, is_number, layout
-from jobkit.ui.card.curves import BatchCurves
 
 #: Arguments that are named, at most.
 _ARGS_MOST = 20

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobkit.client.batch import Batch
-from jobkit.ui.card.batch_feed import BatchFeed
-from jobkit.ui.card.cards import BatchCard
+from jobkit.features.batches.batch_card import BatchCard
+from jobkit.features.batches.batch_feed import BatchFeed
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Serve, text_of
 from tests.ui.stage import Stage

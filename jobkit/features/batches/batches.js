@@ -1,4 +1,4 @@
-// Rows of batches in the table of jobs (batch_rows.py): a bar of their jobs by state, and below it, when open, the first of
+// Rows of batches in the table of jobs (rows.py): a bar of their jobs by state, and below it, when open, the first of
 // these jobs.
 
 /** Milliseconds between two reads of the jobs below an open row. */
@@ -66,3 +66,5 @@ class BatchRows {
     ...(left > 0 ? [h("button", {class: "btn quiet small", text: `All ${many(left + told.rows.length, "job")}`, onclick: () => this.table.open(`batch ${told.id}`)})] : []));
   }
 }
+
+GROUPS.push(BatchRows);

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from jobkit.features.batches.batch_html import BATCH_ROWS, batch_html
+from jobkit.features.batches.batch_model import BatchModel, direction_of
+from jobkit.features.batches.batch_plot import MAX_POINTS, Point, layout
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchSpec
 from jobkit.model.format import local_time
 from jobkit.model.metrics import MetricsSummary
 from jobkit.model.result import told
-from jobkit.ui.card.batch_html import BATCH_ROWS, batch_html
-from jobkit.ui.card.batch_model import BatchModel, direction_of
-from jobkit.ui.card.batch_plot import COLOURS, MAX_POINTS, Point, layout
+from jobkit.ui.card.curves import COLOURS
 from tests.ui.conftest import CANARY
 from tests.ui.test_look import contrast
 

@@ -17,13 +17,13 @@ from jobkit.client.batch import Batch
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.client.waits import reasons_of
+from jobkit.features.batches.batch_curves import charts_text
+from jobkit.features.batches.batch_files import KINDS, answer
+from jobkit.features.batches.batch_model import BatchModel, model_of
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
-from jobkit.ui.card.batch_files import KINDS, answer
-from jobkit.ui.card.batch_model import BatchModel, model_of
 from jobkit.ui.card.card_model import no_worker, waits
-from jobkit.ui.card.curves import charts_text
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, soon
 

@@ -14,11 +14,11 @@ import param
 from jobkit.client.batch import Batch
 from jobkit.client.checks import unknown_batch
 from jobkit.client.loop import background
+from jobkit.features.batches.batch_card import BatchCard
 from jobkit.model import JobkitError, JobSnapshot
 from jobkit.model.batch import BatchInfo
-from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.live.component import Component, LivePage, Notice
-from jobkit.ui.live.page import PageSession
+from jobkit.ui.live.page import Page, PageSession, nowhere
 from jobkit.ui.words import assets
 
 logger = logging.getLogger("jobkit.ui")
@@ -154,3 +154,6 @@ class BatchPage(CardPage):
         return Batch(
             kit, [job for job in batch.jobs if access.sees(job.snapshot)], axes=batch.axes
         )  # it may share some
+
+
+PAGE = Page("batch", "Batch", BatchPage, own_too=True, is_shown=nowhere)

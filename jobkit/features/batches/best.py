@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jobkit.client.kit import Kit
+from jobkit.features.batches.batch_model import BatchModel, model_of
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import number
-from jobkit.ui.card.batch_model import BatchModel, model_of
+from jobkit.ui.jobs.groups import Best
 
 #: Jobs of a batch of which a row names the best one, at most; of larger ones, their cards do.
 MOST = 500
 
 #: Jobs that are read at a time for all rows.
 _AT_A_TIME = 2_000
-
-#: Number of jobs that have succeeded, and words about the best one of these.
-Best = tuple[int, str]
 
 
 async def read_best(
