@@ -55,7 +55,6 @@ COMMANDS = {
     "people": ("people", "Edit a login file: names, passwords, roles."),
     "token": ("people", "Create or revoke a token for the HTTP API."),
     "down": ("serve", "Stop the embedded server and its workers."),
-    "doctor": ("doctor", "Check the configuration, the server and the workers."),
 }
 COMMANDS = {name: (f"jobkit.cli.{module}", line) for name, (module, line) in COMMANDS.items()}
 COMMANDS |= {

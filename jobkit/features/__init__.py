@@ -44,6 +44,7 @@ _NAMES = (
     "questions",
     "prometheus",
     "audit",
+    "doctor",
 )
 
 FEATURES: tuple[Feature, ...] = tuple(importlib.import_module(f"jobkit.features.{name}").FEATURE for name in _NAMES)

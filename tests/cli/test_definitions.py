@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.cli.doctor import _definitions
 from jobkit.cli.queues import read_call
 from jobkit.client.loop import background
 from jobkit.codec import Codec
+from jobkit.features.doctor.commands import _definitions
 from jobkit.model import InvalidParams
 from jobkit.tasks.info import TaskInfo, sealed_definition
 from jobkit.tasks.specs import ParamSpec

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from jobkit.cli.doctor import _secret
 from jobkit.embedded.home import Home
+from jobkit.features.doctor.commands import _secret
 from tests.store.server import find_server
 from tests.support import by_default, free_port
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobkit.cli.doctor import _workers
+from jobkit.features.doctor.commands import _workers
 from jobkit.store.values import WorkerInfo
 from jobkit.ui.workers.workers_page import picture
 from jobkit.worker import capacity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 
-from jobkit.cli.doctor import Finding, ok, warn
+from jobkit.cli.findings import Finding, ok, warn
 from jobkit.features.archive.store import ArchiveState, ArchiveStore
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from jobkit.cli import out
-from jobkit.cli.doctor import Finding, warn
+from jobkit.cli.findings import Finding, warn
 from jobkit.features.notify.store import ToldStore, Unsent
 from jobkit.store.redis import RedisStore
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from jobkit.cli import out
-from jobkit.cli.doctor import Finding, fail, ok
+from jobkit.cli.findings import Finding, fail, ok
 from jobkit.embedded.home import Home
 from jobkit.embedded.launch import server_url
 from jobkit.features.sharing.gateway import read_status

@@ -9,13 +9,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from jobkit.cli import FAILED, as_json_option, out
+from jobkit.cli.findings import Finding, fail, ok, warn
 from jobkit.client.tables import usage
 from jobkit.codec import Codec, keys_in
 from jobkit.embedded import attach
@@ -48,19 +48,6 @@ _KEY_CHARS = 16
 
 #: Jobs of each state that are read, and damaged records that are named.
 _LOOKED_AT, _NAMED = 500, 10
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line. `level` is "ok", "warn" or "fail"; `fix` says what to do, "" for ok."""
-
-    level: str
-    check: str
-    text: str
-    fix: str = ""
-
-
-ok, warn, fail = (partial(Finding, level) for level in ("ok", "warn", "fail"))
 
 
 @click.command()
