@@ -470,7 +470,7 @@ class JobWorker(arq.worker.Worker):
             self._take_request(renewal.stop)
 
     def _take_request(self, how: str) -> None:
-        """Of `jobkit workers stop`; it may come twice, and a gentle one does not take a hard one back."""
+        """Serve a request to stop, like that of `jobkit workers stop`. A gentle request does not undo a hard one."""
         if how not in STOPS[1:]:
             logger.warning("an unknown request to stop is left out: %.100r", how)
             return

@@ -448,7 +448,7 @@ class Bridge:
             return None
 
     async def _adopt(self, scan: Scan) -> int:
-        """Records for new members; how many there are now."""
+        """Make records of new members of the queue, and return the number of these records."""
         worker = self._worker
         adoptions = []
         for found in scan.new:

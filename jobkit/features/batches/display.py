@@ -17,7 +17,12 @@ logger = logging.getLogger("jobkit.ui")
 
 
 class BatchDisplay(CellDisplay):
-    """The card of many jobs; `is_list` as of `BatchModel`. `shows`: what has displayed itself, if not the batch."""
+    """The card of many jobs in a cell.
+
+    Args:
+        is_list: see `BatchModel`. heading: printed above the card.
+        shows: the object that has this display, if it is not the batch.
+    """
 
     def __init__(self, batch: Batch, *, is_list: bool = False, heading: str = "", shows: Any = None) -> None:
         self.batch, self.handle = batch, shows or batch

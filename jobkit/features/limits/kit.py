@@ -64,12 +64,12 @@ class LimitVerbs:
         return await self._connection.store.set_rule(gate, change)
 
     async def remove(self, *, queue: str | None = None, task: str | None = None) -> None:
-        """End what `set` has set; what `@task` says holds again."""
+        """Remove the limit that `set` has set; the limit in `@task`, if there is one, holds again."""
         change = {"n": None, "count": None, "period_ms": None}
         await self._connection.store.set_rule(gate_of(queue, task), change)
 
     async def list(self) -> Rules:
-        """Return the limits that were set, by name; `held` is how many attempts run under it now."""
+        """Return the limits that were set, by name; `held` is the number of attempts that run under a limit now."""
         return Rules(rule for rule in await self._connection.store.rules() if rule.n or rule.count)
 
 

@@ -205,7 +205,10 @@ def dump_of(namespace: RedisNamespace, job_id: str, keys: Sequence[Any]) -> Dump
 
 
 async def restore(namespace: RedisNamespace, dumps: Sequence[Dump], least_s: float = 0.0) -> list[bool]:
-    """Restore ended jobs; their time to live, at least `least_s`, starts again. False if the id exists.
+    """Restore ended jobs; their time to live, at least `least_s` seconds, starts again.
+
+    Returns:
+        For each job True, or False if a job with its id exists.
 
     Raises:
         ValueError: a job has not ended.

@@ -336,7 +336,7 @@ class Outputs:
         self._refused: set[str] = set()
 
     def save(self, *, is_last: bool = False) -> None:
-        """Save both, unless the last save was just now or takes long. Never raises."""
+        """Save the notebook and its HTML, each unless its last save was just now or took long. Never raises."""
         for suffix, pause_s in ((SUFFIX, _NOTEBOOK_S), (".html", _HTML_S)):
             began = time.monotonic()
             if not is_last and began < self._due[suffix]:

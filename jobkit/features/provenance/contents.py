@@ -53,7 +53,7 @@ class MadeStore(StorePart):
         return await self._ns.many([("GET", f"made:{name}") for name in names]) if names else []
 
     async def whole(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Return what is kept under these names, and what that names: packages and diff."""
+        """Return the contents that are kept under these names, and the packages and diffs that these contents name."""
         found = dict(zip(names, await self.read(names), strict=True))
         named = list({each for content in found.values() for each in named_in(content or b"") if each not in found})
         found |= dict(zip(named, await self.read(named), strict=True))

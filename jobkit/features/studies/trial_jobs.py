@@ -90,7 +90,7 @@ class TrialJobs:
     """The jobs of the open trials of a study, by number.
 
     Args:
-        batch: that they are parts of. has_metrics: `next` also names trials that have logged metrics.
+        batch: the batch of these jobs. has_metrics: `next` also names trials that have logged metrics.
     """
 
     def __init__(self, kit: Any, batch: BatchSpec, template: TrialTemplate, *, has_metrics: bool) -> None:
