@@ -48,7 +48,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built")
     _build(ROOT, folder, "sdist")
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # as an argument it came with Python 3.11.4
+        archive.extractall(folder / "unpacked")
     _build(next((folder / "unpacked").iterdir()), folder, "wheel")
     return folder
 

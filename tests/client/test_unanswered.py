@@ -172,8 +172,8 @@ def test_a_cancelled_submit_names_its_job(struck: Kit, kit: Kit) -> None:
         asyncio.run(main())
 
     [job] = kit.jobs()
-    assert caught.value.__cause__ is not None
-    assert caught.value.__cause__.__notes__[0].startswith(f"Job {job.id} may have been accepted")
+    assert caught.value.__context__ is not None
+    assert caught.value.__context__.__notes__[0].startswith(f"Job {job.id} may have been accepted")
 
 
 def test_an_interrupted_submit_names_its_job(

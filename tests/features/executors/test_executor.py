@@ -182,10 +182,10 @@ def test_shutdown_cancels_what_has_not_started(queued: Kit, tmp_path: Path) -> N
     executor.shutdown(wait=False, cancel_futures=True)
     assert all(future.cancelled() for future in others)
     assert first.running()
+    assert all(future.job.wait(60) and future.job.state == "cancelled" for future in others)
     (tmp_path / "go").touch()
     executor.shutdown()
     assert first.result(0) == "held"
-    assert all(future.job.wait(60) and future.job.state == "cancelled" for future in others)
 
 
 def test_a_job_that_is_cancelled_elsewhere_ends_its_future(queued: Kit, tmp_path: Path) -> None:
