@@ -36,10 +36,12 @@ def file_limit(soft: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def next_descriptor() -> int:
-    fd = os.dup(0)
-    os.close(fd)
-    return fd
+def limit_for(more: int) -> int:
+    """The limit that lets this process open `more` descriptors, with those in the gaps that others left."""
+    fds = [os.dup(0) for _ in range(more)]
+    for fd in fds:
+        os.close(fd)
+    return fds[-1] + 1
 
 
 def wait_for(sign: str, path: str) -> str:
@@ -59,7 +61,7 @@ async def test_jobs_beyond_the_limit_of_descriptors_are_given_back_and_the_other
     sign, notes = tmp_path / "sign", tmp_path / "notes"
     async with started(spares=0, heard=heard) as runner:
         assigned = [assign(wait_for, str(sign), str(notes), job_id=f"j{n}") for n in range(8)]
-        with file_limit(next_descriptor() + 12):
+        with file_limit(limit_for(12)):
             running = [asyncio.create_task(runner.run(assigned[0], heard))]
             await until(notes.exists, "the first job")  # of many at once, each could be in the way of the others
             running += [asyncio.create_task(runner.run(each, heard)) for each in assigned[1:]]
@@ -106,7 +108,7 @@ async def test_a_job_whose_process_cannot_be_forked_is_given_back(
 
 async def test_a_zygote_that_cannot_be_started_gives_its_jobs_back(heard: Heard) -> None:
     async with started(spares=0, heard=heard, is_lazy=True) as runner:
-        with file_limit(next_descriptor() + 1):
+        with file_limit(limit_for(1)):
             outcome = await runner.do(len, "abc")
         assert (outcome.outcome, shortage(OSError(errno.EMFILE, ""))) == ("unstarted", outcome.reason)
         assert (await runner.do(len, "abc")).summary == "3"
