@@ -66,6 +66,10 @@ load a feature's modules by what they are for, when they are first used:
 - `contents.py`: contents in the store that go with jobs to an export or the archive: their `KIND`; `NAME`, a pattern;
   `names(dump)`, those that a job has, and `named_in(body)`, those that a content itself names; `CONTENTS`, the part of
   the store with `whole`, `keep` and `of_workers`.
+- `moved.py`: groups of jobs in an export, which come after their jobs: their `KIND`; `names(dump)`, those of a job;
+  `read(store, name)` and `restore(store, name, content)`, coroutines; `check(name, content)` refuses one.
+- `told.py`: groups of jobs whose end people may be notified of: their `NOUN`; `of(snapshot)`, the id of that of a job,
+  or ""; `ended(store, ids)` and `has_ended(store, id, person)`, coroutines.
 - `coded.py`: `introduce(store, tasks, settings, codec)`, a coroutine that keeps what stands in the code of tasks.
 - `due.py`: `waiting(store)`, the number of jobs that come by themselves, and `submit_due(store, codec)`, which submits
   those that are due and returns their ids; for places without workers.

@@ -13,7 +13,7 @@ from jobkit.feature import Feature
 
 FEATURE = Feature(
     name="batches",
-    parts=frozenset({"page", "routes", "rows"}),
+    parts=frozenset({"actions", "moved", "page", "routes", "rows", "told"}),
     scripts={
         "batch": ("csv", "save_file", "live_card", "chart", "parallel", "importance", "batch_columns"),
     },

@@ -2,8 +2,8 @@
 
 A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
 artifacts, and what features keep for jobs. The lines behind it have what it needs beside that
-(`ContentLine`): facts, large parts of its call, its files; what several jobs need is there once. Batches come at the
-end, see `moved_batches`; then a seal of all lines. Nothing is unsealed, so an imported job is
+(`ContentLine`): facts, large parts of its call, its files; what several jobs need is there once. Groups of jobs come at
+the end, see `moved` in `jobkit/feature.py`; then a seal of all lines. Nothing is unsealed, so an imported job is
 still authentic, and runs or unpickles only with the same secret.
 """
 
@@ -106,11 +106,6 @@ class Dump(_Head, frozen=True):
         kept = {name: value for name, value in self.record.items() if name not in ("cancel", "asking", "due")}
         ended = {"state": "cancelled", "seq": str(seq), "finished": str(at_ms), f"e{seq}": dumps(event)}
         return replace(self, record=kept | ended)
-
-    @property
-    def has_journal(self) -> bool:
-        """True if the job has written a journal."""
-        return "leads" in self.record
 
     @property
     def snapshot(self) -> JobSnapshot:

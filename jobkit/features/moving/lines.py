@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from jobkit.codec import RAW, Blob, Codec, Subject
-from jobkit.features.moving.batches import checked_batch, read_batch, restore_batch
+from jobkit.features import modules
 from jobkit.features.moving.belongings import ContentGone, Missing, belongings_of, word_of
 from jobkit.features.moving.dump import VERSION, ContentLine, Dump, read_dumps, read_line, restore
 from jobkit.model import InvalidParams, JobkitError, JobState, SignatureError
@@ -19,6 +19,9 @@ from jobkit.store.values import Submission
 
 if TYPE_CHECKING:
     from jobkit.client.kit import Kit
+
+#: What reads and restores groups of jobs, by the kind of their lines.
+_GROUPS = {module.KIND: module for module in modules("moved")}
 
 #: Jobs that are stored together, and bytes after which there are fewer.
 _SLICE, _SLICE_BYTES = 100, 8_000_000
@@ -77,7 +80,7 @@ class JobExport:
         self._seal = _Seal(kit.connection.codec)
         self._most = float("inf") if has_files else -1.0
         self._known: set[str] = set()
-        self._batches: dict[str, None] = {}
+        self._groups: dict[tuple[str, str], None] = {}
         self.count = 0
         self.missing: list[Missing] = []
 
@@ -91,8 +94,8 @@ class JobExport:
                 continue
             yield dump.to_line() + b"\n"
             self.count += 1
-            batches = (dump.snapshot.spec.batch, dump.id if dump.has_journal else "")
-            self._batches |= dict.fromkeys(filter(None, batches))
+            for kind, moved in _GROUPS.items():
+                self._groups |= dict.fromkeys((kind, name) for name in moved.names(dump))
             contents, missing = self._call(self._belongings.of, dump, self._most, self._known)
             self.missing += missing
             for one in contents:
@@ -106,10 +109,10 @@ class JobExport:
                     self._known |= {one.name} if one.kind != "file" else set()
 
     def end(self) -> Iterator[bytes]:
-        """Yield the lines behind all jobs: their batches and studies, and the seal."""
-        for batch_id in self._batches:
-            if (content := self._call(read_batch, self._verbs.store, batch_id)) is not None:
-                yield self._seal.add(_line("batch", batch_id, content))
+        """Yield the lines after all jobs: their groups, and the seal."""
+        for kind, name in self._groups:
+            if (content := self._call(_GROUPS[kind].read, self._verbs.store, name)) is not None:
+                yield self._seal.add(_line(kind, name, content))
         yield self._seal.line()
 
 
@@ -154,8 +157,8 @@ class JobImport:
         for n, line in enumerate(self._source, 1):
             try:
                 item = read_line(line) if line.strip() else None
-                if isinstance(item, ContentLine) and item.piece == "batch":
-                    checked_batch(item.name, item.content)
+                if isinstance(item, ContentLine) and item.piece in _GROUPS:
+                    _GROUPS[item.piece].check(item.name, item.content)
             except InvalidParams as error:
                 raise InvalidParams(f"line {n}: {error}; nothing was stored") from None
             if isinstance(item, ContentLine) and item.piece == "seal":
@@ -192,17 +195,17 @@ class JobImport:
             self._submit_waiting()
 
     def _store(self) -> None:
-        """Store the jobs that have ended and their batches, and the parts and facts of all."""
+        """Store the jobs that have ended and their groups, and the parts and facts of all."""
         self._source.seek(0)
         dumps: list[Dump] = []
         folders: set[str] = set()
         size = 0
         while (item := self._read()) is not None:
             if isinstance(item, ContentLine):
-                if item.piece == "batch":
+                if item.piece in _GROUPS:
                     self._restore(dumps)
                     dumps = []
-                    self._call(restore_batch, self._verbs.store, item.name, item.content)
+                    self._call(_GROUPS[item.piece].restore, self._verbs.store, item.name, item.content)
                 else:
                     is_of_job = item.piece != "file" or item.name.rpartition("/")[0] in folders
                     self._put(item, is_wanted=is_of_job and not self._is_bare)

@@ -16,7 +16,6 @@ import msgspec
 from jobkit.features.notify.rule import NotifyRule
 from jobkit.features.notify.sinks import TIMEOUT_S, DeliveryRefused, KeptSink, sentence
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
-from jobkit.model.batch import BatchInfo
 from jobkit.settings import Settings
 
 #: Sentences of a digest; of more, their number.
@@ -37,11 +36,9 @@ class Message(msgspec.Struct, frozen=True):
 _KINDS = {"succeeded": "success", "failed": "failure"}
 
 
-def batch_message(info: BatchInfo, event_id: str) -> bytes:
-    """Return the message `sweep has ended: 3 failed, 97 succeeded (batch 1f8c03aa)`."""
-    counts = ", ".join(f"{count:,} {state}" for state, count in sorted(info.counts.items()) if count)
-    text = f"{info.spec.name or info.spec.task} has ended: {counts} (batch {info.id[:8]})"
-    return msgspec.json.encode(Message(event_id, text, _KINDS.get(str(info.state), "info")))
+def message_of(event_id: str, text: str, state: str) -> bytes:
+    """Return a message as the store keeps it; its kind is that of a state or event."""
+    return msgspec.json.encode(Message(event_id, text, _KINDS.get(state, "info")))
 
 
 def digest_of(messages: Sequence[Message]) -> Message:
@@ -85,7 +82,7 @@ class Address(KeptSink):
 
     def message(self, event: JobEvent, snapshot: JobSnapshot) -> bytes:
         text = " ".join(sentence(event, snapshot).split())  # a question may have lines
-        return msgspec.json.encode(Message(event.id, text, _KINDS.get(str(event.type), "info")))
+        return message_of(event.id, text, str(event.type))
 
     async def send(self, messages: Sequence[bytes]) -> None:
         await self._send(digest_of([msgspec.json.decode(raw, type=Message) for raw in messages]))

@@ -18,11 +18,11 @@ from functools import partial
 
 import msgspec
 
-from jobkit.features.notify.addresses import Address, batch_message
+from jobkit.features import modules
+from jobkit.features.notify.addresses import Address, message_of
 from jobkit.features.notify.sinks import DeliveryRefused, KeptSink, NotificationSink
 from jobkit.features.notify.store import REACHABLE_S, ToldStore, Unsent
-from jobkit.model import EventsExpired, JobEvent, JobkitError, JobSnapshot
-from jobkit.model.batch import BatchInfo
+from jobkit.model import EventsExpired, JobEvent, JobkitError, JobSnapshot, JobState
 from jobkit.model.plain import to_ms
 from jobkit.store.leader import ASK_S, HOLD_S, Leader
 from jobkit.store.redis import RedisStore
@@ -93,9 +93,9 @@ class Notifier:
         self._people = {address.person for address in addresses if address.person}
         self._offered_at = float("-inf")
         self._wanted: dict[str, set[str]] = {}
-        """People to notify, by the id of a job or batch of the slice."""
-        self._batches: dict[str, BatchInfo] = {}
-        """Ended batches among them, by the id of the last job of each."""
+        """People to notify, by the id of a job of the slice, or of a group of jobs."""
+        self._groups: dict[str, dict[str, tuple[str, JobState]]] = {}
+        """Groups that have ended, by the id of the last job of each: sentences and states by their ids."""
 
     async def begin(self) -> None:
         """Start the cursor at the newest event if this namespace has none yet."""
@@ -221,15 +221,16 @@ class Notifier:
         self._unsent[sink.key] = await told.set_unsent(sink.key, state)
 
     async def _read_wishes(self, snapshots: Sequence[JobSnapshot]) -> None:
-        """Read the people to notify of the ends of these jobs and of their batches."""
-        self._batches = {}
-        batch_of = {job.id: job.batch for job in snapshots if job.is_terminal}
-        self._wanted = await self._told.wanted(list({*batch_of, *batch_of.values()} - {""}))
-        wanted = [batch for batch in dict.fromkeys(batch_of.values()) if batch in self._wanted]
-        for info in await self._store.batches.infos(wanted) if wanted else ():
-            if info is not None and info.state.is_terminal:
-                last = next(job_id for job_id in reversed(batch_of) if batch_of[job_id] == info.id)
-                self._batches[last] = info
+        """Read the people to notify of the ends of these jobs and of their groups."""
+        self._groups = {}
+        jobs = [job for job in snapshots if job.is_terminal]
+        groups = [(told, {told.of(job): job.id for job in jobs}) for told in modules("told")]  # with their last jobs
+        ids = {job.id for job in jobs}.union(*(last for _, last in groups)) - {""}
+        self._wanted = await self._told.wanted(list(ids))
+        for told, last in groups:
+            if wanted := [group for group in last if group in self._wanted]:
+                for group, end in (await told.ended(self._store, wanted)).items():
+                    self._groups.setdefault(last[group], {})[group] = end
 
     def _sends(self, event: JobEvent, snapshot: JobSnapshot) -> list[Send]:
         """Return what sends an event to each sink that gets it."""
@@ -243,21 +244,20 @@ class Notifier:
         ]
         if event.type.is_end:
             keepers |= {each.key: each for each in self._wanting(event.job_id) if each.key not in keepers}
-            if (info := self._batches.get(event.job_id)) is not None:
-                message = batch_message(info, event.id)
-                sends += [partial(self._hand_over, address, message) for address in self._wanting(info.id)]
+            for group, (text, state) in self._groups.get(event.job_id, {}).items():
+                message = message_of(event.id, text, state)
+                sends += [partial(self._hand_over, address, message) for address in self._wanting(group)]
         ends = [partial(self._hand_over, sink, sink.message(event, snapshot)) for sink in keepers.values()]
         return [*ends, *sends]
 
     def _wanting(self, id: str) -> Iterable[Address]:
-        """Return the addresses of the people to notify of the end of a job or batch, each once."""
+        """Return the addresses of the people to notify of the end of a job or group, each once."""
         people = self._wanted.get(id, ())
         return {each.key: each for each in reversed(self._personal) if each.person in people}.values()
 
     async def _drop_wishes(self, job_id: str) -> None:
-        """Delete the wishes about a job, and about the batch that ended with it."""
-        info = self._batches.get(job_id)
-        for ended in (job_id, info.id if info is not None else ""):
+        """Delete the wishes about a job, and about the groups that ended with it."""
+        for ended in (job_id, *self._groups.get(job_id, ())):
             if self._wanted.pop(ended, None):
                 await self._told.done(ended)
 

@@ -6,11 +6,13 @@ where to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
+from jobkit.features import modules
 from jobkit.features.notify.store import ToldStore
 from jobkit.model import JobkitError
 from jobkit.model.person import Person, Role
@@ -64,15 +66,13 @@ async def _tell_job(call: ActionCall, job_id: str) -> None:
     await _tell(call, job_id, has_ended)
 
 
-async def _tell_batch(call: ActionCall, batch_id: str) -> None:
-    async def has_ended() -> bool:
-        (info,) = await call.kit.verbs.store.batches.infos([batch_id])
-        if info is None or not call.person.sees(info.spec.owner):
-            raise JobkitError(f"there is no batch {batch_id[:40]}")
-        return info.state.is_terminal
+def _tell_group(told: Any) -> Callable[[ActionCall, str], Awaitable[None]]:
+    async def tell(call: ActionCall, group: str) -> None:
+        await _tell(call, group, partial(told.has_ended, call.kit.verbs.store, group, call.person))
 
-    await _tell(call, batch_id, has_ended)
+    return tell
 
 
 action("tell", each(_tell_job), "told", least=Role.VIEW)
-action("tell_batch", each(_tell_batch), "told", on="batch", least=Role.VIEW, own_too=True)
+for _told in modules("told"):
+    action(f"tell_{_told.NOUN}", each(_tell_group(_told)), "told", on=_told.NOUN, least=Role.VIEW, own_too=True)

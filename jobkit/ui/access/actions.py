@@ -12,7 +12,6 @@ A page hides buttons that are not allowed (`may`); their requests are refused he
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -375,15 +374,6 @@ async def _change(call: ActionCall, job_id: str) -> None:
     call.made.append(made.id)
 
 
-async def _sweep(call: ActionCall, task: str) -> None:
-    axes = call.table("axes")
-    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-    each_params = [{**call.table("params"), **point} for point in points]
-    jobs = await call.kit.aio.map_info(task, each_params, call.table("options"), owner=call.person.name, axes=axes)
-    call.made += [job.id for job in jobs]
-    call.done = f"submitted {len(points):,} times"
-
-
 def _stop(how: str) -> Do:
     async def do(call: ActionCall, worker_id: str) -> None:
         if not await background.call_async(call.kit.verbs.store.stop_workers([worker_id], how)):
@@ -393,7 +383,6 @@ def _stop(how: str) -> Do:
 
 
 action("submit", each(_submit), "submitted", on="task", own_too=True)
-action("sweep", each(_sweep), "submitted", on="task", own_too=True)
 action("cancel", _cancel, "cancelled")
 action("retry", each(_retry), "submitted again")
 action("change", each(_change), "submitted again")

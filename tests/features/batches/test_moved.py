@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from jobkit.features.moving.batches import checked_batch, read_batch, restore_batch
+from jobkit.features.batches import moved as batches
 from jobkit.features.moving.dump import read_dumps, restore
 from jobkit.model import InvalidParams
 from jobkit.store.redis import RedisStore
@@ -18,11 +18,11 @@ async def moved(store: RedisStore, *left_out: str) -> bytes:
     """Export all jobs of a batch and the batch, delete them, and import all but some."""
     ids = await members(store)
     dumps = [dump for dump in await read_dumps(store, ids) if dump is not None]
-    content = await read_batch(store, "b1")
+    content = await batches.read(store, "b1")
     assert content is not None
     await store.cancel(ids)
     await store.delete(ids)
-    assert await read_batch(store, "b1") is None
+    assert await batches.read(store, "b1") is None
     await restore(store, [dump for dump in dumps if dump.snapshot.is_terminal and dump.id not in left_out])
     return content
 
@@ -41,7 +41,7 @@ async def test_a_batch_moves_with_its_jobs(store: RedisStore) -> None:
     await store.batches.set_rule("b1", "stops when 9 jobs have failed", "failed 9")
     before = await info(store)
 
-    assert await restore_batch(store, "b1", await moved(store))
+    assert await batches.restore(store, "b1", await moved(store))
 
     after = await info(store)
     for name in ("spec", "counts", "made", "came", "deleted", "submitted_at", "started_at", "ended_at", "rule", "us"):
@@ -62,7 +62,7 @@ async def test_a_batch_moves_with_its_jobs(store: RedisStore) -> None:
 async def test_jobs_that_did_not_come_count_as_deleted_and_open_ones_as_none(store: RedisStore) -> None:
     await ended(store)
 
-    assert await restore_batch(store, "b1", await moved(store, "a"))
+    assert await batches.restore(store, "b1", await moved(store, "a"))
 
     found = await info(store)
     assert found.counts == {"succeeded": 1, "failed": 1, "cancelled": 1}
@@ -76,14 +76,14 @@ async def test_jobs_that_did_not_come_count_as_deleted_and_open_ones_as_none(sto
 async def test_a_batch_that_exists_or_has_no_job_here_is_left_alone(store: RedisStore) -> None:
     await ended(store)
     content = await moved(store)
-    assert await restore_batch(store, "b1", content)
-    assert not await restore_batch(store, "b1", content)
+    assert await batches.restore(store, "b1", content)
+    assert not await batches.restore(store, "b1", content)
     assert (await info(store)).made == 3
 
     await store.delete(["a", "b", "c"])
-    assert not await restore_batch(store, "b1", content)
+    assert not await batches.restore(store, "b1", content)
     await store.submit([job("a"), job("b", batch="other")])  # other jobs have taken their ids
-    assert not await restore_batch(store, "b1", content)
+    assert not await batches.restore(store, "b1", content)
     assert await store.batches.infos(["b1"]) == [None]
 
 
@@ -92,12 +92,12 @@ async def test_a_batch_that_exists_or_has_no_job_here_is_left_alone(store: Redis
 )
 async def test_a_batch_that_cannot_be_read_is_refused(store: RedisStore, change: dict[str, object] | None) -> None:
     await submit(store, "a")
-    content = json.loads(await read_batch(store, "b1") or b"")
-    assert checked_batch("b1", json.dumps(content).encode())[1].id == "b1"
+    content = json.loads(await batches.read(store, "b1") or b"")
+    assert batches.check("b1", json.dumps(content).encode())[1].id == "b1"
 
     with pytest.raises(InvalidParams, match="batch 'b1' cannot be read"):
-        checked_batch("b1", json.dumps({**content, **change}).encode() if change is not None else b"no JSON")
+        batches.check("b1", json.dumps({**content, **change}).encode() if change is not None else b"no JSON")
     with pytest.raises(InvalidParams, match="cannot be read"):
-        checked_batch("b2", json.dumps(content).encode())
+        batches.check("b2", json.dumps(content).encode())
     with pytest.raises(InvalidParams):
-        checked_batch("b\n1", json.dumps(content).encode())
+        batches.check("b\n1", json.dumps(content).encode())

@@ -1,8 +1,9 @@
-"""Batches in an export: read behind their jobs, and put back with those that were imported."""
+"""Batches in an export: read after their jobs, and put back with those that were imported."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,8 @@ from jobkit.settings import checked_name
 from jobkit.store import wire
 from jobkit.store.namespace import in_slices
 from jobkit.store.redis import RedisStore
+
+KIND = "batch"
 
 #: Fields of a batch's record that hold at another server.
 _KEPT = ("spec", "us", "last", "came", "first", "ended", "rule", "stop", "stopped")
@@ -24,7 +27,12 @@ class BatchDump(msgspec.Struct, frozen=True):
     jobs: list[tuple[str, int]]
 
 
-async def read_batch(store: RedisStore, batch_id: str) -> bytes | None:
+def names(dump: Any) -> set[str]:
+    """Return the ids of the batches of an exported job: its own, and the batch that it leads."""
+    return {dump.snapshot.spec.batch, dump.id if "leads" in dump.record else ""} - {""}
+
+
+async def read(store: RedisStore, batch_id: str) -> bytes | None:
     """Return a batch as JSON; None if it is not kept."""
     (record,) = await store.many([("HGETALL", f"batch:{batch_id}")])
     if not record:
@@ -32,7 +40,7 @@ async def read_batch(store: RedisStore, batch_id: str) -> bytes | None:
     return msgspec.json.encode(BatchDump(wire.texts(record), await store.batches.members(batch_id)))
 
 
-def checked_batch(batch_id: str, content: bytes) -> tuple[BatchDump, BatchInfo]:
+def check(batch_id: str, content: bytes) -> tuple[BatchDump, BatchInfo]:
     """Decode a batch. Raises InvalidParams if it cannot be read."""
     try:
         dump = msgspec.json.decode(content, type=BatchDump)
@@ -42,7 +50,7 @@ def checked_batch(batch_id: str, content: bytes) -> tuple[BatchDump, BatchInfo]:
         raise InvalidParams(f"batch {batch_id[:60]!r} cannot be read: {why}") from None
 
 
-async def restore_batch(store: RedisStore, batch_id: str, content: bytes) -> bool:
+async def restore(store: RedisStore, batch_id: str, content: bytes) -> bool:
     """Store a batch with those of its jobs that are kept here; the others count as deleted.
 
     Returns:
@@ -51,7 +59,7 @@ async def restore_batch(store: RedisStore, batch_id: str, content: bytes) -> boo
     Raises:
         InvalidParams: it cannot be read.
     """
-    dump, info = checked_batch(batch_id, content)
+    dump, info = check(batch_id, content)
     found, states = list[tuple[str, int]](), Counter[str]()
     for some in in_slices(dump.jobs):
         snapshots = await store.snapshots([job_id for job_id, _ in some])
