@@ -16,8 +16,7 @@ from typing import Any
 import msgspec
 
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobSpec
-from jobkit.model.batch import BatchSpec
-from jobkit.store.batches import subscription
+from jobkit.model.batch import BatchSpec, subscription
 from jobkit.tasks.options import MAX_PRIORITY, check_submit_options
 from jobkit.tasks.values import short_repr
 

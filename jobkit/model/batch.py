@@ -32,6 +32,11 @@ def part_id(batch_id: str, place: int) -> str:
     return hashlib.sha256(f"{batch_id} {place}".encode()).hexdigest()[:16]
 
 
+def subscription(batch_id: str) -> str:
+    """Return the key for `EventHub.listen`: events of its jobs, and an event of this key when it has further jobs."""
+    return f"batch {batch_id}"
+
+
 class BatchSpec(Record, frozen=True):
     """The part of a batch that never changes.
 

@@ -20,7 +20,6 @@ from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobState, Rule, S
 from jobkit.model.batch import BatchSpec
 from jobkit.settings import Settings
 from jobkit.store import wire
-from jobkit.store.batches import BatchStore
 from jobkit.store.contents import BlobStore
 from jobkit.store.finding import JobFinder
 from jobkit.store.logs import LogRecords
@@ -57,7 +56,7 @@ class RedisStore(QueueRecords, LogRecords):
     Every verb raises `StoreUnavailable` if the server does not answer.
 
     Attributes:
-        finder: pages of jobs. batches: batches.
+        finder: pages of jobs.
         web: tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
         door: by which jobs of another queue's client come that its worker runs, and others do not claim.
         runs_any_python: its worker runs each job in the Python of its submitter.
@@ -71,7 +70,6 @@ class RedisStore(QueueRecords, LogRecords):
         self.door = ""
         self._parts: dict[type, Any] = {}
         self.finder = JobFinder(self)
-        self.batches = BatchStore(self)
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
         self.blobs = BlobStore(self)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.features.batches.store import BatchStore
 from jobkit.store.query import Query
 from jobkit.ui.jobs.board import BoardFeed
 from jobkit.ui.jobs.home import HomeFeed
@@ -77,7 +78,7 @@ def test_a_page_ends_like_one_that_is_read_afterwards(stage: Stage, page: str, s
     feed, query = PAGES[page]
     make_late(stage.store, "snapshots", chance)
     for name in ("infos", "folded", "newest"):
-        make_late(stage.store.batches, name, chance)
+        make_late(stage.store.part(BatchStore), name, chance)
     screen = Screen(stage, query, None, feed)
 
     play(stage, chance)

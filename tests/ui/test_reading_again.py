@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.features.batches.store import BatchStore
 from jobkit.features.timeline.page import TimelineFeed, TimelineSubscriber
 from jobkit.model import StoreUnavailable
 from jobkit.store.hub import STATUS
@@ -29,7 +30,7 @@ class Cut:
     def __init__(self, stage: Stage, patch: pytest.MonkeyPatch) -> None:
         self.left: dict[str, int] = {}
         self.failed: list[str] = []
-        batches = stage.store.batches
+        batches = stage.store.part(BatchStore)
         patch.setattr(batches, "folded", self._cuttable("folded", batches.folded))
         for name in ("list", "counts", "snapshots", "logs", "preview", "tasks"):
             patch.setattr(stage.store, name, self._cuttable(name, getattr(stage.store, name)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from jobkit.client.kit import Kit
 from jobkit.features.batches.batch_model import BatchModel, model_of
+from jobkit.features.batches.store import BatchStore
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import number
 from jobkit.ui.jobs.groups import Best
@@ -36,7 +37,7 @@ async def read_best(
             continue
         if read > _AT_A_TIME:
             return found, False
-        ids = [job_id for job_id, _ in await kit.verbs.store.batches.members(info.id, MOST)]
+        ids = [job_id for job_id, _ in await kit.verbs.store.part(BatchStore).members(info.id, MOST)]
         jobs = [job for job in await kit.verbs.store.snapshots(ids) if job is not None]
         found[row_id] = succeeded, words(model_of(info.spec, jobs, None))
         read += len(ids)

@@ -19,11 +19,11 @@ from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
 from jobkit.client.stop_rules import FUNCTION_RULE, StopRule, judge_of, sends_rules
 from jobkit.features import modules
+from jobkit.features.batches.store import BatchStore
 from jobkit.model import TERMINAL, JobEvent, JobkitError, JobNotFound, JobState, StoreUnavailable
-from jobkit.model.batch import OPEN, RULE_FAILED, BatchInfo
+from jobkit.model.batch import OPEN, RULE_FAILED, BatchInfo, subscription
 from jobkit.model.format import shortened
 from jobkit.settings import user_name
-from jobkit.store.batches import subscription
 from jobkit.tasks.params import checked
 
 #: Jobs whose snapshots are read at a time.
@@ -93,7 +93,7 @@ class BatchVerbs:
             JobNotFound: it is not kept.
         """
         store = self._connection.store
-        (found,) = await store.batches.infos([checked("batch_id", batch_id, "str")])
+        (found,) = await store.part(BatchStore).infos([checked("batch_id", batch_id, "str")])
         if found is not None:
             return found
         (job,) = await store.snapshots([batch_id])
@@ -126,7 +126,7 @@ class BatchVerbs:
         most = checked("limit", limit, "int", min=1, max=10_000)
         for field, value in {"name": name, "owner": owner}.items():
             checked(field, value, "str", nullable=True)
-        return await self._connection.store.batches.newest(most, name=name, owner=owner)
+        return await self._connection.store.part(BatchStore).newest(most, name=name, owner=owner)
 
     async def cancel(self, batch_id: str, reason: str = "", by: str | None = None) -> int:
         """Ask every job of a batch that has not ended to stop; return how many were asked.
@@ -149,7 +149,7 @@ class BatchVerbs:
         judge = None
         if rule.function is not None and is_sent:
             judge = judge_of(submitter, batch.spec, rule, batch.jobs[0].snapshot.spec)
-        self._connection.call(self._connection.store.batches.set_rule, batch.id, rule.words, rule.counted)
+        self._connection.call(self._connection.store.part(BatchStore).set_rule, batch.id, rule.words, rule.counted)
         if judge is not None:
             submitter.send(judge)
         return is_sent
@@ -159,11 +159,11 @@ class BatchVerbs:
         with contextlib.suppress(JobkitError):
             if self._connection.call(self.info, batch.id).rule == FUNCTION_RULE:
                 words = shortened(f"{RULE_FAILED}{batch.rule_problem}", checks.MAX_REASON)
-                self._connection.call(self._connection.store.batches.set_rule, batch.id, words, "")
+                self._connection.call(self._connection.store.part(BatchStore).set_rule, batch.id, words, "")
 
     async def stop(self, batch_id: str, job_id: str) -> bool:
         """Cancel the rest of a batch: its rule held for a job. False if the batch is not kept."""
-        return await self._connection.store.batches.stop(batch_id, job_id)
+        return await self._connection.store.part(BatchStore).stop(batch_id, job_id)
 
     def delete(self, batch_id: str) -> int:
         """Delete the ended jobs of a batch, and with the last one the batch; return how many are gone.
@@ -192,7 +192,7 @@ class BatchVerbs:
             JobNotFound: it is not kept.
         """
         info = await self.info(batch_id)
-        ids = [job_id for job_id, _ in await self._connection.store.batches.members(batch_id)]
+        ids = [job_id for job_id, _ in await self._connection.store.part(BatchStore).members(batch_id)]
         fields = await self._connection.store.fields(("state",), ids)
         found = [job_id for job_id, raw in zip(ids, fields, strict=True) if raw and raw[0].decode() in states]
         return found, [batch_id] if info.spec.kind else []
@@ -272,7 +272,7 @@ class _Followed:
         batch, store = self._batch(), self._connection.store
         if batch is None:
             return
-        members = await store.batches.members(batch.id, self._most)
+        members = await store.part(BatchStore).members(batch.id, self._most)
         jobs = list(batch._jobs or ())
         known: dict[str, Job] = {job.id: job for job in jobs}
         wanted = [job_id for job_id, _ in members if job_id not in known]

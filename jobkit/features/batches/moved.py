@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from jobkit.features.batches.store import BatchStore
 from jobkit.model import TERMINAL, InvalidParams
 from jobkit.model.batch import BatchInfo
 from jobkit.settings import checked_name
@@ -37,7 +38,7 @@ async def read(store: RedisStore, batch_id: str) -> bytes | None:
     (record,) = await store.many([("HGETALL", f"batch:{batch_id}")])
     if not record:
         return None
-    return msgspec.json.encode(BatchDump(wire.texts(record), await store.batches.members(batch_id)))
+    return msgspec.json.encode(BatchDump(wire.texts(record), await store.part(BatchStore).members(batch_id)))
 
 
 def check(batch_id: str, content: bytes) -> tuple[BatchDump, BatchInfo]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Struct
 
+from jobkit.features.batches.store import BatchStore
 from jobkit.http.api.namespace import AT_ONCE
 from jobkit.http.api.routing import act, see
 from jobkit.http.api.shapes import Cancel, Limit, RepeatedJson, State, answer, doc, json_of
@@ -78,7 +79,7 @@ async def _batch(call: ApiCall) -> BatchInfo:
 async def _jobs(call: ApiCall, batch: BatchInfo) -> list[JobSnapshot]:
     """Return the jobs of a batch that the caller may see: it may share some with batches of others."""
     store, found = call.kit.verbs.store, list[JobSnapshot]()
-    ids = [job_id for job_id, _ in await on_loop(store.batches.members(batch.id))]
+    ids = [job_id for job_id, _ in await on_loop(store.part(BatchStore).members(batch.id))]
     for start in range(0, len(ids), 500):
         snapshots = await on_loop(store.snapshots(ids[start : start + 500]))
         found += [job for job in snapshots if job is not None and call.grant.sees(job.spec)]

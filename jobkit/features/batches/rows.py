@@ -14,10 +14,10 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.features import leading
 from jobkit.features.batches.best import read_best
+from jobkit.features.batches.store import BatchStore, merged
 from jobkit.model import ENDS, JobkitError, JobSnapshot, JobSpec, JobState
-from jobkit.model.batch import BatchInfo
+from jobkit.model.batch import BatchInfo, subscription
 from jobkit.model.format import FACES, many
-from jobkit.store.batches import merged, subscription
 from jobkit.store.query import Query, QueryPage
 from jobkit.ui.access.actions import ActionCall
 from jobkit.ui.jobs.groups import Best, Groups
@@ -86,7 +86,7 @@ class BatchGroups(Groups):
         store, searched = kit.verbs.store, None
         found: Sequence[JobSnapshot | BatchInfo | None]
         if query.is_plain:
-            mixed, cursor = await store.batches.folded(query.limit, int(query.cursor or 0))
+            mixed, cursor = await store.part(BatchStore).folded(query.limit, int(query.cursor or 0))
             snapshots = await store.snapshots([one for one in mixed if isinstance(one, str)])
             jobs = {job.id: job for job in snapshots if job is not None}
             found = [jobs.get(one) if isinstance(one, str) else one for one in mixed]
@@ -100,7 +100,7 @@ class BatchGroups(Groups):
         self, kit: Kit, known: Mapping[str, BatchInfo], others: set[str]
     ) -> dict[str, BatchInfo | None]:
         ids = sorted({info.id for info in known.values() if info.ended_at is None} | others)
-        return dict(zip(map(subscription, ids), await kit.verbs.store.batches.infos(ids), strict=True))
+        return dict(zip(map(subscription, ids), await kit.verbs.store.part(BatchStore).infos(ids), strict=True))
 
     async def best(
         self, kit: Kit, groups: Mapping[str, BatchInfo], known: Mapping[str, Best]
@@ -108,19 +108,19 @@ class BatchGroups(Groups):
         return await read_best(kit, groups, known)
 
     async def inside(self, kit: Kit, group_id: str) -> Sequence[str]:
-        return [job_id for job_id, _ in await kit.verbs.store.batches.members(group_id, _SHOWN)]
+        return [job_id for job_id, _ in await kit.verbs.store.part(BatchStore).members(group_id, _SHOWN)]
 
     async def newest(self, kit: Kit, most: int, owner: str | None) -> Sequence[BatchInfo]:
-        return await kit.verbs.store.batches.newest(most, owner=owner)
+        return await kit.verbs.store.part(BatchStore).newest(most, owner=owner)
 
     async def infos(self, kit: Kit, ids: Sequence[str]) -> Sequence[BatchInfo | None]:
-        return await kit.verbs.store.batches.infos(ids)
+        return await kit.verbs.store.part(BatchStore).infos(ids)
 
     async def homes(self, kit: Kit, job_ids: Sequence[str]) -> Sequence[str | None]:
-        return await kit.verbs.store.batches.homes(job_ids)
+        return await kit.verbs.store.part(BatchStore).homes(job_ids)
 
     async def singles(self, kit: Kit, most: int) -> Sequence[str]:
-        singles, _ = await kit.verbs.store.batches.singles(most)
+        singles, _ = await kit.verbs.store.part(BatchStore).singles(most)
         return [job_id for _, job_id in singles]
 
 
@@ -129,23 +129,23 @@ async def _some(kit: Kit, query: Query) -> tuple[Sequence[JobSnapshot | BatchInf
     store, below_us = kit.verbs.store, int(query.cursor or 0)
     alone = await kit.verbs.page(msgspec.structs.replace(query, batch=("",)))
     ids = [job.id for job in alone.jobs]
-    homes = [home for home in await store.batches.homes(ids) if home]
-    begun = {info.id for info in await store.batches.infos(homes) if info is not None}
+    homes = [home for home in await store.part(BatchStore).homes(ids) if home]
+    begun = {info.id for info in await store.part(BatchStore).infos(homes) if info is not None}
     times = await store.fields(("us",), ids)
     jobs = [(int(raw[0]), job) for raw, job in zip(times, alone.jobs, strict=True) if raw and job.id not in begun]
-    batches = await store.batches.newest(query.limit + 1, below_us, owner=query.owner, task=query.task)
+    batches = await store.part(BatchStore).newest(query.limit + 1, below_us, owner=query.owner, task=query.task)
     rows, cursor = merged(jobs, batches, query.limit, below_us, alone.next_cursor)
     return rows, cursor, alone.searched
 
 
 async def led(kit: Kit, job_ids: Sequence[str]) -> int:
     """Return the number of jobs that go when these are deleted, since these lead them."""
-    return sum(info.made for info in await kit.verbs.store.batches.led_by(job_ids))
+    return sum(info.made for info in await kit.verbs.store.part(BatchStore).led_by(job_ids))
 
 
 async def delete_led(call: ActionCall) -> None:
     """Delete the jobs of the batches that the targets of a delete lead; refuse leaders of open jobs."""
-    batches = call.kit.verbs.store.batches
+    batches = call.kit.verbs.store.part(BatchStore)
     for info in await background.call_async(batches.led_by(call.targets)):
         if not info.state.is_terminal:
             continue  # it is refused like any job that runs

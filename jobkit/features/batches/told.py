@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from jobkit.features.batches.store import BatchStore
 from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchInfo
 from jobkit.model.person import Person
@@ -22,13 +23,13 @@ async def ended(store: RedisStore, batch_ids: Sequence[str]) -> Mapping[str, tup
 
     The sentence is `sweep has ended: 3 failed, 97 succeeded (batch 1f8c03aa)`.
     """
-    found = await store.batches.infos(batch_ids)
+    found = await store.part(BatchStore).infos(batch_ids)
     return {info.id: (_sentence(info), info.state) for info in found if info is not None and info.state.is_terminal}
 
 
 async def has_ended(store: RedisStore, batch_id: str, person: Person) -> bool:
     """Return whether a batch has ended. Raises JobkitError if this person sees none of this id."""
-    (info,) = await store.batches.infos([batch_id])
+    (info,) = await store.part(BatchStore).infos([batch_id])
     if info is None or not person.sees(info.spec.owner):
         raise JobkitError(f"there is no batch {batch_id[:40]}")
     return info.state.is_terminal

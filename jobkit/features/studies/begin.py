@@ -10,6 +10,7 @@ from msgspec.structs import replace as changed
 
 from jobkit.client.batch import named
 from jobkit.client.stop_rules import beside
+from jobkit.features.batches.store import BatchStore
 from jobkit.features.studies.controller import run_study
 from jobkit.features.studies.led import STUDY_TASK
 from jobkit.features.studies.space import checked_space, ends, load_optuna, sample_of
@@ -95,7 +96,7 @@ def begin_study(
 async def _check_new(store: Any, study_id: str) -> None:
     """Raise InvalidParams if a study of this id was deleted without its trials, whose jobs have the ids of new ones."""
     [job] = await store.snapshots([study_id])
-    [batch] = await store.batches.infos([study_id])
+    [batch] = await store.part(BatchStore).infos([study_id])
     if job is None and batch is not None:
         raise InvalidParams(
             f"trials of an earlier study {study_id!r} are kept: delete them by kit.batches.delete({study_id!r}), or "

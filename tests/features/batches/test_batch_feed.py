@@ -12,6 +12,7 @@ import pytest
 from jobkit.client.batch import Batch
 from jobkit.client.loop import background
 from jobkit.features.batches.batch_feed import BatchControl, BatchFeed
+from jobkit.features.batches.store import BatchStore
 from jobkit.model.batch import RULE_FAILED
 from jobkit.ui.access.actions import Actions
 from tests.support import PATIENCE_S, wait_until
@@ -78,7 +79,7 @@ def test_a_batch_says_that_its_stop_rule_failed_while_its_jobs_go_on_and_at_thei
     told: dict[str, str] = {}
     control = BatchControl(Actions(stage.kit), lambda whole, _: told.update(whole), stage.kit.batches.get(batch))
 
-    background.call(stage.store.batches.set_rule(batch, f"{RULE_FAILED}TypeError: no dict", ""))
+    background.call(stage.store.part(BatchStore).set_rule(batch, f"{RULE_FAILED}TypeError: no dict", ""))
     wait_until(lambda: "Its stop rule failed: TypeError: no dict" in told.get("head", ""), what="the alert")
     stage.succeed(job)
     wait_until(lambda: json.loads(told["head"])["face"] == "succeeded", what="the end")

@@ -7,11 +7,12 @@ import json
 import pytest
 
 from jobkit.features.batches import moved as batches
+from jobkit.features.batches.store import BatchStore
 from jobkit.features.moving.dump import read_dumps, restore
 from jobkit.model import InvalidParams
 from jobkit.store.redis import RedisStore
+from tests.features.batches.test_store import info, members, submit
 from tests.store.support import claim, ending, job, keys, structure
-from tests.store.test_batches import info, members, submit
 
 
 async def moved(store: RedisStore, *left_out: str) -> bytes:
@@ -38,7 +39,7 @@ async def ended(store: RedisStore) -> None:
 async def test_a_batch_moves_with_its_jobs(store: RedisStore) -> None:
     await ended(store)
     await store.cancel(["d"])
-    await store.batches.set_rule("b1", "stops when 9 jobs have failed", "failed 9")
+    await store.part(BatchStore).set_rule("b1", "stops when 9 jobs have failed", "failed 9")
     before = await info(store)
 
     assert await batches.restore(store, "b1", await moved(store))
@@ -47,8 +48,8 @@ async def test_a_batch_moves_with_its_jobs(store: RedisStore) -> None:
     for name in ("spec", "counts", "made", "came", "deleted", "submitted_at", "started_at", "ended_at", "rule", "us"):
         assert getattr(after, name) == getattr(before, name), name
     assert await members(store) == ["a", "b", "c", "d"]
-    assert [batch.id for batch in await store.batches.newest()] == ["b1"]
-    assert (await store.batches.folded(9))[0] == [after]
+    assert [batch.id for batch in await store.part(BatchStore).newest()] == ["b1"]
+    assert (await store.part(BatchStore).folded(9))[0] == [after]
     await structure(store)
 
     await store.submit([job("again", batch="b1", retry_of="b")])
@@ -84,7 +85,7 @@ async def test_a_batch_that_exists_or_has_no_job_here_is_left_alone(store: Redis
     assert not await batches.restore(store, "b1", content)
     await store.submit([job("a"), job("b", batch="other")])  # other jobs have taken their ids
     assert not await batches.restore(store, "b1", content)
-    assert await store.batches.infos(["b1"]) == [None]
+    assert await store.part(BatchStore).infos(["b1"]) == [None]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jobkit.features.batches.store import BatchStore
 from jobkit.features.studies.store import JournalStore
 from jobkit.model import JobState
 from jobkit.model.batch import BatchSpec
@@ -95,7 +96,7 @@ async def test_trials_end_with_a_study_that_does_not_succeed(store: RedisStore, 
 
     assert (await snapshot(store, running.spec.id)).is_cancelling
     await store.finish([ending(running, "cancelled")])
-    [info] = await store.batches.infos(["study"])
+    [info] = await store.part(BatchStore).infos(["study"])
     assert info is not None
     assert (info.counts, info.stopped_by) == ({"cancelled": 130}, "study")
     assert (await snapshot(store, "t129")).history[-1].data["reason"] == "its study has ended"

@@ -6,20 +6,19 @@ from typing import Any
 
 import pytest
 
+from jobkit.features.batches.store import BatchStore
 from jobkit.features.moving.dump import read_dumps, restore
 from jobkit.model import JobEvent, JobState
-from jobkit.model.batch import BatchInfo, BatchSpec
+from jobkit.model.batch import BatchInfo, BatchSpec, subscription
 from jobkit.model.spec import Once
 from jobkit.store import wire
-from jobkit.store.batches import subscription
 from jobkit.store.grammar import parse
 from jobkit.store.hub import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission
+from tests.store.support import claim, ending, job, keys, lapse, short_lease, worker
 from tests.support import until
-
-from .support import claim, ending, job, keys, lapse, short_lease, worker
 
 
 def part(*ids: str, batch: str = "b1", **spec: Any) -> list[Submission]:
@@ -32,13 +31,13 @@ async def submit(store: RedisStore, *ids: str, place: int = 0, size: int = 0, **
 
 
 async def info(store: RedisStore, batch: str = "b1") -> BatchInfo:
-    [found] = await store.batches.infos([batch])
+    [found] = await store.part(BatchStore).infos([batch])
     assert found is not None
     return found
 
 
 async def members(store: RedisStore, batch: str = "b1") -> list[str]:
-    return [job_id for job_id, _ in await store.batches.members(batch)]
+    return [job_id for job_id, _ in await store.part(BatchStore).members(batch)]
 
 
 async def test_a_batch_counts_its_jobs_through_every_change_of_state(store: RedisStore) -> None:
@@ -63,7 +62,7 @@ async def test_a_batch_counts_its_jobs_through_every_change_of_state(store: Redi
     assert found.counts == {"succeeded": 1, "failed": 1, "cancelled": 2}
     assert (found.open, found.progress, found.state) == (0, 1.0, JobState.FAILED)
     assert found.ended_at is not None
-    assert [batch.id for batch in await store.batches.newest()] == ["b1"]
+    assert [batch.id for batch in await store.part(BatchStore).newest()] == ["b1"]
 
 
 @short_lease
@@ -84,7 +83,7 @@ async def test_a_batch_comes_in_parts_and_each_job_once(store: RedisStore) -> No
 
     found = await info(store)
     assert (found.came, found.made, found.counts) == (4, 4, {"queued": 4})
-    assert await store.batches.members("b1") == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+    assert await store.part(BatchStore).members("b1") == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
 
 
 async def test_a_part_that_never_came_keeps_the_batch_from_being_whole(store: RedisStore) -> None:
@@ -119,7 +118,7 @@ async def test_a_retry_outlives_the_batch_of_its_job(store: RedisStore) -> None:
 
     await store.submit([job("again", batch="b1", retry_of="a")])
 
-    assert await store.batches.infos(["b1"]) == [None]
+    assert await store.part(BatchStore).infos(["b1"]) == [None]
     await store.cancel(["again"])
 
 
@@ -184,7 +183,7 @@ async def test_a_batch_is_deleted_with_the_last_of_its_jobs(store: RedisStore) -
     assert await members(store) == ["b"]
     await store.delete(["b"])
 
-    assert await store.batches.newest() == []
+    assert await store.part(BatchStore).newest() == []
     assert not [key for key in await keys(store) if "batch" in key]
 
 
@@ -198,7 +197,7 @@ async def test_a_batch_expires_with_its_jobs(store: RedisStore) -> None:
 
     for kind in ("batch", "batch-jobs"):  # its time is over
         await store.redis.delete(f"{store.prefix}{kind}:b1")
-    assert await store.batches.newest() == []
+    assert await store.part(BatchStore).newest() == []
     await submit(store, "z", batch="b2")
     await store.renew("w1", {}, {})
     assert await store.redis.zrange(f"{store.prefix}batches", 0, -1) == [b"b2"]
@@ -246,11 +245,11 @@ async def test_a_batch_shares_the_jobs_of_others_that_do_the_same_work(store: Re
     assert await members(store) == ["theirs", "b"]
     assert ((await info(store)).came, (await info(store)).made) == (2, 1)
     await store.submit(part("c", batch="b2", once=same), "", BatchSpec("b2", "simulate", 1))
-    assert await store.batches.infos(["b2"]) == [None]  # it has made nothing
+    assert await store.part(BatchStore).infos(["b2"]) == [None]  # it has made nothing
 
     await store.cancel(["b", "theirs"])
     await store.delete(["b"])
-    assert await store.batches.infos(["b1"]) == [None]
+    assert await store.part(BatchStore).infos(["b1"]) == [None]
 
 
 async def test_a_job_that_was_given_to_a_worker_at_its_submit_counts_as_running(store: RedisStore) -> None:
@@ -267,13 +266,13 @@ async def test_batches_are_listed_newest_first_by_name_and_owner(store: RedisSto
     for n in range(3):
         await store.submit(part(f"j{n}", batch=f"b{n}"), "", BatchSpec(f"b{n}", "f", 1, name=name, owner=f"o{n % 2}"))
 
-    assert [batch.id for batch in await store.batches.newest()] == ["b2", "b1", "b0"]
-    assert [batch.id for batch in await store.batches.newest(2)] == ["b2", "b1"]
-    assert [batch.id for batch in await store.batches.newest(owner="o0")] == ["b2", "b0"]
-    assert await store.batches.newest(owner="o2") == []
-    assert len(await store.batches.newest(name="first try")) == (3 if name == "first try" else 0)
+    assert [batch.id for batch in await store.part(BatchStore).newest()] == ["b2", "b1", "b0"]
+    assert [batch.id for batch in await store.part(BatchStore).newest(2)] == ["b2", "b1"]
+    assert [batch.id for batch in await store.part(BatchStore).newest(owner="o0")] == ["b2", "b0"]
+    assert await store.part(BatchStore).newest(owner="o2") == []
+    assert len(await store.part(BatchStore).newest(name="first try")) == (3 if name == "first try" else 0)
     newest = await info(store, "b2")
-    assert [batch.id for batch in await store.batches.newest(below_us=newest.last_us)] == ["b1", "b0"]
+    assert [batch.id for batch in await store.part(BatchStore).newest(below_us=newest.last_us)] == ["b1", "b0"]
 
 
 async def test_a_batch_is_stopped_when_enough_of_its_jobs_have_failed(store: RedisStore) -> None:
@@ -305,14 +304,14 @@ async def test_a_later_rule_counts_what_has_ended_before(store: RedisStore) -> N
     await store.submit([*part("a", "b"), *part("c", once=same)], "", BatchSpec("b1", "simulate", 3))
     await store.finish([ending(await only(store, "a"))])
 
-    assert await store.batches.set_rule("b1", "stops when a job has succeeded", "succeeded 1")
+    assert await store.part(BatchStore).set_rule("b1", "stops when a job has succeeded", "succeeded 1")
 
     assert (await info(store)).counts == {"succeeded": 1, "cancelled": 1}
     [shared] = await store.snapshots(["theirs"])
     assert shared is not None
     assert shared.state == JobState.QUEUED  # it belongs to another submit
-    assert not await store.batches.set_rule("unknown", "", "failed 1")
-    assert not await store.batches.stop("unknown", "a")
+    assert not await store.part(BatchStore).set_rule("unknown", "", "failed 1")
+    assert not await store.part(BatchStore).stop("unknown", "a")
     await store.cancel(["theirs"])
 
 
@@ -328,15 +327,15 @@ async def test_a_page_has_one_row_for_each_batch(store: RedisStore) -> None:
     await submit(store, "b1", "b2", batch="small")
     await store.submit([job("newest")])
 
-    rows, cursor = await store.batches.folded(50)
+    rows, cursor = await store.part(BatchStore).folded(50)
     assert [row if isinstance(row, str) else row.id for row in rows] == ["newest", "small", "between", "big", "oldest"]
     assert cursor == ""
 
-    rows, cursor = await store.batches.folded(2)
+    rows, cursor = await store.part(BatchStore).folded(2)
     assert [row if isinstance(row, str) else row.id for row in rows] == ["newest", "small"]
-    rows, cursor = await store.batches.folded(2, int(cursor))
+    rows, cursor = await store.part(BatchStore).folded(2, int(cursor))
     assert [row if isinstance(row, str) else row.id for row in rows] == ["between", "big"]
-    rows, cursor = await store.batches.folded(2, int(cursor))
+    rows, cursor = await store.part(BatchStore).folded(2, int(cursor))
     assert [row if isinstance(row, str) else row.id for row in rows] == ["oldest"]
 
 
@@ -354,7 +353,7 @@ async def test_another_rule_ends_the_stop_of_an_earlier_one(store: RedisStore) -
         pass
 
     assert (await info(store)).counts["queued"] == left
-    assert await store.batches.stop("b1", "")
+    assert await store.part(BatchStore).stop("b1", "")
 
 
 async def test_an_imported_job_is_of_no_batch_any_more(store: RedisStore) -> None:
@@ -382,7 +381,7 @@ async def test_a_batch_with_a_wrong_number_of_open_jobs_goes_with_its_jobs(store
 
     await store.renew("w1", {}, {})
 
-    assert [batch.id for batch in await store.batches.newest()] == ["b2"]
+    assert [batch.id for batch in await store.part(BatchStore).newest()] == ["b2"]
     assert not await store.redis.exists(f"{store.prefix}batch:b1", f"{store.prefix}batch-jobs:b1")
 
 
@@ -394,7 +393,7 @@ async def test_a_batch_that_shares_a_job_does_not_hide_another_between_its_jobs(
     await store.submit([job("between")])
     await store.submit(part(*(f"b{n:03}" for n in range(400))), "", batch, 101)
 
-    rows, _ = await store.batches.folded(50)
+    rows, _ = await store.part(BatchStore).folded(50)
 
     assert [row if isinstance(row, str) else row.id for row in rows] == ["b1", "between", "theirs"]
 
@@ -472,7 +471,7 @@ async def test_a_page_passes_over_a_large_batch_whatever_came_in_between(store: 
     await store.submit([job("newest")])
 
     before = await commands(store)
-    rows, cursor = await store.batches.folded(50)
+    rows, cursor = await store.part(BatchStore).folded(50)
 
     assert await commands(store) - before < 800
     expected = ["newest", "big", "between-800", "between-400", ids[7], "oldest"]
@@ -481,7 +480,7 @@ async def test_a_page_passes_over_a_large_batch_whatever_came_in_between(store: 
     pages: list[str] = []
     below = 0
     while True:
-        rows, cursor = await store.batches.folded(2, below)
+        rows, cursor = await store.part(BatchStore).folded(2, below)
         pages += [row if isinstance(row, str) else row.id for row in rows]
         if not cursor:
             break
@@ -495,7 +494,7 @@ async def test_a_batch_whose_index_was_lost_has_one_row_as_well(store: RedisStor
     await store.submit([job("newest")])
     await store.redis.delete(f"{store.prefix}batched")
 
-    rows, cursor = await store.batches.folded(50)
+    rows, cursor = await store.part(BatchStore).folded(50)
 
     assert [row if isinstance(row, str) else row.id for row in rows] == ["newest", "big", "oldest"]
     assert cursor == ""

@@ -1,4 +1,4 @@
-"""Batches in the store, see `lua/lib/batches.lua`."""
+"""Batches in the store, see `jobkit/store/lua/lib/batches.lua`."""
 
 from __future__ import annotations
 
@@ -172,11 +172,6 @@ def merged(
 
 def _is_asked(value: str, asked: Names) -> bool:
     return asked is None or fits((value,), (asked,) if isinstance(asked, str) else asked)
-
-
-def subscription(batch_id: str) -> str:
-    """Return the key for `EventHub.listen`: events of its jobs, and an event of this key when it has further jobs."""
-    return f"batch {batch_id}"
 
 
 def _led_by(info: BatchInfo, raw: list[bytes] | None) -> BatchInfo:
