@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name
+from jobkit.features.checkpoints.checkpoint_info import CheckpointInfo, checkpoint_name
 from jobkit.features.questions.store import QuestionStore
 from jobkit.model import ErrorKind, EventType, Gate, LogLine, StoreUnavailable
 from jobkit.model.snapshot import JobError

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from jobkit.client.losses import lost_jobs
-from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name
+from jobkit.features.checkpoints.checkpoint_info import CheckpointInfo, checkpoint_name
 from jobkit.model import ErrorKind, JobState
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FINISHED, Claimed, Kept

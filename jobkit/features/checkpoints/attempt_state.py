@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.codec import decode
+from jobkit.features.checkpoints.checkpoint_info import CheckpointInfo, checkpoint_name, label_of
 from jobkit.features.checkpoints.files import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, relative_files
-from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name, label_of
 from jobkit.model import InvalidParams, JobkitError, SignatureError
 from jobkit.model.format import seconds_in, size
 from jobkit.model.plain import now_ms

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jobkit.codec import decode
+from jobkit.features.checkpoints.checkpoint_info import CheckpointInfo
 from jobkit.features.checkpoints.files import UNREADABLE, CheckpointFiles, CheckpointHead, CheckpointPlace
-from jobkit.features.checkpoints.info import CheckpointInfo
 from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
 from jobkit.model.plain import iso
 

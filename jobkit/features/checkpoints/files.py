@@ -26,7 +26,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
-from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name, is_checkpoint_name
+from jobkit.features.checkpoints.checkpoint_info import CheckpointInfo, checkpoint_name, is_checkpoint_name
 from jobkit.files.file_store import FileStore, JobFolder
 from jobkit.files.places import place_of
 from jobkit.files.storage import PATIENCE_S, Part, make_folders

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from jobkit.features.checkpoints.checkpoint_info import LABEL_CHARS, CheckpointInfo, is_checkpoint_name
 from jobkit.features.checkpoints.files import KEPT
-from jobkit.features.checkpoints.info import LABEL_CHARS, CheckpointInfo, is_checkpoint_name
 from jobkit.run.news import STORED_BYTES, News, Takes
 
 #: The facts about a checkpoint have at most so many bytes, and its time is before this one (in the year 5138).

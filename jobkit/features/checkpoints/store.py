@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from jobkit.features.checkpoints.info import CheckpointInfo
+from jobkit.features.checkpoints.checkpoint_info import CheckpointInfo
 from jobkit.store.namespace import StorePart
 
 

@@ -16,7 +16,7 @@ import click
 import jobkit
 from jobkit.cli import BadInput, out, selection_options
 from jobkit.features.moving.belongings import in_words
-from jobkit.features.moving.lines import JobExport, JobImport
+from jobkit.features.moving.transfer import JobExport, JobImport
 from jobkit.model import InvalidParams
 from jobkit.store.query import Query
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from jobkit.cli.findings import Finding, ok, warn
-from jobkit.features.pools.info import PoolInfo, pool_infos
+from jobkit.features.pools.pool_info import PoolInfo, pool_infos
 from jobkit.keys import codec_of
 from jobkit.store.redis import RedisStore
 

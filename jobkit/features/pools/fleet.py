@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from jobkit.codec import Codec
-from jobkit.features.pools.info import PoolInfo, pool_infos
+from jobkit.features.pools.pool_info import PoolInfo, pool_infos
 from jobkit.features.pools.store import PoolStore
 from jobkit.features.pools.why import pool_reason
 from jobkit.store.redis import RedisStore

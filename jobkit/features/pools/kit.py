@@ -16,7 +16,7 @@ from jobkit.client.forms import Deed, Noun, on_loop
 from jobkit.client.handle import NamedHandle, NamedHandles, from_snapshot, named_by_id
 from jobkit.client.tables import Table
 from jobkit.client.workers import WorkerVerbs
-from jobkit.features.pools.info import PoolInfo, pool_infos
+from jobkit.features.pools.pool_info import PoolInfo, pool_infos
 from jobkit.features.pools.spec import PoolSpec, checked_pool_name, pool_spec
 from jobkit.features.pools.store import PoolPause, PoolStore, PoolUnit
 from jobkit.model import InvalidParams, JobkitError

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from jobkit.client.kit import Kit
-from jobkit.features.pools.info import PoolInfo
 from jobkit.features.pools.kit import Pools
+from jobkit.features.pools.pool_info import PoolInfo
 from jobkit.features.pools.store import PoolUnit
 from jobkit.model import InvalidParams
 from jobkit.model.format import many

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from jobkit.features.pools.info import PoolInfo
+from jobkit.features.pools.pool_info import PoolInfo
 from jobkit.features.pools.store import PoolUnit
 from jobkit.model.limits import resources_text
 

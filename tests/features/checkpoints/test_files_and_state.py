@@ -19,6 +19,7 @@ import pytest
 
 import jobkit
 from jobkit.codec import Codec
+from jobkit.features.checkpoints.checkpoint_info import CheckpointInfo, label_of
 from jobkit.features.checkpoints.files import (
     CheckpointFiles,
     CheckpointHead,
@@ -27,7 +28,6 @@ from jobkit.features.checkpoints.files import (
     own_key,
     relative_files,
 )
-from jobkit.features.checkpoints.info import CheckpointInfo, label_of
 from jobkit.files import FileStore
 from jobkit.files.places import place_of
 from jobkit.files.storage import PATIENCE_S, Directory

@@ -10,7 +10,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
-from jobkit.features.moving.lines import JobExport, JobImport
+from jobkit.features.moving.transfer import JobExport, JobImport
 from tests.support import wait_until
 from tests.worker import furnished, jobs
 from tests.worker.conftest import Bench

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from jobkit.client.loop import background
 from jobkit.client.waits import level_of, queue_reasons
 from jobkit.features.pools.fleet import PoolSource
-from jobkit.features.pools.info import PoolInfo
+from jobkit.features.pools.pool_info import PoolInfo
 from jobkit.features.pools.spec import PoolSpec
 from jobkit.features.pools.store import PoolStore, PoolUnit
 from jobkit.model import Waiting

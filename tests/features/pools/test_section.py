@@ -9,8 +9,8 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.features.pools.fleet import PoolSource
-from jobkit.features.pools.info import PoolInfo
 from jobkit.features.pools.kit import Pool
+from jobkit.features.pools.pool_info import PoolInfo
 from jobkit.features.pools.section import ACTIONS, pool_row
 from jobkit.features.pools.spec import PoolSpec
 from jobkit.features.pools.store import PoolPause, PoolStore, PoolUnit

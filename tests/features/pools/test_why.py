@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.features.pools.info import PoolInfo
+from jobkit.features.pools.pool_info import PoolInfo
 from jobkit.features.pools.store import PoolPause
 from jobkit.features.pools.why import pool_reason
 from tests.features.pools.fakes import spec, unit

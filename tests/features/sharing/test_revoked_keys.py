@@ -19,10 +19,10 @@ import jobkit
 from jobkit.client.loop import background
 from jobkit.codec import PICKLE, RAW, Codec, Subject
 from jobkit.embedded.home import Home
+from jobkit.features.checkpoints.checkpoint_info import CheckpointInfo, checkpoint_name
 from jobkit.features.checkpoints.files import CheckpointFiles, CheckpointHead, CheckpointPlace
-from jobkit.features.checkpoints.info import CheckpointInfo, checkpoint_name
 from jobkit.features.moving.dump import Dump, read_dumps
-from jobkit.features.moving.lines import JobExport, JobImport
+from jobkit.features.moving.transfer import JobExport, JobImport
 from jobkit.features.sharing import hosting
 from jobkit.features.sharing.members import Members
 from jobkit.features.sharing.rights import MemberRole

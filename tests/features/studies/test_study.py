@@ -11,7 +11,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
-from jobkit.features.moving.lines import JobExport, JobImport
+from jobkit.features.moving.transfer import JobExport, JobImport
 from tests.client.calls import valley
 from tests.support import wait_until
 
