@@ -429,7 +429,7 @@ def _own_info(spec: JobSpec, *, has_texts: bool) -> TaskInfo:
 
 
 def _with_contents(blobs: Iterable[Blob], known: Iterable[Blob]) -> tuple[Blob, ...]:
-    """Return the parts of a call, with the contents of those that are known here."""
+    """Return the parts of a call, those that are known here with their contents."""
     contents = {blob.name: blob for blob in known}
     return tuple(contents.get(blob.name, blob) for blob in blobs)
 

@@ -90,7 +90,7 @@ def _in_use(worker: WorkerInfo) -> str:
 
 
 def _gpus(worker: WorkerInfo) -> str:
-    """Return its GPUs: "2 x NVIDIA A100"."""
+    """Return the GPUs of a worker: "2 x NVIDIA A100"."""
     return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in Counter(worker.gpus).items())
 
 

@@ -155,7 +155,7 @@ class Home:
             return {}
 
     def write_status(self, status: dict[str, Any]) -> None:
-        """Write the status, if that is possible: on a full disk over the last one, which takes no more space."""
+        """Write the status, if that is possible; on a full disk over the last status, which takes no more space."""
         text = json.dumps(status, indent=1)
         try:
             write_private(self.status_file, text)

@@ -387,7 +387,7 @@ def _size(value: Any) -> int:
 
 
 def _shorten(out: dict[str, Any]) -> None:
-    """Shorten the largest values first, then drop the last names, until it is within the limit."""
+    """Shorten the largest values first, then drop the last names, until the preview is within the limit."""
     for name in sorted(out, key=lambda name: -_size(out[name])):
         if _size(out) <= MAX_BYTES:
             break

@@ -551,7 +551,7 @@ class LeanScripts:
     Attributes:
         urls: of the two, relative to the server.
         stand_ins: a script to run between them. Panel's models of widgets and tables are made of Bokeh's, 0.7 MB of
-            scripts, and cannot be loaded without; it gives them empty ones instead. None of them may be shown then.
+            scripts, and cannot be loaded without them; this script gives empty ones instead. Then none may be shown.
     """
 
     urls: tuple[str, str]

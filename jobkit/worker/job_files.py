@@ -157,7 +157,7 @@ class JobFiles:
             await asyncio.to_thread(found[0].file_store.ended, found[0])
 
     async def clear_lost(self, claimed: Claimed) -> None:
-        """Do the same for a lost attempt, unless another one runs: perhaps on this machine, with the same folder."""
+        """Do the same for a lost attempt, unless another attempt runs: perhaps here, with the same folder."""
         if self._staged(claimed) is None:
             return
         with contextlib.suppress(StoreUnavailable):
@@ -232,5 +232,5 @@ class JobFiles:
 
 
 def note(sentence: str) -> LogLine:
-    """A line of the worker's own in a job's log."""
+    """Write a line of the worker into a job's log."""
     return LogLine(sentence, now_ms(), source="jobkit", level="WARNING")

@@ -181,7 +181,7 @@ class RunningJobs:
         return [a for a in found if a is not None and a.claimed.token == held[a.job_id] and not a.has_ended]
 
     def forget(self, job_id: str, token: str) -> RunningAttempt | None:
-        """Return the attempt, if it was held."""
+        """Remove an attempt, and return it if it was held."""
         attempt = self.attempts.get(job_id)
         if attempt is None or attempt.claimed.token != token:
             return None

@@ -72,13 +72,13 @@ class ArchiveVerbs:
     def reopen(self, job_ids: Sequence[str], *, owner: str | None = None) -> dict[str, str]:
         """Bring jobs back from the archive, at least for a day, with the jobs whose results they need.
 
-        They are what they were, so every verb of ended jobs applies, as far as it needs nothing that was left out.
+        They are unchanged, so every verb of ended jobs applies, unless it needs something that the archive left out.
 
         Args:
             owner: only jobs of this owner.
 
         Returns:
-            by id of those that are kept now, what the archive does not have of them, in words; else "".
+            for each job that is kept now, by its id: what the archive lacks of the job, in words, or "".
         """
         archive = self._reader()
         ids = list(dict.fromkeys(checks.job_ids(job_ids)))

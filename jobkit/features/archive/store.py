@@ -20,7 +20,7 @@ _READ, _SCANNED = 20, 500
 
 
 class ArchivePart(msgspec.Struct, frozen=True):
-    """Jobs that are archived together, always the same until they are. `name`: "FIRST LAST", or "" if none waits.
+    """Jobs that are archived together, the same ones after each failure. `name`: "FIRST LAST", or "" if none waits.
 
     Attributes:
         entries: `(entry, job id)`, in the order in which the jobs have ended.

@@ -175,7 +175,7 @@ def _is_asked(value: str, asked: Names) -> bool:
 
 
 def _led_by(info: BatchInfo, raw: list[bytes] | None) -> BatchInfo:
-    """Return a led batch with state and times of its leader; it has ended when both have."""
+    """Return a led batch with state and times of its leader; it has ended when its jobs and its leader have."""
     if not raw:
         return info
     state, started, finished = map(wire.text, raw)

@@ -120,7 +120,7 @@ class Presence:
                 logger.exception("subscriptions could not be renewed; trying again")
 
     async def _tell(self, subscriptions: Sequence[Subscription], *, is_active: bool) -> None:
-        """Publish a private update for each, in both forms."""
+        """Publish a private update for each subscription, in both forms."""
         for one in subscriptions:
             for form in (OLD, NEW):
                 data = to_json(one.to_json(self._root, form, is_active=is_active)).decode()

@@ -172,10 +172,10 @@ class Belongings:
     async def put(self, kind: str, name: str, chunks: Iterator[bytes]) -> None:
         """Store a content again. A part stays for an hour, until a job that names it is stored.
 
-        What has no name of its kind is ignored.
+        A content whose name is not one of its kind is ignored.
 
         Raises:
-            InvalidParams: it is not what its name says, too large, or there is no place for it.
+            InvalidParams: the content does not match its name, is too large, or has no place here.
         """
         if not is_name(kind, name):
             return

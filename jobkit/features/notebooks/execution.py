@@ -115,7 +115,7 @@ def _library(name: str) -> Any:
 
 
 def _insert(nbformat: Any, node: Any, parameters: Mapping[str, Any], file: Path) -> None:
-    """Insert a cell that sets the parameters behind the one of their defaults; replace one of an earlier run."""
+    """Insert a cell that sets the parameters after the cell of their defaults; replace that of an earlier run."""
     node.cells = [cell for cell in node.cells if INJECTED not in cell.metadata.get("tags", [])]
     if parameters:
         at = next(i for i, cell in enumerate(node.cells) if TAG in cell.metadata.get("tags", []))

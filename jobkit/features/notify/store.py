@@ -56,7 +56,7 @@ class ToldStore(StorePart):
         return "" if not is_reachable else "told" if is_told else "offer"
 
     async def want(self, id: str, person: str) -> None:
-        """Add a person to notify of the end."""
+        """Add a person who will be notified of the end."""
         await self._ns.many([("SADD", f"tell:{id}", person), ("EXPIRE", f"tell:{id}", _WISH_S)], is_atomic=True)
 
     async def unwant(self, id: str, person: str) -> None:

@@ -37,7 +37,7 @@ class Endings:
         self._reading = asyncio.Lock()
 
     async def read(self, store: RedisStore) -> None:
-        """Count what has ended since the last read. Must always be called on the same loop."""
+        """Count the jobs that have ended since the last read. Must always be called on the same loop."""
         async with self._reading:
             is_behind = bool(self._position)
             try:

@@ -98,7 +98,7 @@ class Schedule(NamedHandle[ScheduleSnapshot]):
     # -- acting on it -------------------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Fire nothing until it is resumed. What runs goes on."""
+        """Pause a schedule: it fires nothing until it is resumed. Running jobs go on."""
         self._connection.call(self._verbs.pause, self.id)
 
     def resume(self) -> None:

@@ -290,7 +290,7 @@ def _along_n(
 def _parts(filter: Condition) -> tuple[str, list[Condition]]:
     """Return the source and conditions that find the rows of a filter by its index.
 
-    Few values are found value by value, since rows of one value are ordered by age.
+    A few values are looked up one by one, because rows of one value are ordered by age.
     """
     source = f"jobs INDEXED BY jobs_{filter.column}"
     if filter.column == "tag":

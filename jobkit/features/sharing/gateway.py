@@ -188,7 +188,7 @@ class Gateway(HTTPServer):
     # -- connections that have not logged in ---------------------------------------------------------------------------
 
     def _meet(self, stream: IOStream) -> None:
-        """Count a new connection; close the oldest that have not logged in if there are too many."""
+        """Count a new connection; if there are too many, close the oldest of those that have not logged in."""
         self.strangers[stream] = None
         if len(self.strangers) > STRANGERS:
             self.strangers = {each: None for each in self.strangers if not each.closed()}

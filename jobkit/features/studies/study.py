@@ -36,7 +36,7 @@ class BestTrial(msgspec.Struct, frozen=True):
     """The best trial of a study.
 
     Attributes:
-        number: from 0. value: what the objective returned. params: what the space gave it. job: id of its job.
+        number: from 0. value: what the objective returned. params: its arguments from the space. job: id of its job.
     """
 
     number: int

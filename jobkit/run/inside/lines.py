@@ -103,7 +103,7 @@ class Splitter:
         return line
 
     def _styled(self, line: str) -> str:
-        """Return the line with the colours that the one before has left on."""
+        """Return the line with the colours that the line before has left on."""
         if self._style or "\x1b[" in line:
             line = self._style + line
             self._style = "" if len(line) > LINE_LIMIT else open_style(line)  # what ends them may have been cut

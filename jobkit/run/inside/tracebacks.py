@@ -179,7 +179,7 @@ def _path(filename: str) -> str:
 
 
 def _trim(error: BaseException) -> None:
-    """Take our frames out of an exception and of those it came from, and what led to the user's first frame."""
+    """Remove our frames from an exception and its causes, and the frames before the user's first one."""
     left: list[BaseException | None] = [error]
     seen: set[int] = set()
     while left:

@@ -146,7 +146,7 @@ class SignalGuard:
         return self.is_stopped or (self.context is not None and self.context.has_yielded)
 
     def end(self) -> None:
-        """The task has ended: a request to stop comes too late."""
+        """Note that the task has ended: a request to stop comes too late."""
         self._is_over = True
 
     def on_term(self, number: int, frame: FrameType | None) -> None:

@@ -116,7 +116,7 @@ class ChildProcess:
         self._send()
 
     def send(self, data: bytes) -> None:
-        """Send it something, after what it gets already."""
+        """Send the process a message, after those that are on their way."""
         if len(self._unsent) < _UNREAD_MOST:
             self._unsent.append(data)
         self._send()

@@ -351,7 +351,7 @@ def _figure(png: str, kind: str = "png") -> str:
 
 
 def table_html(shown: Table) -> str:
-    """Return a table as a self-contained piece of HTML; all in it is text."""
+    """Return a table as a self-contained piece of HTML; all cells are text."""
     heads, rows, left = shown.cells(_KEPT_ROWS)
     numeric = [i for i, _ in enumerate(heads) if rows and all(isinstance(row[i], int) for row in rows)]
     notes = "".join(f"<p>{escape(written(note))}</p>" for note in shown.notes())

@@ -115,7 +115,7 @@ def charts_of(curves: Mapping[str, Sequence[Point]]) -> dict[str, list[tuple[str
 def paths_of(lines: Sequence[Sequence[Point]]) -> tuple[list[str], tuple[float, ...]]:
     """Return the path of each line in an SVG of 1000 x 100, and the smallest and largest step and value.
 
-    What is not finite is a gap. No values: both are 0.
+    A value that is not finite is a gap. Without values both steps and values are 0.
     """
     steps = [point[0] for points in lines for point in points] or [0]
     values = [point[2] for points in lines for point in points if math.isfinite(point[2])] or [0.0]

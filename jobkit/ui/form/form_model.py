@@ -185,7 +185,7 @@ class FormModel:
         chosen: Mapping[str, Any],
         **details: Any,
     ) -> ActionReply | None:
-        """Do an action unless a field is wrong; what it refuses is added to `errors`. None if it was not done."""
+        """Do an action unless a field is wrong; add what was refused to `errors`. Return None if it was not done."""
         if errors:
             return None
         try:

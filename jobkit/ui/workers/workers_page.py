@@ -205,7 +205,7 @@ def _resources(workers: Sequence[WorkerInfo]) -> list[dict[str, Any]]:
 
 
 class WorkersFeed(TextFeed):
-    """Polls as well: heartbeats come as no events."""
+    """Data of the page of workers. It also polls, because heartbeats cause no events."""
 
     CHANNELS = (None, CONTROL)
 
