@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 
@@ -25,8 +25,7 @@ from jobkit.access.own_machine import AccessDecision
 from jobkit.access.people import LoginState, stranger
 from jobkit.codec import keys_in
 from jobkit.http.messages import Problem, Request
-from jobkit.model import InvalidParams, JobSpec
-from jobkit.model.batch import BatchSpec
+from jobkit.model import InvalidParams
 from jobkit.model.person import Person, Role
 from jobkit.settings import Settings
 
@@ -65,6 +64,15 @@ class InvalidToken(Exception):
     """The token is not accepted. The message says why and contains no part of it."""
 
 
+class Owned(Protocol):
+    """The spec of a job, or of a group of jobs."""
+
+    @property
+    def owner(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Rights of a caller."""
@@ -87,8 +95,8 @@ class Grant:
         """Return whether it covers this task."""
         return not self.tasks or any(fnmatchcase(task, pattern) for pattern in self.tasks)
 
-    def sees(self, spec: JobSpec | BatchSpec) -> bool:
-        """Return whether it covers this job or batch."""
+    def sees(self, spec: Owned) -> bool:
+        """Return whether it covers this job or group."""
         return self.owner in (None, spec.owner) and self.covers(spec.task)
 
     @property
