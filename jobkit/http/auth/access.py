@@ -64,7 +64,7 @@ class InvalidToken(Exception):
     """The token is not accepted. The message says why and contains no part of it."""
 
 
-class Owned(Protocol):
+class Seen(Protocol):
     """The spec of a job, or of a group of jobs."""
 
     @property
@@ -95,7 +95,7 @@ class Grant:
         """Return whether it covers this task."""
         return not self.tasks or any(fnmatchcase(task, pattern) for pattern in self.tasks)
 
-    def sees(self, spec: Owned) -> bool:
+    def sees(self, spec: Seen) -> bool:
         """Return whether it covers this job or group."""
         return self.owner in (None, spec.owner) and self.covers(spec.task)
 
