@@ -28,9 +28,9 @@ class BatchDump(msgspec.Struct, frozen=True):
     jobs: list[tuple[str, int]]
 
 
-def names(dump: Any) -> set[str]:
-    """Return the ids of the batches of an exported job: its own, and the batch that it leads."""
-    return {dump.snapshot.spec.batch, dump.id if "leads" in dump.record else ""} - {""}
+def names(dump: Any) -> list[str]:
+    """Return the ids of the batches of an exported job: its own, then the batch that it leads."""
+    return [batch_id for batch_id in (dump.snapshot.spec.batch, dump.id if "leads" in dump.record else "") if batch_id]
 
 
 async def read(store: RedisStore, batch_id: str) -> bytes | None:

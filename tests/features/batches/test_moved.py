@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,3 +103,9 @@ async def test_a_batch_that_cannot_be_read_is_refused(store: RedisStore, change:
         batches.check("b2", json.dumps(content).encode())
     with pytest.raises(InvalidParams):
         batches.check("b\n1", json.dumps(content).encode())
+
+
+def test_the_batch_of_a_job_is_exported_before_the_batch_that_it_leads() -> None:
+    spec = SimpleNamespace(batch="b1")
+    dump = SimpleNamespace(id="study", snapshot=SimpleNamespace(spec=spec), record={"leads": "study"})
+    assert batches.names(dump) == ["b1", "study"]
