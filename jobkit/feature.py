@@ -66,10 +66,12 @@ load a feature's modules by what they are for, when they are first used:
 - `contents.py`: contents in the store that go with jobs to an export or the archive: their `KIND`; `NAME`, a pattern;
   `names(dump)`, those that a job has, and `named_in(body)`, those that a content itself names; `CONTENTS`, the part of
   the store with `whole`, `keep` and `of_workers`.
-- `moved.py`: groups of jobs in an export, which come after their jobs: their `KIND`; `names(dump)`, those of a job;
-  `read(store, name)` and `restore(store, name, content)`, coroutines; `check(name, content)` refuses one.
-- `told.py`: groups of jobs whose end people may be notified of: their `NOUN`; `of(snapshot)`, the id of that of a job,
-  or ""; `ended(store, ids)` and `has_ended(store, id, person)`, coroutines.
+- `moved.py`: groups of jobs in an export, after their jobs: `KIND` of their lines; `names(dump)`, ids of the groups of
+  a job; `read(store, id)`, a coroutine, returns the content of a group, and `restore(store, id, content)` stores it;
+  `check(id, content)` raises InvalidParams for a content that cannot be read.
+- `told.py`: groups of jobs whose end people may be notified of: `NOUN` for a group; `of(snapshot)`, the id of the group
+  of a job, or ""; `ended(store, ids)`, a coroutine, returns a sentence and the state of each group that has ended;
+  `has_ended(store, id, person)`, a coroutine, tells whether a group that this person sees has ended.
 - `coded.py`: `introduce(store, tasks, settings, codec)`, a coroutine that keeps what stands in the code of tasks.
 - `due.py`: `waiting(store)`, the number of jobs that come by themselves, and `submit_due(store, codec)`, which submits
   those that are due and returns their ids; for places without workers.

@@ -19,7 +19,7 @@ def of(job: JobSnapshot) -> str:
 
 
 async def ended(store: RedisStore, batch_ids: Sequence[str]) -> Mapping[str, tuple[str, JobState]]:
-    """Return the state and a sentence for each of these batches that has ended, by id.
+    """Return a sentence and the state of each of these batches that has ended, by id.
 
     The sentence is `sweep has ended: 3 failed, 97 succeeded (batch 1f8c03aa)`.
     """

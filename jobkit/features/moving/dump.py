@@ -47,9 +47,9 @@ class ContentLine(_Head, frozen=True):
     """A line with a content, or with its next bytes.
 
     Attributes:
-        piece: "made" (facts), "part" (of a call), "file" (in the folder of a job), "batch", or "seal" (of all lines
-            before it). Readers ignore others.
-        name: see `jobkit.features.moving.belongings`; the id of a batch.
+        piece: "made" (facts), "part" (of a call), "file" (in the folder of a job), the kind of a group, or "seal" (of
+            all lines before it). Readers ignore others.
+        name: see `jobkit.features.moving.belongings`; the id of a group.
         content: the bytes. more: the next line has further ones.
     """
 
