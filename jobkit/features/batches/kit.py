@@ -51,6 +51,10 @@ class BatchVerbs:
         self._connection: Connection = kit.connection
         self._repeater: Repeater = kit.repeater
 
+    @property
+    def _store(self) -> BatchStore:
+        return self._connection.store.part(BatchStore)
+
     def get(self, batch_id: str, limit: int | None = None) -> Batch:
         """Return the batch of an id or name, from whichever process it came, live.
 
@@ -92,11 +96,10 @@ class BatchVerbs:
         Raises:
             JobNotFound: it is not kept.
         """
-        store = self._connection.store
-        (found,) = await store.part(BatchStore).infos([checked("batch_id", batch_id, "str")])
+        (found,) = await self._store.infos([checked("batch_id", batch_id, "str")])
         if found is not None:
             return found
-        (job,) = await store.snapshots([batch_id])
+        (job,) = await self._connection.store.snapshots([batch_id])
         if job is not None:
             for led in modules("led"):
                 if (begun := led.unbegun(job)) is not None:
@@ -126,7 +129,7 @@ class BatchVerbs:
         most = checked("limit", limit, "int", min=1, max=10_000)
         for field, value in {"name": name, "owner": owner}.items():
             checked(field, value, "str", nullable=True)
-        return await self._connection.store.part(BatchStore).newest(most, name=name, owner=owner)
+        return await self._store.newest(most, name=name, owner=owner)
 
     async def cancel(self, batch_id: str, reason: str = "", by: str | None = None) -> int:
         """Ask every job of a batch that has not ended to stop; return how many were asked.
@@ -149,7 +152,7 @@ class BatchVerbs:
         judge = None
         if rule.function is not None and is_sent:
             judge = judge_of(submitter, batch.spec, rule, batch.jobs[0].snapshot.spec)
-        self._connection.call(self._connection.store.part(BatchStore).set_rule, batch.id, rule.words, rule.counted)
+        self._connection.call(self._store.set_rule, batch.id, rule.words, rule.counted)
         if judge is not None:
             submitter.send(judge)
         return is_sent
@@ -159,11 +162,11 @@ class BatchVerbs:
         with contextlib.suppress(JobkitError):
             if self._connection.call(self.info, batch.id).rule == FUNCTION_RULE:
                 words = shortened(f"{RULE_FAILED}{batch.rule_problem}", checks.MAX_REASON)
-                self._connection.call(self._connection.store.part(BatchStore).set_rule, batch.id, words, "")
+                self._connection.call(self._store.set_rule, batch.id, words, "")
 
     async def stop(self, batch_id: str, job_id: str) -> bool:
         """Cancel the rest of a batch: its rule held for a job. False if the batch is not kept."""
-        return await self._connection.store.part(BatchStore).stop(batch_id, job_id)
+        return await self._store.stop(batch_id, job_id)
 
     def delete(self, batch_id: str) -> int:
         """Delete the ended jobs of a batch, and with the last one the batch; return how many are gone.
@@ -192,7 +195,7 @@ class BatchVerbs:
             JobNotFound: it is not kept.
         """
         info = await self.info(batch_id)
-        ids = [job_id for job_id, _ in await self._connection.store.part(BatchStore).members(batch_id)]
+        ids = [job_id for job_id, _ in await self._store.members(batch_id)]
         fields = await self._connection.store.fields(("state",), ids)
         found = [job_id for job_id, raw in zip(ids, fields, strict=True) if raw and raw[0].decode() in states]
         return found, [batch_id] if info.spec.kind else []

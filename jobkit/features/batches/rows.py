@@ -86,7 +86,7 @@ class BatchGroups(Groups):
         store, searched = kit.verbs.store, None
         found: Sequence[JobSnapshot | BatchInfo | None]
         if query.is_plain:
-            mixed, cursor = await store.part(BatchStore).folded(query.limit, int(query.cursor or 0))
+            mixed, cursor = await _store(kit).folded(query.limit, int(query.cursor or 0))
             snapshots = await store.snapshots([one for one in mixed if isinstance(one, str)])
             jobs = {job.id: job for job in snapshots if job is not None}
             found = [jobs.get(one) if isinstance(one, str) else one for one in mixed]
@@ -100,7 +100,7 @@ class BatchGroups(Groups):
         self, kit: Kit, known: Mapping[str, BatchInfo], others: set[str]
     ) -> dict[str, BatchInfo | None]:
         ids = sorted({info.id for info in known.values() if info.ended_at is None} | others)
-        return dict(zip(map(subscription, ids), await kit.verbs.store.part(BatchStore).infos(ids), strict=True))
+        return dict(zip(map(subscription, ids), await _store(kit).infos(ids), strict=True))
 
     async def best(
         self, kit: Kit, groups: Mapping[str, BatchInfo], known: Mapping[str, Best]
@@ -108,44 +108,48 @@ class BatchGroups(Groups):
         return await read_best(kit, groups, known)
 
     async def inside(self, kit: Kit, group_id: str) -> Sequence[str]:
-        return [job_id for job_id, _ in await kit.verbs.store.part(BatchStore).members(group_id, _SHOWN)]
+        return [job_id for job_id, _ in await _store(kit).members(group_id, _SHOWN)]
 
     async def newest(self, kit: Kit, most: int, owner: str | None) -> Sequence[BatchInfo]:
-        return await kit.verbs.store.part(BatchStore).newest(most, owner=owner)
+        return await _store(kit).newest(most, owner=owner)
 
     async def infos(self, kit: Kit, ids: Sequence[str]) -> Sequence[BatchInfo | None]:
-        return await kit.verbs.store.part(BatchStore).infos(ids)
+        return await _store(kit).infos(ids)
 
     async def homes(self, kit: Kit, job_ids: Sequence[str]) -> Sequence[str | None]:
-        return await kit.verbs.store.part(BatchStore).homes(job_ids)
+        return await _store(kit).homes(job_ids)
 
     async def singles(self, kit: Kit, most: int) -> Sequence[str]:
-        singles, _ = await kit.verbs.store.part(BatchStore).singles(most)
+        singles, _ = await _store(kit).singles(most)
         return [job_id for _, job_id in singles]
+
+
+def _store(kit: Kit) -> BatchStore:
+    return kit.verbs.store.part(BatchStore)
 
 
 async def _some(kit: Kit, query: Query) -> tuple[Sequence[JobSnapshot | BatchInfo], str, int | None]:
     """Return a page of the batches that match a query and of the jobs of none, the next cursor, and `searched`."""
-    store, below_us = kit.verbs.store, int(query.cursor or 0)
+    store, below_us = _store(kit), int(query.cursor or 0)
     alone = await kit.verbs.page(msgspec.structs.replace(query, batch=("",)))
     ids = [job.id for job in alone.jobs]
-    homes = [home for home in await store.part(BatchStore).homes(ids) if home]
-    begun = {info.id for info in await store.part(BatchStore).infos(homes) if info is not None}
-    times = await store.fields(("us",), ids)
+    homes = [home for home in await store.homes(ids) if home]
+    begun = {info.id for info in await store.infos(homes) if info is not None}
+    times = await kit.verbs.store.fields(("us",), ids)
     jobs = [(int(raw[0]), job) for raw, job in zip(times, alone.jobs, strict=True) if raw and job.id not in begun]
-    batches = await store.part(BatchStore).newest(query.limit + 1, below_us, owner=query.owner, task=query.task)
+    batches = await store.newest(query.limit + 1, below_us, owner=query.owner, task=query.task)
     rows, cursor = merged(jobs, batches, query.limit, below_us, alone.next_cursor)
     return rows, cursor, alone.searched
 
 
 async def led(kit: Kit, job_ids: Sequence[str]) -> int:
     """Return the number of jobs that go when these are deleted, since these lead them."""
-    return sum(info.made for info in await kit.verbs.store.part(BatchStore).led_by(job_ids))
+    return sum(info.made for info in await _store(kit).led_by(job_ids))
 
 
 async def delete_led(call: ActionCall) -> None:
     """Delete the jobs of the batches that the targets of a delete lead; refuse leaders of open jobs."""
-    batches = call.kit.verbs.store.part(BatchStore)
+    batches = _store(call.kit)
     for info in await background.call_async(batches.led_by(call.targets)):
         if not info.state.is_terminal:
             continue  # it is refused like any job that runs
