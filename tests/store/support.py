@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from jobkit.features.batches.store import BatchStore
 from jobkit.features.failures.store import FailureStore
 from jobkit.features.schedules.store import ScheduleStore
 from jobkit.model import TERMINAL, ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
+from jobkit.model.batch import BatchInfo
 from jobkit.model.snapshot import JobError
+from jobkit.store import wire
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
@@ -261,8 +262,9 @@ async def check_keys(store: RedisStore) -> None:
             has_jobs = await store.redis.exists(f"{store.prefix}failed:{name}")
             assert (await store.redis.pttl(raw) > 0) != bool(has_jobs), f"{raw} has {has_jobs or 'no'} jobs"
         elif kind in ("batch", "batch-jobs"):
-            [batch] = await store.part(BatchStore).infos([name])
-            assert batch is not None, f"{raw} belongs to no batch"
+            record = await store.redis.hgetall(f"{store.prefix}batch:{name}")
+            assert record, f"{raw} belongs to no batch"
+            batch = BatchInfo.from_wire(name, wire.texts(record))
             assert (await store.redis.pttl(raw) > 0) == (not batch.open), f"{raw} with {batch.open} open jobs"
             assert await store.redis.zscore(f"{store.prefix}batches", name) is not None, f"batch {name} is in no index"
         elif kind == "after":
