@@ -153,13 +153,10 @@ class BatchCard extends LiveCard {
   // -- table -------------------------------------------------------------------------------------------------------
 
   columns() {
-    const {columns, rows, isList} = this.book, n = this.n;
+    const {columns, rows} = this.book, n = this.n;
     this.numeric = columns.map((_, c) => rows.some((row) => typeof row[2][c] === "number"));
     this.chosen.show();
-    const places = this.chosen.shown(), widths = places.map((c) => [columns[c][1], c]).map(([kind, c]) => WIDTHS[kind] || (isList && kind === "arg" ? (c ? "minmax(160px, 4fr)" : "minmax(140px, 2fr)")
-      : this.numeric[c] ? "minmax(84px, 1fr)" : "minmax(96px, 2fr)"));
-    n.grid.style.setProperty("--columns", widths.join(" "));
-    n.grid.style.setProperty("--least", `${places.length * 96}px`);
+    const places = this.chosen.shown();
     n.head.replaceChildren(...places.map((c) => [...columns[c], c]).map(([name, kind, c]) => h("button", {class: this.numeric[c] ? "num" : "", role: "columnheader", title: `Sort by ${name}`, "data-c": c,
       onclick: () => { this.sort = this.sort && this.sort[0] === c ? (this.sort[1] > 0 ? [c, -1] : null) : [c, 1]; this.sorted(); }}, h("span", {text: ["arg", "value"].includes(kind) ? name : name[0].toUpperCase() + name.slice(1)}), h("i"))));
     this.sorted();
@@ -181,6 +178,7 @@ class BatchCard extends LiveCard {
     this.rows = rows;
     this.best = this.chosen.find();
     this.places = this.chosen.shown();
+    this.widen();
     for (const button of n.head.children) {
       const on = this.sort && this.sort[0] === Number(button.dataset.c);
       button.setAttribute("aria-sort", on ? (this.sort[1] > 0 ? "ascending" : "descending") : "none");
@@ -198,6 +196,15 @@ class BatchCard extends LiveCard {
     const made = [];
     for (let i = first; i < last; i++) made.push(this.row(this.rows[i], i));
     n.rows.replaceChildren(n.space, ...made);
+  }
+
+  /** Give each column its width; that of the marked best value also has room for its star. */
+  widen() {
+    const {columns, isList} = this.book, style = this.n.grid.style;
+    const widths = this.places.map((c) => WIDTHS[columns[c][1]] || (isList && columns[c][1] === "arg" ? (c ? "minmax(160px, 4fr)" : "minmax(140px, 2fr)")
+      : this.numeric[c] ? `minmax(${this.best?.[0] === c ? 112 : 84}px, 1fr)` : "minmax(96px, 2fr)"));
+    style.setProperty("--columns", widths.join(" "));
+    style.setProperty("--least", `${this.places.length * 96 + (this.best ? 28 : 0)}px`);
   }
 
   row([, face, cells, progress, started], i) {

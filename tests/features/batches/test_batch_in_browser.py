@@ -73,6 +73,20 @@ def test_the_best_row_is_marked_and_chosen_columns_are_kept_and_saved(
     wait_until(lambda: heads.all_inner_texts()[:5] == names, what="the same columns again")
 
 
+def test_the_best_value_is_shown_whole_beside_its_star(stage: Stage, serve: Serve, window: Window) -> None:
+    ids = [stage.submit("train", {"n": n}) for n in range(3)]
+    for n, job_id in enumerate(ids):
+        stage.start(job_id)
+        numbers = {"error": -5.727e-12 * (n + 1), **{f"further {i}": i / 7 for i in range(6)}}
+        stage.succeed(job_id, {"type": "dict", "text": "…", "json": numbers}, summary="dict of 7")
+    batch = Batch(stage.kit, [stage.kit.get(job_id) for job_id in ids], axes=("n",))
+    page = window.open(serve(lambda: BatchCard(batch)), width=1000, height=860)
+    best = page.locator(".jk-batch .rows .row.best .top")
+    wait_until(lambda: best.all_inner_texts() == ["-1.718e-11"], what="the lowest error")
+
+    assert best.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+
+
 def test_a_batch_says_in_one_line_why_its_jobs_wait_and_copies_its_id(
     stage: Stage, serve: Serve, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
