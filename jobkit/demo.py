@@ -40,7 +40,7 @@ _LIBRARY = Path(sysconfig.get_path("stdlib"))
 
 @jobkit.task
 def estimate_pi(
-    points: Annotated[int, jobkit.Range(1_000_000, 10**11)] = 1_200_000_000,
+    points: Annotated[int, jobkit.Range(2_000_000, 10**11)] = 1_200_000_000,
     method: Literal["darts", "stratified"] = "darts",
     seed: Annotated[int, jobkit.Range(0, 2**32 - 1)] = 1,
 ) -> dict[str, float]:
@@ -60,7 +60,7 @@ def estimate_pi(
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    chunks = max(2, points // _CHUNK)
+    chunks = points // _CHUNK
     strips = np.arange(_CHUNK) / _CHUNK
     total = squares = 0.0
     for n in jobkit.progress(range(1, chunks + 1), desc="million points"):

@@ -144,7 +144,7 @@ def test_submit_prints_the_id_also_if_the_job_cannot_be_read_then(monkeypatch: p
         raise StoreUnavailable("Redis does not answer")
 
     monkeypatch.setattr("jobkit.cli.jobs._as_json", away)
-    arguments = ["submit", "estimate_pi", "points=1000000", "--json"]
+    arguments = ["submit", "estimate_pi", "points=2000000", "--json"]
     with jobkit.connect("sync://") as kit:
         monkeypatch.setattr("jobkit.connect", lambda: kit)
         done = CliRunner().invoke(main, arguments)

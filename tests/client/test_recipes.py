@@ -150,7 +150,7 @@ def test_views_of_django_submit_and_read(monkeypatch: pytest.MonkeyPatch) -> Non
     install(monkeypatch, "django.views.decorators.http", require_POST=lambda view: view)
     with jobkit.connect("sync://") as kit, default_kit(kit):
         views = made("def start(request)")
-        status, data = views["start"](types.SimpleNamespace(POST={"points": "1000000"}))
+        status, data = views["start"](types.SimpleNamespace(POST={"points": "2000000"}))
 
         assert status == 202
         assert views["read"](None, data["id"]) == (200, {"state": "succeeded", "progress": 1.0})
@@ -179,7 +179,7 @@ def test_a_page_of_streamlit_follows_its_job(monkeypatch: pytest.MonkeyPatch) ->
             write=shown.append,
         )
         for _ in range(2):
-            exec(recipe("st.fragment").replace("500_000_000", "1_000_000"), {})
+            exec(recipe("st.fragment").replace("500_000_000", "2_000_000"), {})
 
     assert [text for each in shown if isinstance(each, tuple) for text in each[1:]] == ["succeeded", "succeeded"]
     assert shown[1]["pi"] == shown[3]["pi"] == pytest.approx(3.14, abs=0.01)

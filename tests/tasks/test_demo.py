@@ -33,6 +33,12 @@ def test_estimate_is_within_its_own_error_and_repeatable() -> None:
         assert result == demo.estimate_pi(points=20_000_000, method=method, seed=3)
 
 
+def test_the_fewest_points_are_drawn_as_asked() -> None:
+    (points,) = [spec for spec in demo.estimate_pi.params if spec.name == "points"]
+
+    assert demo.estimate_pi(points=points.min)["points"] == points.min
+
+
 @pytest.mark.nightly
 def test_regression_gives_a_row_for_each_coefficient() -> None:
     table = demo.bootstrap_regression(predictors=["functions", "branches"], resamples=200)

@@ -84,7 +84,7 @@ def test_two_commands_are_the_whole_set_up(python: str, window: Window) -> None:
             address = wait_until(lambda: machine.shown.exists() and machine.shown.read_text().strip(), what=str(log))
             page = window.open(address)
             page.wait_for_selector("text=No jobs yet")
-            machine.run("jobkit submit estimate_pi points=1000000 --wait")
+            machine.run("jobkit submit estimate_pi points=2000000 --wait")
             page.wait_for_selector(".jk-table .row[data-face=succeeded]")
             window.close()
         machine.run("jobkit down --now")

@@ -135,7 +135,7 @@ def test_commands_print_in_an_encoding_without_their_signs(site: dict[str, str])
     with jobkit.connect(**{name.removeprefix("JOBKIT_").lower(): value for name, value in site.items()}) as kit:
         job = kit.options(tags=["✓ 日本"]).submit(print, "✓ 日本 █")
         job.wait(60)
-    submit = "submit estimate_pi points=1000000 --wait"
+    submit = "submit estimate_pi points=2000000 --wait"
     for command in ("jobs", f"show {job.id}", f"logs {job.id}", f"retry {job.id}", submit, "export"):
         done = on_windows("-m", "jobkit", *command.split(), PYTHONIOENCODING="cp1252", **site)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
