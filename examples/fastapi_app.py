@@ -18,7 +18,7 @@ app.mount("/jobkit", asgi_app(kit))
 
 
 @app.post("/reports", status_code=202)
-async def make_report(points: int = 1_000_000) -> dict[str, str]:
+async def make_report(points: int = 2_000_000) -> dict[str, str]:
     """Start a report; answers at once."""
     try:
         job = await kit.aio.submit("estimate_pi", points=points)

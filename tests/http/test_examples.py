@@ -81,7 +81,7 @@ from examples.fastapi_app import app
 async def main():
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as http:
-        made = (await http.post("/reports", params={"points": 1_000_000})).json()
+        made = (await http.post("/reports", params={"points": 2_000_000})).json()
         told = (await http.get(made["events"])).text
         assert told.endswith("data: succeeded\\n\\n"), told
         assert (await http.post("/reports", params={"points": -1})).status_code == 422
