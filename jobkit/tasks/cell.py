@@ -20,7 +20,7 @@ import msgspec
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import shortened
-from jobkit.tasks.sources import Source, install, name_of
+from jobkit.tasks.sources import Source, install, name_of, parsed
 
 #: Name of the cell's value in its namespace, and of its file in a traceback.
 _VALUE, FILE = "__jobkit_value__", "<job cell>"
@@ -67,7 +67,7 @@ class Cell:
     def __call__(self, /, **variables: Any) -> Any:
         shown = {} if hasattr(builtins, _DISPLAY) else {_DISPLAY: _shown}  # jobs have one that draws
         namespace: dict[str, Any] = {"__name__": "__main__", **shown, **variables}
-        tree = ast.parse(self.source, FILE)
+        tree = parsed(self.source, FILE)
         if self.label:
             source = Source(self.label, 1, f"{self.first_line}\n{self.source}")
             filename = name_of(source)
@@ -126,8 +126,8 @@ def read_cell(source: str, variables: Mapping[str, Any]) -> tuple[str, ...]:
     """
     source = f"\n{source}"
     try:
-        tree = ast.parse(source, FILE)
-        _compiled(ast.parse(source, FILE))
+        tree = parsed(source, FILE)
+        _compiled(parsed(source, FILE))
     except SyntaxError as error:
         raise InvalidParams(f"line {error.lineno} of the cell: {error.msg}", "cell") from None
     names = _Names()

@@ -7,6 +7,7 @@ the number of the cell, so equal code has equal pickles.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import linecache
 import sys
@@ -26,6 +27,9 @@ _EACH, _ALL = 40_000, 200_000
 
 #: Sources of so many functions are kept in a process that runs many jobs.
 _KNOWN_MOST = 500
+
+#: Times that a source is parsed at most. More than once only because of a bug of Python, see `parsed`.
+_TRIES = 5
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
@@ -124,3 +128,21 @@ def _label(filename: str) -> str:
     running = shell.get_ipython() if shell is not None else None
     named = getattr(getattr(running, "compile", None), "format_code_name", lambda _: None)(filename)
     return " ".join(named) if named else filename
+
+
+def parsed(source: str | bytes, filename: str = "<unknown>") -> ast.Module:
+    """Return the syntax tree of Python code.
+
+    Python before 3.12.1 counts the depth of all threads in one number (its issue 106905), so `ast.parse` may fail when
+    another thread parses. It is tried again then.
+
+    Raises:
+        SyntaxError: the source is not Python.
+        ValueError: it has null bytes.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return ast.parse(source, filename)
+        except SystemError:
+            continue
+    return ast.parse(source, filename)

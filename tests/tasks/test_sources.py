@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import linecache
 from typing import Any
 
+import pytest
+
 from jobkit.codec import DYNAMIC, Codec
 from jobkit.tasks.call import Call, encode_call, read_call, read_head
-from jobkit.tasks.sources import label_of
+from jobkit.tasks.sources import label_of, parsed
 
 CODEC = Codec([b"key"])
 
@@ -57,3 +60,16 @@ def test_only_the_lines_of_the_function_travel() -> None:
     assert sent.text == "x98 = 98\nx99 = 99\ndef double(x):\n    return 2 * x\n\n\n"
     assert linecache.getline(name, 102) == "    return 2 * x\n"
     assert label_of(name) == "/tmp/4.py"
+
+
+def test_code_is_parsed_again_when_another_thread_has_disturbed_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, disturbed = ast.parse, iter([True, True, False])
+
+    def may_fail(*args: Any) -> ast.Module:
+        if next(disturbed):
+            raise SystemError("AST constructor recursion depth mismatch (before=192, after=206)")
+        return parse(*args)
+
+    monkeypatch.setattr(ast, "parse", may_fail)
+
+    assert isinstance(parsed("import this").body[0], ast.Import)

@@ -13,6 +13,7 @@ from typing import Any
 
 from jobkit.features.notebooks.parameters import SUFFIX, TAG, signature_in
 from jobkit.model import InvalidParams
+from jobkit.tasks.sources import parsed
 
 
 class Notebook:
@@ -115,7 +116,7 @@ def _imports(cells: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the modules that the cells import, as far as they are Python."""
     for cell in cells:
         try:
-            tree = ast.parse(_source(cell)) if cell["cell_type"] == "code" else ast.Module([], [])
+            tree = parsed(_source(cell)) if cell["cell_type"] == "code" else ast.Module([], [])
         except SyntaxError:
             continue
         for node in ast.walk(tree):

@@ -27,6 +27,7 @@ from uuid import UUID
 from jobkit.codec import pickled
 from jobkit.model import InvalidParams
 from jobkit.tasks.masking import is_secret, masked
+from jobkit.tasks.sources import parsed
 from jobkit.tasks.specs import Range
 
 #: End of the names of notebook files.
@@ -67,7 +68,7 @@ def signature_in(source: str, name: str) -> inspect.Signature:
     """
     source = _MAGIC.sub("", source)
     try:
-        tree = ast.parse(source)
+        tree = parsed(source)
     except SyntaxError as error:
         raise InvalidParams(f"{name}: line {error.lineno} of the cell tagged {TAG!r}: {error.msg}", "path") from None
     comments = _comments(source)

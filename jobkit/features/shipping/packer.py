@@ -20,6 +20,7 @@ from typing import Any
 from jobkit.features.shipping.pack import IGNORE_FILE, MAX_FILES, packed
 from jobkit.model import InvalidParams
 from jobkit.tasks.call import Packer
+from jobkit.tasks.sources import parsed
 
 #: Patterns that hold everywhere.
 _IGNORED = (".*", "__pycache__", "*.pyc", "*.egg-info", "node_modules", "venv", "build", "dist")
@@ -163,7 +164,7 @@ def _imports(file: Path, name: str) -> list[str]:
 def _imports_of(file: Path, name: str, _: int) -> list[str]:
     """Return the modules that a module imports, also those that its `from` imports may name."""
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = parsed(file.read_bytes())
     except (SyntaxError, ValueError):
         return []
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
